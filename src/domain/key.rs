@@ -1,0 +1,318 @@
+//! Paths of data files: which are acceptable, whose directory they lie in, and how a restore maps
+//! them. Layouts are Milvus' (facts §5) and one plain layout for other engines.
+//!
+//! A path is relative to the storage root. It is parsed into its parts and rebuilt from them,
+//! never edited as text: replacing a substring hits the wrong part sooner or later.
+
+use super::id::{BuildId, CollectionId, PartitionId, SegmentId};
+
+/// Bytes a path may have at most (S3 allows keys of 1,024 bytes; the root needs some of them).
+pub const MAX_PATH_LENGTH: usize = 900;
+
+/// Checks the form of a path, whatever it names.
+///
+/// # Errors
+/// One sentence that says which rule it breaks.
+pub fn check(path: &str) -> Result<(), String> {
+    if path.is_empty() {
+        return Err("is empty".into());
+    }
+    if path.len() > MAX_PATH_LENGTH {
+        return Err(format!("has {} bytes, at most {MAX_PATH_LENGTH} are allowed", path.len()));
+    }
+    if path.starts_with('/') {
+        return Err("is absolute; paths are relative to the storage root".into());
+    }
+    if path.contains("://") {
+        return Err("has a scheme; paths are relative to the storage root".into());
+    }
+    if path.chars().any(char::is_control) {
+        return Err("has a control character".into());
+    }
+    if path.contains('\\') {
+        return Err("has a backslash".into());
+    }
+    for part in path.split('/') {
+        match part {
+            "" => return Err("has an empty part".into()),
+            "." | ".." => return Err(format!("has the part {part:?}")),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whose files a directory holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Segment,
+    Build,
+}
+
+/// Where the ids stand in the paths of one layout.
+struct Layout {
+    keyword: &'static str,
+    owner: Owner,
+    /// The part that must follow at offset 2, for the plain layout.
+    literal: Option<&'static str>,
+    collection: Option<usize>,
+    partition: Option<usize>,
+    segment: Option<usize>,
+    build: Option<usize>,
+    /// Parts of the owner's directory, the keyword included.
+    directory: usize,
+}
+
+const fn segment_layout(keyword: &'static str) -> Layout {
+    Layout {
+        keyword,
+        owner: Owner::Segment,
+        literal: None,
+        collection: Some(1),
+        partition: Some(2),
+        segment: Some(3),
+        build: None,
+        directory: 4,
+    }
+}
+
+const fn text_layout(keyword: &'static str, shift: usize) -> Layout {
+    Layout {
+        keyword,
+        owner: Owner::Segment,
+        literal: None,
+        build: Some(1 + shift),
+        collection: Some(3 + shift),
+        partition: Some(4 + shift),
+        segment: Some(5 + shift),
+        directory: 6 + shift,
+    }
+}
+
+const PLAIN: &str = "collections";
+
+const LAYOUTS: &[Layout] = &[
+    segment_layout("insert_log"),
+    segment_layout("delta_log"),
+    segment_layout("stats_log"),
+    segment_layout("bm25_stats"),
+    text_layout("text_log", 0),
+    text_layout("json_key_index_log", 0),
+    text_layout("json_stats", 1),
+    Layout {
+        keyword: "index_files",
+        owner: Owner::Build,
+        literal: None,
+        build: Some(1),
+        collection: None,
+        partition: Some(3),
+        segment: Some(4),
+        directory: 5,
+    },
+    Layout {
+        keyword: "index_v1",
+        owner: Owner::Build,
+        literal: None,
+        collection: Some(1),
+        partition: Some(2),
+        segment: Some(3),
+        build: Some(4),
+        directory: 5,
+    },
+    Layout {
+        keyword: PLAIN,
+        owner: Owner::Segment,
+        literal: Some("segments"),
+        collection: Some(1),
+        partition: None,
+        segment: Some(3),
+        build: None,
+        directory: 4,
+    },
+    Layout {
+        keyword: PLAIN,
+        owner: Owner::Build,
+        literal: Some("index_builds"),
+        collection: Some(1),
+        partition: None,
+        segment: None,
+        build: Some(3),
+        directory: 4,
+    },
+];
+
+/// The ids in a path of a known layout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DataPath<'a> {
+    path: &'a str,
+    layout: usize,
+    pub collection: Option<CollectionId>,
+    pub partition: Option<PartitionId>,
+    pub segment: Option<SegmentId>,
+    pub build: Option<BuildId>,
+}
+
+/// New ids of a restored segment's files.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    pub collection: CollectionId,
+    pub partition: PartitionId,
+    pub segment: SegmentId,
+    /// The new build id, for paths that have one.
+    pub build: Option<BuildId>,
+}
+
+impl<'a> DataPath<'a> {
+    /// Reads a path.
+    ///
+    /// # Errors
+    /// One sentence: the form is bad, no layout fits, or an id in it is none.
+    pub fn parse(path: &'a str) -> Result<Self, String> {
+        check(path)?;
+        let parts: Vec<&str> = path.split('/').collect();
+        let layout = LAYOUTS
+            .iter()
+            .position(|l| l.keyword == parts[0] && l.literal.is_none_or(|word| parts.get(2) == Some(&word)))
+            .ok_or_else(|| {
+                format!("begins with no known layout ({})", "insert_log, delta_log, stats_log, bm25_stats, text_log, json_key_index_log, json_stats, index_files, index_v1, collections/{id}/segments, collections/{id}/index_builds")
+            })?;
+        let shape = &LAYOUTS[layout];
+        if parts.len() <= shape.directory {
+            return Err(format!("is too short for the layout {}", shape.keyword));
+        }
+        let id = |offset: Option<usize>, what: &str| match offset {
+            None => Ok(None),
+            Some(offset) => canonical(parts[offset])
+                .map(Some)
+                .ok_or_else(|| format!("has no {what} id at part {}", offset + 1)),
+        };
+        let partition = match shape.partition {
+            Some(offset) if parts[offset] == "-1" => Some(-1),
+            offset => id(offset, "partition")?,
+        };
+        Ok(Self {
+            path,
+            layout,
+            collection: id(shape.collection, "collection")?.map(CollectionId),
+            partition: partition.map(PartitionId),
+            segment: id(shape.segment, "segment")?.map(SegmentId),
+            build: id(shape.build, "build")?.map(BuildId),
+        })
+    }
+
+    fn shape(&self) -> &'static Layout {
+        &LAYOUTS[self.layout]
+    }
+
+    /// Whether the file lies in the directory of an index build; otherwise in that of a segment.
+    pub fn is_of_build(&self) -> bool {
+        self.shape().owner == Owner::Build
+    }
+
+    /// The directory that belongs to the owner of this file, with a trailing slash.
+    pub fn directory(&self) -> &'a str {
+        let end = self
+            .path
+            .match_indices('/')
+            .nth(self.shape().directory - 1)
+            .map_or(self.path.len(), |(at, _)| at + 1);
+        &self.path[..end]
+    }
+
+    /// The path of the same file under the ids of a restore's target.
+    pub fn remap(&self, target: &Target) -> String {
+        let shape = self.shape();
+        let parts = self.path.split('/').enumerate().map(|(at, part)| {
+            let at = Some(at);
+            if at == shape.collection {
+                target.collection.to_string()
+            } else if at == shape.partition {
+                target.partition.to_string()
+            } else if at == shape.segment {
+                target.segment.to_string()
+            } else if at == shape.build {
+                target.build.map_or_else(|| part.to_string(), |b| b.to_string())
+            } else {
+                part.to_string()
+            }
+        });
+        parts.collect::<Vec<_>>().join("/")
+    }
+}
+
+/// An id in its one canonical form: no sign, no leading zero, in range.
+fn canonical(part: &str) -> Option<i64> {
+    let id = super::id::parse_non_negative(part).ok()?;
+    (id.to_string() == part).then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TARGET: Target = Target {
+        collection: CollectionId(91),
+        partition: PartitionId(92),
+        segment: SegmentId(93),
+        build: Some(BuildId(94)),
+    };
+
+    #[test]
+    fn every_layout_is_mapped_part_by_part() {
+        for (source, target) in [
+            ("insert_log/1/2/3/100/7", "insert_log/91/92/93/100/7"),
+            ("insert_log/3/3/3/3/3", "insert_log/91/92/93/3/3"),
+            ("delta_log/1/-1/3/7", "delta_log/91/92/93/7"),
+            ("stats_log/1/2/3/100/1", "stats_log/91/92/93/100/1"),
+            ("bm25_stats/1/2/3/100/7", "bm25_stats/91/92/93/100/7"),
+            ("index_files/4/1/2/3/HNSW", "index_files/94/1/92/93/HNSW"),
+            ("index_v1/1/2/3/4/1/HNSW", "index_v1/91/92/93/94/1/HNSW"),
+            ("text_log/4/1/1/2/3/100/f", "text_log/94/1/91/92/93/100/f"),
+            ("json_key_index_log/4/1/1/2/3/100/f", "json_key_index_log/94/1/91/92/93/100/f"),
+            (
+                "json_stats/2/4/1/1/2/3/100/shared_key_index/f",
+                "json_stats/2/94/1/91/92/93/100/shared_key_index/f",
+            ),
+            (
+                "collections/1/segments/3/a/b.parquet",
+                "collections/91/segments/93/a/b.parquet",
+            ),
+            ("collections/1/index_builds/4/x.idx", "collections/91/index_builds/94/x.idx"),
+        ] {
+            let parsed = DataPath::parse(source).unwrap_or_else(|e| panic!("{source} {e}"));
+            assert_eq!(parsed.remap(&TARGET), target);
+        }
+    }
+
+    #[test]
+    fn a_directory_ends_in_a_slash_and_holds_its_file_only_for_its_owner() {
+        let path = DataPath::parse("insert_log/1/2/12/100/7").expect("parses");
+        assert_eq!(path.directory(), "insert_log/1/2/12/");
+        assert!(!"insert_log/1/2/123/100/7".starts_with(path.directory()));
+    }
+
+    #[test]
+    fn hostile_paths_are_refused() {
+        for path in [
+            "",
+            "/insert_log/1/2/3/4",
+            "insert_log/1/2/3/../4",
+            "insert_log/1/2/3//4",
+            "insert_log/./1/2/3/4",
+            "s3://b/insert_log/1/2/3/4",
+            "insert_log/1/2/3/a\nb",
+            "insert_log\\1",
+            "insert_log/1/2/3",
+            "insert_log/1/2/03/4",
+            "insert_log/1/2/+3/4",
+            "insert_log/1/2/lobs/100/f",
+            "elsewhere/1/2/3/4",
+            "insert_log/1/-2/3/4",
+            "insert_log/-1/2/3/4",
+            "collections/1/other/3/4",
+            "snapshots/1/metadata/2.json",
+        ] {
+            assert!(DataPath::parse(path).is_err(), "{path:?}");
+        }
+    }
+}

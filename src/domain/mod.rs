@@ -1,0 +1,18 @@
+//! The words of the product and their rules. Pure: no I/O, no clock, no async.
+
+pub mod collection;
+pub mod error;
+pub mod gc;
+pub mod id;
+pub mod index;
+pub mod key;
+pub mod manifest;
+pub mod name;
+pub mod page;
+pub mod restore;
+pub mod schema;
+pub mod segment;
+pub mod snapshot;
+pub mod timestamp;
+
+pub use error::{Code, Error, FieldError, Result};
