@@ -57,6 +57,7 @@ create table restore_tasks (
     target_segment_id bigint,
     attempt integer not null default 0,
     failures integer not null default 0,
+    turn integer not null default 0,
     worker_id uuid,
     lease_expires_at timestamptz,
     run_at timestamptz not null default stillframe_now(),
@@ -86,6 +87,7 @@ comment on column restore_tasks.source_version is 'of a copy: its captured versi
 comment on column restore_tasks.target_segment_id is 'of a copy: the new segment';
 comment on column restore_tasks.attempt is 'claims so far; a worker''s writes name the attempt they belong to';
 comment on column restore_tasks.failures is 'attempts that ended in an error; hand-backs and lost leases are not failures';
+comment on column restore_tasks.turn is 'place among the copies of its job; workers take low turns first, so that jobs share them';
 comment on column restore_tasks.worker_id is 'the process that holds or held the lease';
 comment on column restore_tasks.lease_expires_at is 'when another worker may take it';
 comment on column restore_tasks.run_at is 'not before this time (back-off, cleanup after leases)';
@@ -96,7 +98,7 @@ comment on column restore_tasks.done_bytes is 'bytes copied so far';
 comment on column restore_tasks.retries is 'copies of single files that were tried again';
 comment on column restore_tasks.last_error is 'the last error, with the file it is about';
 comment on column restore_tasks.finished_at is 'when it ended';
-create index restore_tasks_claim_idx on restore_tasks (run_at, task_id) where state = 'available';
+create index restore_tasks_claim_idx on restore_tasks (turn, task_id) where state = 'available';
 create index restore_tasks_lease_idx on restore_tasks (lease_expires_at) where state = 'running';
 create index restore_tasks_job_idx on restore_tasks (job_id, kind, state);
 

@@ -1,1 +1,15 @@
+//! Stillframe: snapshots and restores for vector collections on object storage.
+//!
+//! Who may know whom (checked by a test, `tests/it/architecture.rs`):
+//!
+//! ```text
+//! domain <- store, objects <- service <- {api, jobs} <- app <- cli
+//! ```
+
+pub mod api;
 pub mod domain;
+pub mod objects;
+pub mod private_postgres;
+pub mod service;
+pub mod store;
+pub mod telemetry;

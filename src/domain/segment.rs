@@ -1,7 +1,5 @@
 //! Segments and their files.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -289,14 +287,4 @@ impl Segment {
             self.content.start_position.position.timestamp
         }
     }
-}
-
-/// Groups paths by their owner's directory, for one LIST each.
-pub fn by_directory<'a, T>(files: impl Iterator<Item = (&'a str, T)>) -> Result<BTreeMap<&'a str, Vec<(&'a str, T)>>, String> {
-    let mut groups: BTreeMap<&str, Vec<(&str, T)>> = BTreeMap::new();
-    for (path, value) in files {
-        let parsed = super::key::DataPath::parse(path).map_err(|why| format!("{path:?} {why}"))?;
-        groups.entry(parsed.directory()).or_default().push((path, value));
-    }
-    Ok(groups)
 }

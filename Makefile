@@ -1,0 +1,66 @@
+# `make` lists what there is. ARGS="..." is handed on to the program that is run.
+
+CARGO_DENY_VERSION := 0.20.2
+
+BIN := $(or $(CARGO_TARGET_DIR),target)/release/stillframe
+
+export STILLFRAME_TEST_PYTHON ?= $(CURDIR)/target/venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test test-long bench fmt lint openapi sqlx sqlx-check setup release deny
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: release ## build, then watch a snapshot and a restore of a real collection (ARGS=--keep: stay up)
+	$(BIN) demo $(ARGS)
+
+serve: release ## build, then run the service with its defaults (ARGS=... as in `stillframe serve --help`)
+	$(BIN) serve $(ARGS)
+
+test: ## the whole test suite
+	@.ci/setup cc postgres python
+	cargo test --locked $(ARGS)
+
+test-long: ## what is too slow for `make test`: ignored tests in a release build, then the benches
+	@.ci/setup cc postgres python
+	cargo test --release --locked -- --ignored
+	cargo bench --locked
+
+bench: ## the benches (ARGS=... as in `cargo bench`)
+	@.ci/setup cc postgres
+	cargo bench --locked $(ARGS)
+
+fmt: ## format the code
+	cargo fmt
+
+lint: deny ## formatting, clippy, docs, and the licences and sources of dependencies
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
+	target/tools/bin/cargo-deny --locked check bans licenses sources
+
+openapi: ## write openapi/openapi.json anew from the code
+	@.ci/setup cc
+	@mkdir -p openapi target
+	cargo run --quiet --locked -- openapi > target/openapi.json && mv target/openapi.json openapi/openapi.json
+
+sqlx: ## write .sqlx anew, after a change of a query or a migration
+	@.ci/setup cc postgres
+	.ci/with-postgres .ci/sqlx
+
+sqlx-check: ## check every query against a real Postgres, and that .sqlx is up to date
+	@.ci/setup cc postgres
+	.ci/with-postgres .ci/sqlx --check
+
+setup: ## install what this machine lacks for all of the above; each of them does it by itself
+	@.ci/setup cc postgres python
+
+release:
+	@.ci/setup cc postgres
+	cargo build --release --locked
+
+# Built without optimisation: a third of the time, and it runs for two seconds.
+deny:
+	@.ci/setup cc
+	@CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --debug --locked --root target/tools cargo-deny@$(CARGO_DENY_VERSION)

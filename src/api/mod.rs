@@ -1,0 +1,94 @@
+//! REST. Handlers map JSON endpoints onto the service; DTOs live beside their handlers.
+
+mod aliases;
+mod channels;
+mod collections;
+mod databases;
+mod extract;
+mod gc;
+mod health;
+mod indexes;
+mod layers;
+mod openapi;
+mod partitions;
+mod problem;
+mod restores;
+mod schema_body;
+mod segment_body;
+mod segments;
+mod snapshots;
+mod types;
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::domain::Code;
+use crate::service::Service;
+
+pub use layers::RequestLimits;
+pub use openapi::document;
+
+/// The longest time that a call may be asked to wait for the engine.
+pub const MAX_WAIT: Duration = Duration::from_secs(3600);
+
+/// What handlers work with.
+#[derive(Debug, Clone)]
+pub struct ApiState {
+    pub service: Service,
+    pub metrics: PrometheusHandle,
+}
+
+/// Every route, each declared together with its OpenAPI entry.
+fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::with_openapi(openapi::base())
+        .routes(routes!(databases::list_databases, databases::create_database))
+        .routes(routes!(databases::get_database, databases::drop_database))
+        .routes(routes!(collections::list_collections, collections::create_collection))
+        .routes(routes!(collections::get_collection, collections::change_collection, collections::drop_collection))
+        .routes(routes!(partitions::list_partitions, partitions::create_partition))
+        .routes(routes!(partitions::get_partition, partitions::drop_partition))
+        .routes(routes!(aliases::list_aliases, aliases::create_alias))
+        .routes(routes!(aliases::get_alias, aliases::move_alias, aliases::drop_alias))
+        .routes(routes!(channels::list_channels))
+        .routes(routes!(channels::report_channel))
+        .routes(routes!(indexes::list_indexes, indexes::create_index))
+        .routes(routes!(indexes::get_index, indexes::drop_index))
+        .routes(routes!(segments::list_segments, segments::register_segment))
+        .routes(routes!(segments::register_segments))
+        .routes(routes!(segments::get_segment, segments::change_segment, segments::drop_segment))
+        .routes(routes!(segments::register_index_build))
+        .routes(routes!(segments::compact_segments))
+        .routes(routes!(segments::flush_collection))
+        .routes(routes!(snapshots::list_snapshots, snapshots::create_snapshot))
+        .routes(routes!(snapshots::get_snapshot, snapshots::change_snapshot, snapshots::drop_snapshot))
+        .routes(routes!(snapshots::list_snapshot_segments))
+        .routes(routes!(restores::restore_snapshot))
+        .routes(routes!(restores::list_restore_jobs))
+        .routes(routes!(restores::get_restore_job))
+        .routes(routes!(restores::list_restore_tasks))
+        .routes(routes!(restores::cancel_restore_job))
+        .routes(routes!(gc::list_gc_runs, gc::start_gc_run))
+        .routes(routes!(gc::get_gc_run))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::prometheus))
+}
+
+/// The whole HTTP service.
+pub fn router(state: ApiState, limits: RequestLimits) -> Router {
+    let (router, _) = routes().split_for_parts();
+    router
+        .with_state(state)
+        .merge(openapi::docs())
+        .fallback(|| async { problem::ApiError::from(Code::RouteNotFound.error("there is nothing at this path; see /docs")) })
+        .layer(DefaultBodyLimit::max(limits.body_bytes))
+        .layer(CatchPanicLayer::custom(layers::panicked))
+        .layer(middleware::from_fn_with_state(limits, layers::outermost))
+}

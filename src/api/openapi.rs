@@ -1,0 +1,198 @@
+//! The OpenAPI document: its head, and the error responses of every operation.
+
+use std::collections::BTreeMap;
+
+use axum::Router;
+use axum::http::HeaderMap;
+use utoipa::openapi::content::Content;
+use utoipa::openapi::example::Example;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::{Ref, RefOr, ResponseBuilder};
+use utoipa::{OpenApi, ToSchema as _};
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::problem::{Problem, ProblemField, status, type_uri};
+use crate::domain::Code;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Stillframe",
+        description = "Snapshots and restores for vector collections on object storage.\n\nIds and hybrid timestamps are strings, since JavaScript's numbers can't hold them; numbers are accepted in requests. Sizes are bytes, durations milliseconds, times RFC 3339. Errors are RFC 9457 problem documents with a stable `code`.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    components(schemas(Problem, ProblemField)),
+    tags(
+        (name = "snapshots", description = "Create, list, describe, drop snapshots"),
+        (name = "restores", description = "Restore snapshots into new collections"),
+        (name = "collections", description = "Collections, partitions, aliases"),
+        (name = "engine", description = "What the engine reports: segments, index builds, positions"),
+        (name = "databases", description = "Databases"),
+        (name = "operations", description = "Collector, health, metrics")
+    )
+)]
+struct Base;
+
+/// The head of the document, to which routes add themselves.
+pub fn base() -> utoipa::openapi::OpenApi {
+    Base::openapi()
+}
+
+/// The whole document.
+pub fn document() -> utoipa::openapi::OpenApi {
+    let (_, mut document) = super::routes().split_for_parts();
+    for item in document.paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
+        operations.into_iter().flatten().for_each(add_errors);
+    }
+    document
+}
+
+/// The document and the Swagger UI, both served from the binary.
+pub fn docs() -> Router {
+    let document = document();
+    let text = document.to_pretty_json().expect("the document is made of texts, numbers and maps");
+    let json = move || {
+        let mut headers = HeaderMap::new();
+        headers.insert(axum::http::header::CONTENT_TYPE, axum::http::HeaderValue::from_static("application/json"));
+        let text = text.clone();
+        async move { (headers, text) }
+    };
+    Router::new().route("/openapi.json", axum::routing::get(json)).merge(SwaggerUi::new("/docs").config(
+        utoipa_swagger_ui::Config::new(["/openapi.json"]),
+    ))
+}
+
+const DB: &[Code] = &[Code::DatabaseNotFound];
+const COLLECTION: &[Code] = &[Code::DatabaseNotFound, Code::CollectionNotFound];
+const SNAPSHOT: &[Code] = &[Code::DatabaseNotFound, Code::CollectionNotFound, Code::SnapshotNotFound, Code::SnapshotNameAmbiguous];
+const FILES: &[Code] =
+    &[Code::InvalidPath, Code::FileMissing, Code::FileSizeMismatch, Code::UnsupportedStorageVersion, Code::IndexBuildAlreadyExists];
+const STORAGE: &[Code] = &[Code::PermissionDenied, Code::InsufficientStorage, Code::StorageUnavailable];
+
+/// The codes that an operation may answer beside those that every operation may.
+fn own_codes(operation: &str) -> Vec<&'static [Code]> {
+    use Code::*;
+    match operation {
+        "create_database" => vec![&[DatabaseAlreadyExists]],
+        "get_database" | "list_collections" => vec![DB],
+        "drop_database" => vec![DB, &[DatabaseNotEmpty]],
+        "create_collection" => vec![DB, &[CollectionAlreadyExists, PartitionAlreadyExists]],
+        "get_collection" | "list_partitions" | "list_channels" | "list_indexes" | "list_aliases" | "flush_collection" => vec![COLLECTION],
+        "change_collection" => vec![COLLECTION, &[CollectionAlreadyExists]],
+        "drop_collection" => vec![COLLECTION, &[SnapshotBeingRestored]],
+        "create_partition" => vec![COLLECTION, &[PartitionAlreadyExists]],
+        "get_partition" | "list_segments" => vec![COLLECTION, &[PartitionNotFound]],
+        "drop_partition" => vec![COLLECTION, &[PartitionNotFound, PartitionRequired]],
+        "create_alias" | "move_alias" => vec![COLLECTION, &[AliasAlreadyExists]],
+        "get_alias" | "drop_alias" => vec![DB, &[AliasNotFound]],
+        "report_channel" => vec![COLLECTION, &[ChannelNotFound]],
+        "create_index" => vec![COLLECTION, &[IndexAlreadyExists]],
+        "get_index" | "drop_index" => vec![COLLECTION, &[IndexNotFound]],
+        "register_segment" | "register_segments" => vec![COLLECTION, FILES, STORAGE, &[SegmentAlreadyExists]],
+        "get_segment" | "drop_segment" => vec![COLLECTION, &[SegmentNotFound]],
+        "change_segment" => vec![COLLECTION, FILES, STORAGE, &[SegmentNotFound, SegmentState]],
+        "register_index_build" => vec![COLLECTION, FILES, STORAGE, &[SegmentNotFound]],
+        "compact_segments" => vec![COLLECTION, FILES, STORAGE, &[SegmentNotFound, SegmentAlreadyExists]],
+        "list_snapshots" => vec![DB],
+        "create_snapshot" => {
+            vec![COLLECTION, STORAGE, &[ChannelWithoutPosition, FlushTimeout, SnapshotAlreadyExists, SnapshotInterrupted]]
+        }
+        "get_snapshot" | "change_snapshot" | "list_snapshot_segments" => vec![SNAPSHOT],
+        "drop_snapshot" => vec![SNAPSHOT, &[SnapshotBeingRestored]],
+        "restore_snapshot" => vec![SNAPSHOT, &[CollectionAlreadyExists, PartitionNotFound]],
+        "list_restore_jobs" => vec![DB],
+        "get_restore_job" | "list_restore_tasks" => vec![&[RestoreJobNotFound]],
+        "cancel_restore_job" => vec![&[RestoreJobNotFound, RestoreJobEnded]],
+        "get_gc_run" => vec![&[GcRunNotFound]],
+        "readyz" => vec![STORAGE],
+        _ => vec![],
+    }
+}
+
+fn codes(operation: &Operation) -> Vec<Code> {
+    let id = operation.operation_id.as_deref().unwrap_or_default();
+    let mut codes = own_codes(id).concat();
+    if !matches!(id, "healthz" | "metrics") {
+        codes.extend([Code::DatabaseUnavailable, Code::RequestTimeout]);
+    }
+    codes.push(Code::Internal);
+    if operation.request_body.is_some() {
+        codes.extend([Code::MalformedRequest, Code::InvalidRequest, Code::UnsupportedMediaType, Code::PayloadTooLarge]);
+    }
+    if operation.parameters.as_ref().is_some_and(|p| !p.is_empty()) {
+        codes.extend([Code::MalformedRequest, Code::InvalidRequest]);
+    }
+    if operation.parameters.iter().flatten().any(|p| matches!(p, RefOr::T(p) if p.name == "page_token")) {
+        codes.push(Code::InvalidPageToken);
+    }
+    codes.sort_by_key(|c| c.as_str());
+    codes.dedup();
+    codes
+}
+
+fn add_errors(operation: &mut Operation) {
+    let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
+    for code in codes(operation) {
+        by_status.entry(status(code).as_u16()).or_default().push(code);
+    }
+    for (number, codes) in by_status {
+        let lines: Vec<String> = codes.iter().map(|c| format!("`{}`: {}", c.as_str(), c.title())).collect();
+        let mut content = Content::new(Some(RefOr::Ref(Ref::from_schema_name(Problem::name()))));
+        content.examples = codes.iter().map(|c| (c.as_str().to_string(), RefOr::T(example(*c)))).collect();
+        let response = ResponseBuilder::new().description(lines.join("; ")).content("application/problem+json", content).build();
+        operation.responses.responses.insert(number.to_string(), RefOr::T(response));
+    }
+}
+
+fn example(code: Code) -> Example {
+    let mut example = Example::new();
+    example.value = Some(serde_json::json!({
+        "type": type_uri(code), "title": code.title(), "status": status(code).as_u16(), "detail": code.title(),
+        "instance": "/v1/…", "code": code.as_str(), "request_id": "0193a1de-8c5b-7bb2-a7a4-1f0b6b1f3c11"
+    }));
+    example
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_has_an_id_a_summary_a_tag_and_examples() {
+        let document = serde_json::to_value(document()).expect("serializes");
+        let schemas = &document["components"]["schemas"];
+        let mut seen = std::collections::HashSet::new();
+        for (path, item) in document["paths"].as_object().expect("paths") {
+            for (method, operation) in item.as_object().expect("operations") {
+                let at = format!("{method} {path}");
+                let id = operation["operationId"].as_str().unwrap_or_default();
+                assert!(!id.is_empty() && seen.insert(id.to_string()), "{at}: operation id {id:?}");
+                assert!(operation["summary"].as_str().is_some_and(|s| !s.is_empty()), "{at}: summary");
+                assert!(operation["tags"][0].is_string(), "{at}: tag");
+                for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                    assert!(parameter["description"].is_string(), "{at}: description of {}", parameter["name"]);
+                }
+                let bodies = std::iter::once(&operation["requestBody"]).chain(operation["responses"].as_object().expect("responses").values());
+                for content in bodies.filter_map(|b| b["content"].as_object()).flat_map(|c| c.values()) {
+                    assert!(has_example(content, schemas), "{at}: no example in {content}");
+                }
+            }
+        }
+    }
+
+    fn has_example(content: &serde_json::Value, schemas: &serde_json::Value) -> bool {
+        !content["example"].is_null() || !content["examples"].is_null() || schema_has_example(&content["schema"], schemas)
+    }
+
+    fn schema_has_example(schema: &serde_json::Value, schemas: &serde_json::Value) -> bool {
+        if !schema["examples"].is_null() || !schema["example"].is_null() {
+            return true;
+        }
+        if let Some(name) = schema["$ref"].as_str().and_then(|r| r.rsplit('/').next()) {
+            return schema_has_example(&schemas[name], schemas);
+        }
+        let parts = schema["allOf"].as_array().into_iter().flatten();
+        parts.chain([&schema["properties"]["items"]["items"]]).any(|part| !part.is_null() && schema_has_example(part, schemas))
+    }
+}

@@ -1,0 +1,316 @@
+//! `/v1/snapshots/{snapshot_name}/restore` and `/v1/restore-jobs`.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderName, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::ApiState;
+use super::collections::db;
+use super::extract::{Body, Name, Query};
+use super::problem::ApiError;
+use super::snapshots::SnapshotQuery;
+use super::types::{Count, Id, List, rfc3339};
+use crate::domain::id::JobId;
+use crate::domain::page::PageRequest;
+use crate::domain::restore::{JobState, RestoreJob, RestoreOptions, TaskView};
+use crate::service::RestoreRequest;
+
+/// Where to restore to.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"collection_name": "restored_collection"})))]
+pub struct RestoreSnapshotRequest {
+    /// Name of the collection to create; must be free.
+    pub collection_name: String,
+    /// Database of the new collection; `default` when absent.
+    #[serde(default)]
+    pub db_name: Option<String>,
+    /// Restore only these partitions (all of them are created); every one when empty.
+    #[serde(default)]
+    pub partitions: Vec<String>,
+    /// Properties to set on the new collection; `null` leaves one of the source out.
+    #[serde(default)]
+    pub properties: BTreeMap<String, Option<String>>,
+}
+
+/// State of a restore job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub enum JobStateText {
+    /// Queued.
+    Pending,
+    /// The sources are being checked.
+    Validating,
+    /// Files are being copied.
+    InProgress,
+    /// Everything is copied and proved; the collection is being made visible.
+    Publishing,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+impl From<JobState> for JobStateText {
+    fn from(state: JobState) -> Self {
+        match state {
+            JobState::Pending => JobStateText::Pending,
+            JobState::Validating => JobStateText::Validating,
+            JobState::InProgress => JobStateText::InProgress,
+            JobState::Publishing => JobStateText::Publishing,
+            JobState::Completed => JobStateText::Completed,
+            JobState::Failed => JobStateText::Failed,
+            JobState::Cancelled => JobStateText::Cancelled,
+        }
+    }
+}
+
+impl From<JobStateText> for JobState {
+    fn from(text: JobStateText) -> Self {
+        match text {
+            JobStateText::Pending => JobState::Pending,
+            JobStateText::Validating => JobState::Validating,
+            JobStateText::InProgress => JobState::InProgress,
+            JobStateText::Publishing => JobState::Publishing,
+            JobStateText::Completed => JobState::Completed,
+            JobStateText::Failed => JobState::Failed,
+            JobStateText::Cancelled => JobState::Cancelled,
+        }
+    }
+}
+
+/// A restore job.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({
+    "job_id": "470700000000000100", "state": "InProgress", "progress": 42, "snapshot_id": "470700000000000001",
+    "snapshot_name": "backup_20240101", "source_collection_name": "my_collection", "db_name": "default",
+    "collection_name": "restored_collection", "collection_id": "470700000000000101", "reason": "", "time_cost": 1234,
+    "total_segments": 4, "done_segments": 1, "total_files": 48, "done_files": 20, "total_bytes": 8964728, "done_bytes": 3765185,
+    "retries": 0, "cleanup": "none", "created_at": "2024-01-01T00:00:00Z"
+})))]
+pub struct RestoreJobResponse {
+    pub job_id: Id,
+    pub state: JobStateText,
+    /// Percent by bytes, 0 to 100. 100 is said of a completed job only.
+    #[schema(minimum = 0, maximum = 100)]
+    pub progress: i32,
+    /// Absent when the snapshot has been collected since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot_id: Option<Id>,
+    pub snapshot_name: String,
+    pub source_collection_name: String,
+    /// Database of the target.
+    pub db_name: String,
+    /// Name of the target.
+    pub collection_name: String,
+    /// Id of the target.
+    pub collection_id: Id,
+    /// Why it failed or was cancelled; names the file.
+    pub reason: String,
+    /// Stable code of a failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_code: Option<String>,
+    /// Milliseconds from the request to the end, or to now.
+    pub time_cost: Count,
+    pub total_segments: Count,
+    pub done_segments: Count,
+    pub total_files: Count,
+    pub done_files: Count,
+    pub total_bytes: Count,
+    pub done_bytes: Count,
+    /// Copies of single files that were tried again.
+    pub retries: Count,
+    /// Of a failed or cancelled job: `pending` until everything it copied is deleted, then `done`.
+    pub cleanup: String,
+    pub created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<String>,
+}
+
+impl From<RestoreJob> for RestoreJobResponse {
+    fn from(job: RestoreJob) -> Self {
+        Self {
+            job_id: Id(job.job_id.0),
+            state: job.state.into(),
+            progress: job.progress(),
+            snapshot_id: job.snapshot_id.map(|s| Id(s.0)),
+            snapshot_name: job.snapshot_name,
+            source_collection_name: job.source_collection_name,
+            db_name: job.db_name,
+            collection_name: job.collection_name,
+            collection_id: Id(job.collection_id.0),
+            reason: job.reason,
+            error_code: job.error_code,
+            time_cost: Count(job.time_cost_ms),
+            total_segments: Count(job.total_segments),
+            done_segments: Count(job.done_segments),
+            total_files: Count(job.total_files),
+            done_files: Count(job.done_files),
+            total_bytes: Count(job.total_bytes),
+            done_bytes: Count(job.done_bytes),
+            retries: Count(job.retries),
+            cleanup: job.cleanup,
+            created_at: rfc3339(job.created_at),
+            finished_at: job.finished_at.map(rfc3339),
+        }
+    }
+}
+
+/// A task of a restore job.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({"task_id": "470700000000000110", "kind": "copy", "state": "running", "source_segment_id": "470644622231801182", "target_segment_id": "470700000000000120", "attempt": 1, "failures": 0, "total_files": 14, "done_files": 3, "total_bytes": 4229381, "done_bytes": 24502, "retries": 0, "last_error": ""})))]
+pub struct RestoreTaskResponse {
+    pub task_id: Id,
+    /// `validate`, `copy`, `publish` or `cleanup`.
+    pub kind: String,
+    /// `available`, `running`, `succeeded`, `failed` or `cancelled`.
+    pub state: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_segment_id: Option<Id>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_segment_id: Option<Id>,
+    /// Times that a worker has claimed it.
+    pub attempt: i32,
+    pub failures: i32,
+    pub total_files: Count,
+    pub done_files: Count,
+    pub total_bytes: Count,
+    pub done_bytes: Count,
+    pub retries: Count,
+    pub last_error: String,
+}
+
+impl From<TaskView> for RestoreTaskResponse {
+    fn from(task: TaskView) -> Self {
+        Self {
+            task_id: Id(task.task_id.0),
+            kind: task.kind,
+            state: task.state,
+            source_segment_id: task.source_segment_id.map(Id),
+            target_segment_id: task.target_segment_id.map(Id),
+            attempt: task.attempt,
+            failures: task.failures,
+            total_files: Count(task.total_files),
+            done_files: Count(task.done_files),
+            total_bytes: Count(task.total_bytes),
+            done_bytes: Count(task.done_bytes),
+            retries: Count(task.retries),
+            last_error: task.last_error,
+        }
+    }
+}
+
+/// Which jobs.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListRestoreJobsQuery {
+    /// Only targets in this database; every database when absent.
+    db_name: Option<String>,
+    /// Only jobs with this target.
+    collection_name: Option<String>,
+    /// Only jobs of snapshots of this name.
+    snapshot_name: Option<String>,
+    /// Only jobs in this state.
+    #[param(inline)]
+    state: Option<JobStateText>,
+    /// Entries of the page, 1 to 1000.
+    #[param(default = 100, minimum = 1, maximum = 1000)]
+    page_size: Option<i64>,
+    /// `next_page_token` of the page before.
+    page_token: Option<String>,
+}
+
+/// Which page of the list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListRestoreTasksQuery {
+    /// Entries of the page, 1 to 1000.
+    #[param(default = 100, minimum = 1, maximum = 1000)]
+    page_size: Option<i64>,
+    /// `next_page_token` of the page before.
+    page_token: Option<String>,
+}
+
+fn job_id(text: &str) -> Result<JobId, ApiError> {
+    Ok(JobId(Id::in_path("job_id", text)?))
+}
+
+/// Restore a snapshot
+///
+/// Into a new collection, by copying files inside the object storage. Answers at once with a job; the new collection becomes visible, whole, when the job is completed.
+#[utoipa::path(post, path = "/v1/snapshots/{snapshot_name}/restore", operation_id = "restore_snapshot", tag = "restores",
+    params(("snapshot_name" = String, Path, description = "Name", example = "backup_20240101"), SnapshotQuery),
+    request_body = RestoreSnapshotRequest,
+    responses((status = 202, description = "The job; `Location` leads to it", body = RestoreJobResponse,
+        headers(("location" = String, description = "Path of the job")))))]
+pub async fn restore_snapshot(
+    State(state): State<ApiState>,
+    Name(snapshot_name): Name,
+    Query(query): Query<SnapshotQuery>,
+    Body(body): Body<RestoreSnapshotRequest>,
+) -> Result<(StatusCode, [(HeaderName, String); 1], Json<RestoreJobResponse>), ApiError> {
+    let request = RestoreRequest {
+        source: query.of(snapshot_name),
+        db_name: db(body.db_name.as_deref()).to_string(),
+        collection_name: body.collection_name,
+        options: RestoreOptions { partitions: body.partitions, properties: body.properties },
+    };
+    let job = state.service.start_restore(&request).await?;
+    let location = format!("/v1/restore-jobs/{}", job.job_id);
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(job.into())))
+}
+
+/// List restore jobs
+///
+/// Newest first. Ended jobs are kept for 30 days unless set otherwise.
+#[utoipa::path(get, path = "/v1/restore-jobs", operation_id = "list_restore_jobs", tag = "restores", params(ListRestoreJobsQuery),
+    responses((status = 200, description = "A page of jobs", body = List<RestoreJobResponse>)))]
+pub async fn list_restore_jobs(
+    State(state): State<ApiState>,
+    Query(query): Query<ListRestoreJobsQuery>,
+) -> Result<Json<List<RestoreJobResponse>>, ApiError> {
+    let page = PageRequest::new(query.page_size, query.page_token)?;
+    let state_wanted = query.state.map(JobState::from);
+    let found = state
+        .service
+        .list_restore_jobs(query.db_name.as_deref(), query.collection_name, query.snapshot_name, state_wanted, &page)
+        .await?;
+    Ok(Json(List::of(found, RestoreJobResponse::from)))
+}
+
+/// Describe a restore job
+#[utoipa::path(get, path = "/v1/restore-jobs/{job_id}", operation_id = "get_restore_job", tag = "restores",
+    params(("job_id" = Id, Path, description = "The job", example = "470700000000000100")),
+    responses((status = 200, description = "The job", body = RestoreJobResponse)))]
+pub async fn get_restore_job(State(state): State<ApiState>, Name(id): Name) -> Result<Json<RestoreJobResponse>, ApiError> {
+    Ok(Json(state.service.restore_job(job_id(&id)?).await?.into()))
+}
+
+/// List the tasks of a restore job
+///
+/// By id: one per segment, and those that check, publish and clean up.
+#[utoipa::path(get, path = "/v1/restore-jobs/{job_id}/tasks", operation_id = "list_restore_tasks", tag = "restores",
+    params(("job_id" = Id, Path, description = "The job", example = "470700000000000100"), ListRestoreTasksQuery),
+    responses((status = 200, description = "A page of tasks", body = List<RestoreTaskResponse>)))]
+pub async fn list_restore_tasks(
+    State(state): State<ApiState>,
+    Name(id): Name,
+    Query(query): Query<ListRestoreTasksQuery>,
+) -> Result<Json<List<RestoreTaskResponse>>, ApiError> {
+    let page = PageRequest::new(query.page_size, query.page_token)?;
+    Ok(Json(List::of(state.service.list_restore_tasks(job_id(&id)?, &page).await?, RestoreTaskResponse::from)))
+}
+
+/// Cancel a restore job
+///
+/// The target's name is free at once; what was copied is deleted when no worker can still write.
+#[utoipa::path(post, path = "/v1/restore-jobs/{job_id}/cancel", operation_id = "cancel_restore_job", tag = "restores",
+    params(("job_id" = Id, Path, description = "The job", example = "470700000000000100")),
+    responses((status = 200, description = "The job, cancelled", body = RestoreJobResponse)))]
+pub async fn cancel_restore_job(State(state): State<ApiState>, Name(id): Name) -> Result<Json<RestoreJobResponse>, ApiError> {
+    Ok(Json(state.service.cancel_restore(job_id(&id)?).await?.into()))
+}

@@ -1,0 +1,128 @@
+//! Writing and copying on a local directory.
+//!
+//! OpenDAL's fs service syncs every file it writes and copies straight into the target. We need
+//! the choice of syncing, and a copy that appears whole or not at all: a worker that lost its
+//! lease must never truncate a file that its successor has verified.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::keys;
+
+/// A storage root on this machine.
+#[derive(Debug, Clone)]
+pub struct LocalRoot {
+    pub path: PathBuf,
+    /// Whether writes and copies are synced to the disk before they count.
+    pub fsync: bool,
+}
+
+impl LocalRoot {
+    fn target(&self, key: &str) -> PathBuf {
+        self.path.join(key)
+    }
+
+    /// Writes a file, replacing one that is there. Blocking.
+    pub fn put(&self, key: &str, bytes: &[u8]) -> io::Result<()> {
+        let target = self.target(key);
+        let mut file = with_parent(&target, || File::create(&target))?;
+        file.write_all(bytes)?;
+        if self.fsync {
+            file.sync_all()?;
+            sync_parent(&target)?;
+        }
+        Ok(())
+    }
+
+    /// Copies a file through a temporary name; the kernel clones or copies the bytes where the
+    /// filesystem allows it. Gives the bytes copied. Blocking; `stop` keeps it from appearing.
+    pub fn copy(&self, source: &str, target: &str, stop: &Arc<AtomicBool>) -> io::Result<u64> {
+        let temporary = self.path.join(keys::TEMPORARY_DIRECTORY).join(uuid::Uuid::new_v4().to_string());
+        let target = self.target(target);
+        let copied = self.copy_to(&self.target(source), &temporary, &target, stop);
+        if copied.is_err() {
+            // the error that counts is the first one; a leftover is swept at the next start
+            let _ = fs::remove_file(&temporary);
+        }
+        copied
+    }
+
+    fn copy_to(&self, source: &Path, temporary: &Path, target: &Path, stop: &Arc<AtomicBool>) -> io::Result<u64> {
+        let mut from = File::open(source)?;
+        let mut to = with_parent(temporary, || OpenOptions::new().write(true).create_new(true).open(temporary))?;
+        let size = io::copy(&mut from, &mut to)?;
+        if self.fsync {
+            to.sync_all()?;
+        }
+        drop(to);
+        if stop.load(Ordering::SeqCst) {
+            return Err(io::Error::new(io::ErrorKind::Interrupted, "the copy was stopped"));
+        }
+        with_parent(target, || fs::rename(temporary, target))?;
+        if self.fsync {
+            sync_parent(target)?;
+        }
+        Ok(size)
+    }
+
+    /// Removes directories that the deletion of these keys left empty.
+    pub fn prune(&self, deleted: &[String]) {
+        for key in deleted {
+            let mut directory = Path::new(key).parent();
+            while let Some(relative) = directory.filter(|d| !d.as_os_str().is_empty()) {
+                // not empty, or gone already: nothing above it can be empty either
+                if fs::remove_dir(self.path.join(relative)).is_err() {
+                    break;
+                }
+                directory = relative.parent();
+            }
+        }
+    }
+
+    /// Removes temporary files of copies that a crash left, older than a day.
+    pub fn sweep_temporary(&self) -> io::Result<usize> {
+        let directory = self.path.join(keys::TEMPORARY_DIRECTORY);
+        let entries = match fs::read_dir(&directory) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Err(e) => return Err(e),
+        };
+        let mut removed = 0;
+        for entry in entries {
+            let entry = entry?;
+            let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+            if age.as_secs() > 24 * 3600 {
+                fs::remove_file(entry.path())?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// Runs `create`, making the parent directory first where it is missing. Tried again when the
+/// collector removes the empty directory in between.
+fn with_parent<T>(path: &Path, create: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let mut tries = 0;
+    loop {
+        match create() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && tries < 8 => {
+                tries += 1;
+                if let Some(parent) = path.parent() {
+                    fs::create_dir_all(parent)?;
+                }
+            }
+            other => return other,
+        }
+    }
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}

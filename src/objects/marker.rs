@@ -1,0 +1,37 @@
+//! The marker object `stillframe.json`: which catalog owns this storage root.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::keys::MARKER;
+use super::storage::Objects;
+use crate::domain::{Code, Error, Result};
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Marker {
+    catalog_id: Uuid,
+}
+
+const MAX_MARKER_BYTES: u64 = 4096;
+
+/// Makes sure that the storage root belongs to this catalog; claims one that nobody owns.
+///
+/// # Errors
+/// `storage_unavailable` naming the other catalog, unless `take_over`; storage errors.
+pub async fn claim(objects: &Objects, catalog_id: Uuid, take_over: bool) -> Result<()> {
+    if let Some(bytes) = objects.get(MARKER, MAX_MARKER_BYTES).await? {
+        match serde_json::from_slice::<Marker>(&bytes) {
+            Ok(marker) if marker.catalog_id == catalog_id => return Ok(()),
+            found if !take_over => {
+                let owner = found.map_or_else(|_| "an unreadable marker".to_string(), |m| format!("catalog {}", m.catalog_id));
+                return Err(Code::StorageUnavailable.error(format!(
+                    "the storage {} belongs to {owner}, this is catalog {catalog_id}; use another prefix, or --take-over if the other catalog is gone",
+                    objects.url()
+                )));
+            }
+            _ => tracing::warn!(%catalog_id, "taking over the storage from another catalog"),
+        }
+    }
+    let bytes = serde_json::to_vec_pretty(&Marker { catalog_id }).map_err(Error::internal)?;
+    objects.put(MARKER, bytes).await
+}

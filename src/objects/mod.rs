@@ -1,0 +1,20 @@
+//! Object storage: where it is, which keys exist, how bytes get there and are copied.
+//!
+//! Keys are relative to the storage root and come from [`keys`] or from checked paths of data
+//! files. The root is `s3://bucket/prefix`, a directory, or memory (tests).
+
+mod copy;
+mod error;
+pub mod keys;
+mod local;
+pub mod manifest;
+pub mod marker;
+pub mod metadata;
+mod probe;
+mod storage;
+mod url;
+
+pub use copy::CopyOutcome;
+pub use error::storage_error;
+pub use storage::{Entry, Objects, StorageOptions};
+pub use url::StorageUrl;

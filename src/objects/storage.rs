@@ -1,0 +1,221 @@
+//! The handle on object storage.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use opendal::layers::{RetryLayer, TimeoutLayer};
+use opendal::{Operator, services};
+
+use super::error::{io_error, storage_error};
+use super::local::LocalRoot;
+use super::url::StorageUrl;
+use crate::domain::{Error, Result};
+
+/// How the storage is used.
+#[derive(Debug, Clone)]
+pub struct StorageOptions {
+    /// Local storage: sync every written file to the disk.
+    pub fsync: bool,
+    /// Small objects written at the same time by one call.
+    pub write_concurrency: usize,
+    /// One storage call may take so long.
+    pub timeout: Duration,
+}
+
+impl Default for StorageOptions {
+    fn default() -> Self {
+        Self { fsync: true, write_concurrency: 16, timeout: Duration::from_secs(60) }
+    }
+}
+
+/// What a listing says of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub size_bytes: u64,
+    pub etag: Option<String>,
+}
+
+/// Object storage. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Objects {
+    pub(super) url: Arc<StorageUrl>,
+    /// Tries a failed call again.
+    pub(super) operator: Operator,
+    /// Tries once: for copies, whose retries are counted where they happen.
+    pub(super) once: Operator,
+    pub(super) local: Option<Arc<LocalRoot>>,
+    options: StorageOptions,
+}
+
+/// Objects of one batch delete request (the limit of S3).
+const DELETE_BATCH: usize = 1000;
+
+impl Objects {
+    /// Opens the storage; makes no call yet but creating a local root directory.
+    ///
+    /// # Errors
+    /// `storage_unavailable`, `permission_denied` when a local directory can't be made, or the
+    /// configuration is not accepted.
+    pub fn open(url: StorageUrl, options: StorageOptions) -> Result<Self> {
+        let bad = |e| storage_error("opening the object storage", e);
+        let (once, local) = match &url {
+            StorageUrl::Memory => (Operator::new(services::Memory::default()).map_err(bad)?, None),
+            StorageUrl::Local { path } => {
+                std::fs::create_dir_all(path).map_err(|e| io_error(&format!("creating {}", path.display()), e))?;
+                let root = path.to_str().ok_or_else(|| Error::internal("the storage path is not UTF-8"))?;
+                let operator = Operator::new(services::Fs::default().root(root)).map_err(bad)?;
+                (operator, Some(Arc::new(LocalRoot { path: path.clone(), fsync: options.fsync })))
+            }
+            StorageUrl::S3 { bucket, prefix, endpoint, region, virtual_host_style } => {
+                let mut service = services::S3::default().bucket(bucket).root(&format!("/{prefix}"));
+                if let Some(endpoint) = endpoint {
+                    service = service.endpoint(endpoint);
+                }
+                if let Some(region) = region {
+                    service = service.region(region);
+                }
+                if *virtual_host_style {
+                    service = service.enable_virtual_host_style();
+                }
+                (Operator::new(service).map_err(bad)?, None)
+            }
+        };
+        let once = once.layer(TimeoutLayer::new().with_timeout(options.timeout).with_io_timeout(options.timeout));
+        let operator = once.clone().layer(RetryLayer::new().with_max_times(3).with_jitter());
+        Ok(Self { url: Arc::new(url), operator, once, local, options })
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> &StorageUrl {
+        &self.url
+    }
+
+    /// The local directory and whether writes are synced, where the storage is one.
+    pub fn local_fsync(&self) -> Option<bool> {
+        self.local.as_ref().map(|l| l.fsync)
+    }
+
+    /// Writes an object, replacing one that is there.
+    ///
+    /// # Errors
+    /// A storage error that names the key.
+    pub async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<()> {
+        self.put_many(vec![(key.to_string(), bytes)]).await
+    }
+
+    /// Writes many small objects, several at a time.
+    ///
+    /// # Errors
+    /// The first storage error; other objects may have been written.
+    pub async fn put_many(&self, objects: Vec<(String, Vec<u8>)>) -> Result<()> {
+        if let Some(local) = &self.local {
+            return put_local(local, objects, self.options.write_concurrency).await;
+        }
+        stream::iter(objects)
+            .map(|(key, bytes)| async move {
+                self.operator.write(&key, bytes).await.map(|_| ()).map_err(|e| storage_error(&format!("writing {key}"), e))
+            })
+            .buffer_unordered(self.options.write_concurrency)
+            .try_collect()
+            .await
+    }
+
+    /// Reads an object of at most `limit` bytes; none when there is no such object.
+    ///
+    /// # Errors
+    /// A storage error that names the key; `storage_unavailable` when it is larger.
+    pub async fn get(&self, key: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        let failed = |e| storage_error(&format!("reading {key}"), e);
+        let metadata = match self.operator.stat(key).await {
+            Ok(metadata) => metadata,
+            Err(e) if e.kind() == opendal::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(failed(e)),
+        };
+        if metadata.content_length() > limit {
+            return Err(crate::domain::Code::StorageUnavailable
+                .error(format!("{key} has {} bytes, at most {limit} are read", metadata.content_length())));
+        }
+        match self.operator.read(key).await {
+            Ok(buffer) => Ok(Some(buffer.to_vec())),
+            Err(e) if e.kind() == opendal::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(failed(e)),
+        }
+    }
+
+    /// Lists every object below a directory, by key. The directory must end in a slash: a
+    /// prefix without one would also take the siblings whose names begin with it.
+    ///
+    /// # Errors
+    /// A storage error that names the directory.
+    pub async fn list(&self, directory: &str) -> Result<HashMap<String, Entry>> {
+        assert!(directory.ends_with('/'), "a directory ends in a slash: {directory:?}");
+        let failed = |e| storage_error(&format!("listing {directory}"), e);
+        let mut found = HashMap::new();
+        let mut lister = match self.operator.lister_with(directory).recursive(true).await {
+            Ok(lister) => lister,
+            Err(e) if e.kind() == opendal::ErrorKind::NotFound => return Ok(found),
+            Err(e) => return Err(failed(e)),
+        };
+        while let Some(entry) = lister.try_next().await.map_err(failed)? {
+            let metadata = entry.metadata();
+            if metadata.is_file() {
+                let etag = metadata.etag().map(|e| e.trim_matches('"').to_string());
+                found.insert(entry.path().to_string(), Entry { size_bytes: metadata.content_length(), etag });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Deletes objects; one that is not there is fine. Gives those that could not be deleted,
+    /// with the reason.
+    pub async fn delete(&self, keys: Vec<String>) -> Vec<(String, Error)> {
+        let mut failed = Vec::new();
+        for batch in keys.chunks(DELETE_BATCH) {
+            if self.operator.delete_iter(batch.iter().cloned()).await.is_ok() {
+                continue;
+            }
+            // one bad key fails a batch: find out which
+            for key in batch {
+                if let Err(e) = self.operator.delete(key).await
+                    && e.kind() != opendal::ErrorKind::NotFound
+                {
+                    failed.push((key.clone(), storage_error(&format!("deleting {key}"), e)));
+                }
+            }
+        }
+        if let Some(local) = self.local.clone() {
+            // only tidies up: an empty directory that stays harms nobody
+            let _ = tokio::task::spawn_blocking(move || local.prune(&keys)).await;
+        }
+        failed
+    }
+
+    /// Removes what crashed copies left on local storage; gives the number of files.
+    ///
+    /// # Errors
+    /// A storage error.
+    pub async fn sweep_temporary(&self) -> Result<usize> {
+        let Some(local) = self.local.clone() else { return Ok(0) };
+        let swept = tokio::task::spawn_blocking(move || local.sweep_temporary()).await.map_err(Error::internal)?;
+        swept.map_err(|e| io_error("sweeping temporary files", e))
+    }
+}
+
+/// Writes files in a few blocking tasks: one task per file costs more than the file.
+async fn put_local(local: &Arc<LocalRoot>, mut objects: Vec<(String, Vec<u8>)>, concurrency: usize) -> Result<()> {
+    let share = objects.len().div_ceil(concurrency.max(1)).max(8);
+    let mut writers = Vec::new();
+    while !objects.is_empty() {
+        let part = objects.split_off(objects.len().saturating_sub(share));
+        let local = local.clone();
+        writers.push(tokio::task::spawn_blocking(move || {
+            part.iter().try_for_each(|(key, bytes)| local.put(key, bytes).map_err(|e| io_error(&format!("writing {key}"), e)))
+        }));
+    }
+    for writer in writers {
+        writer.await.map_err(Error::internal)??;
+    }
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! Use cases. They own transactions and the order of effects between Postgres and object storage.
+
+mod aliases;
+mod channels;
+mod collections;
+mod create;
+mod databases;
+mod flush;
+pub mod gc;
+mod health;
+mod indexes;
+mod paths;
+mod registration;
+pub mod restore;
+mod restore_copy;
+mod restore_run;
+mod restore_validate;
+mod segments;
+mod snapshots;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::{PgPool, Postgres, Transaction};
+
+use crate::domain::Result;
+use crate::domain::manifest::ManifestEncoding;
+use crate::objects::Objects;
+use crate::store;
+
+pub use collections::{CollectionChange, CollectionDescription, NewCollection};
+pub use create::{CreateSnapshot, CreatedSnapshot};
+pub use flush::Flushed;
+pub use indexes::NewIndex;
+pub use registration::{Check, NewBuild, NewSegment, PartitionRef};
+pub use restore::RestoreRequest;
+pub use restore_run::Outcome;
+pub use segments::{Compacted, Compaction, SegmentChange};
+pub use snapshots::{SnapshotDetails, SnapshotList, SnapshotRef};
+
+/// What use cases may be told by the configuration.
+#[derive(Debug, Clone)]
+pub struct ServiceSettings {
+    pub manifest_encoding: ManifestEncoding,
+    /// Lease of a snapshot being written.
+    pub create_lease: Duration,
+    /// Lease of a task of a restore job.
+    pub task_lease: Duration,
+    /// Seconds for which dropped things are kept.
+    pub gc_grace_seconds: i64,
+    /// Files copied at the same time by this process.
+    pub copy_concurrency: usize,
+    /// Tries of one file before its task fails.
+    pub copy_tries: u32,
+    /// First pause between tries of a file; doubles.
+    pub copy_backoff: Duration,
+    /// Failed attempts of a task before its job fails.
+    pub task_failures: i32,
+    /// Listings at the same time by one call.
+    pub list_concurrency: usize,
+    /// Seconds for which ended jobs and runs are kept.
+    pub history_seconds: i64,
+}
+
+impl Default for ServiceSettings {
+    fn default() -> Self {
+        Self {
+            manifest_encoding: ManifestEncoding::Container,
+            create_lease: Duration::from_secs(60),
+            task_lease: Duration::from_secs(30),
+            gc_grace_seconds: 3 * 3600,
+            copy_concurrency: 32,
+            copy_tries: 5,
+            copy_backoff: Duration::from_millis(100),
+            task_failures: 3,
+            list_concurrency: 16,
+            history_seconds: 30 * 24 * 3600,
+        }
+    }
+}
+
+/// The use cases. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Service {
+    pool: PgPool,
+    objects: Objects,
+    settings: Arc<ServiceSettings>,
+    /// Bounds the files that this process copies at the same time.
+    copy_slots: Arc<tokio::sync::Semaphore>,
+}
+
+impl Service {
+    pub fn new(pool: PgPool, objects: Objects, settings: ServiceSettings) -> Self {
+        let copy_slots = Arc::new(tokio::sync::Semaphore::new(settings.copy_concurrency.max(1)));
+        Self { pool, objects, settings: Arc::new(settings), copy_slots }
+    }
+
+    pub fn settings(&self) -> &ServiceSettings {
+        &self.settings
+    }
+
+    async fn conn(&self) -> Result<PoolConnection<Postgres>> {
+        self.pool.acquire().await.map_err(store::failed)
+    }
+
+    async fn begin(&self) -> Result<Transaction<'static, Postgres>> {
+        self.pool.begin().await.map_err(store::failed)
+    }
+}
+
+async fn commit(tx: Transaction<'static, Postgres>) -> Result<()> {
+    tx.commit().await.map_err(store::failed)
+}

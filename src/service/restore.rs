@@ -1,0 +1,220 @@
+//! Restore jobs as their callers see them: ask, look, cancel.
+
+use std::collections::HashSet;
+
+use super::collections::channel_name;
+use super::paths::{check_name, database};
+use super::snapshots::{SnapshotRef, find};
+use super::{Service, commit};
+use crate::domain::collection::{Channel, Collection, Ownership, Partition};
+use crate::domain::id::{CollectionId, JobId, PartitionId, TaskId};
+use crate::domain::page::{Page, PageRequest};
+use crate::domain::restore::{JobState, RestoreJob, RestoreOptions, TaskKind, TaskView};
+use crate::domain::snapshot::{CapturedCollection, Snapshot};
+use crate::domain::{Code, Error, FieldError, Result};
+use crate::store::jobs::{JobFilter, NewJob};
+use crate::store::names::NameKind;
+use crate::store::{self, PgConnection};
+
+/// A restore to be started.
+#[derive(Debug, Clone)]
+pub struct RestoreRequest {
+    pub source: SnapshotRef,
+    /// Database of the target.
+    pub db_name: String,
+    /// Name of the target; must be free.
+    pub collection_name: String,
+    pub options: RestoreOptions,
+}
+
+impl Service {
+    /// Starts a restore: checks what is cheap, reserves the target's name, and queues the job.
+    ///
+    /// # Errors
+    /// `snapshot_not_found`, `snapshot_name_ambiguous`, `database_not_found`,
+    /// `collection_already_exists`, `partition_not_found`, `invalid_request`.
+    pub async fn start_restore(&self, request: &RestoreRequest) -> Result<RestoreJob> {
+        check_name("/collection_name", &request.collection_name)?;
+        let mut tx = self.begin().await?;
+        let snapshot = find(&mut tx, &request.source, false).await?;
+        if !store::snapshots::hold(&mut tx, snapshot.snapshot_id).await? {
+            return Err(Code::SnapshotNotFound.error(format!("snapshot {:?} has just been dropped", snapshot.name)));
+        }
+        let captured = store::snapshots::description(&mut tx, snapshot.snapshot_id).await?;
+        check_partitions(&captured, &request.options)?;
+        let first = store::catalog::allocate_ids(&mut tx, 3 + captured.partitions.len() as i64).await?;
+        let (job_id, collection_id, task_id) = (JobId(first), CollectionId(first + 1), TaskId(first + 2));
+        reserve_target(&mut tx, request, &snapshot, &captured, collection_id, first + 3).await?;
+        let db = database(&mut tx, &request.db_name).await?;
+        store::jobs::insert(
+            &mut tx,
+            &NewJob {
+                job_id,
+                snapshot_id: snapshot.snapshot_id,
+                snapshot_name: &snapshot.name,
+                source_collection_name: &snapshot.collection_name,
+                db_id: db.db_id,
+                collection_name: &request.collection_name,
+                collection_id,
+                options: &request.options,
+            },
+        )
+        .await?;
+        store::tasks::enqueue(&mut tx, task_id, job_id, TaskKind::Validate, None).await?;
+        let job = one_job(&mut tx, job_id).await?;
+        commit(tx).await?;
+        Ok(job)
+    }
+
+    /// Finds a job.
+    ///
+    /// # Errors
+    /// `restore_job_not_found`, also when its history has expired.
+    pub async fn restore_job(&self, id: JobId) -> Result<RestoreJob> {
+        one_job(&mut *self.conn().await?, id).await
+    }
+
+    /// Lists jobs, newest first.
+    ///
+    /// # Errors
+    /// `database_not_found`, `invalid_page_token`.
+    pub async fn list_restore_jobs(
+        &self,
+        db_name: Option<&str>,
+        collection_name: Option<String>,
+        snapshot_name: Option<String>,
+        state: Option<JobState>,
+        page: &PageRequest,
+    ) -> Result<Page<RestoreJob>> {
+        let mut conn = self.conn().await?;
+        let db = match db_name {
+            Some(name) => Some(database(&mut conn, name).await?.db_id),
+            None => None,
+        };
+        let filter = JobFilter { job: None, db, collection_name, snapshot_name, state };
+        let list = format!("restore-jobs?{filter:?}");
+        let after = page.cursor(&list)?;
+        let items = store::jobs::list(&mut conn, &filter, after, page.limit()).await?;
+        Ok(page.page(&list, items, store::jobs::cursor))
+    }
+
+    /// Lists the tasks of a job by id.
+    ///
+    /// # Errors
+    /// `restore_job_not_found`.
+    pub async fn list_restore_tasks(&self, id: JobId, page: &PageRequest) -> Result<Page<TaskView>> {
+        let mut conn = self.conn().await?;
+        one_job(&mut conn, id).await?;
+        let list = format!("restore-tasks?{id}");
+        let after: Option<i64> = page.cursor(&list)?;
+        let items = store::jobs::tasks(&mut conn, id, after, page.limit()).await?;
+        Ok(page.page(&list, items, |t| t.task_id.0))
+    }
+
+    /// Cancels a job: its state and the target's name are free at once; what was copied is
+    /// deleted when no worker can write any more.
+    ///
+    /// # Errors
+    /// `restore_job_not_found`, `restore_job_ended`.
+    pub async fn cancel_restore(&self, id: JobId) -> Result<RestoreJob> {
+        let mut tx = self.begin().await?;
+        match store::jobs::lock(&mut tx, id).await? {
+            None => return Err(job_not_found(id)),
+            Some(state) if state.is_final() => {
+                return Err(Code::RestoreJobEnded.error(format!("restore job {id} is {} already", state.as_str())));
+            }
+            Some(_) => {}
+        }
+        end_unsuccessfully(&mut tx, id, JobState::Cancelled, None, "cancelled on request").await?;
+        let job = one_job(&mut tx, id).await?;
+        commit(tx).await?;
+        Ok(job)
+    }
+}
+
+fn job_not_found(id: JobId) -> Error {
+    Code::RestoreJobNotFound.error(format!("restore job not found: {id}; its history may have expired"))
+}
+
+pub(super) async fn one_job(conn: &mut PgConnection, id: JobId) -> Result<RestoreJob> {
+    let filter = JobFilter { job: Some(id), ..JobFilter::default() };
+    store::jobs::list(conn, &filter, None, 1).await?.pop().ok_or_else(|| job_not_found(id))
+}
+
+/// Ends a locked job as failed or cancelled: frees the name, drops the target, and queues the
+/// deletion of what was copied for when the last lease has run out.
+pub(super) async fn end_unsuccessfully(
+    conn: &mut PgConnection,
+    id: JobId,
+    state: JobState,
+    code: Option<Code>,
+    reason: &str,
+) -> Result<()> {
+    let job = one_job(conn, id).await?;
+    let last_lease = store::tasks::cancel_open(conn, id).await?;
+    // one more second for what a worker sent off just before its lease ran out
+    let no_writer_after = last_lease + time::Duration::SECOND;
+    store::targets::discard(conn, job.collection_id, no_writer_after).await?;
+    store::jobs::finish(conn, id, state, code.map(Code::as_str), reason, true).await?;
+    let task = TaskId(store::catalog::allocate_ids(conn, 1).await?);
+    store::tasks::enqueue(conn, task, id, TaskKind::Cleanup, Some(no_writer_after)).await
+}
+
+fn check_partitions(captured: &CapturedCollection, options: &RestoreOptions) -> Result<()> {
+    let known: HashSet<&str> = captured.partitions.iter().map(|p| p.name.as_str()).collect();
+    match options.partitions.iter().enumerate().find(|(_, name)| !known.contains(name.as_str())) {
+        None => Ok(()),
+        Some((at, name)) => {
+            let why = format!("the snapshot has no partition {name:?}");
+            Err(Code::PartitionNotFound.error(why.clone()).with_fields(vec![FieldError::new(format!("/partitions/{at}"), why)]))
+        }
+    }
+}
+
+/// Inserts the invisible target with its name reserved, its partitions, channels and indexes.
+async fn reserve_target(
+    conn: &mut PgConnection,
+    request: &RestoreRequest,
+    snapshot: &Snapshot,
+    captured: &CapturedCollection,
+    collection_id: CollectionId,
+    first_partition: i64,
+) -> Result<()> {
+    let db = database(conn, &request.db_name).await?;
+    let target = Collection {
+        collection_id,
+        db_id: db.db_id,
+        db_name: db.name,
+        name: request.collection_name.clone(),
+        ownership: Ownership::Owned,
+        dropped: false,
+        num_shards: captured.num_shards,
+        consistency_level: captured.consistency_level.clone(),
+        schema: captured.schema.clone(),
+        properties: request.options.apply(&captured.properties),
+        created_at: snapshot.created_at,
+    };
+    store::collections::insert(conn, &target, true).await?;
+    store::names::take(conn, db.db_id, &target.name, NameKind::Reserved, collection_id, || {
+        Code::CollectionAlreadyExists
+            .error(format!("collection already exists: the name {:?} is taken by a collection, an alias or a running restore", target.name))
+    })
+    .await?;
+    for (at, partition) in captured.partitions.iter().enumerate() {
+        let partition = Partition { partition_id: PartitionId(first_partition + at as i64), name: partition.name.clone() };
+        store::partitions::insert(conn, collection_id, &partition).await?;
+    }
+    for channel in &snapshot.channels {
+        let channel = Channel {
+            channel_name: channel_name(collection_id, channel.shard_no),
+            shard_no: channel.shard_no,
+            // inherited, so that a snapshot of the restored collection works
+            seek_position: channel.seek_position.clone(),
+        };
+        store::channels::insert(conn, collection_id, &channel).await?;
+    }
+    for index in &captured.indexes {
+        store::indexes::insert(conn, collection_id, index).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! Second phase of a restore job: copy the files of one segment, and prove them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::registration::{directories, list_all};
+use super::restore_run::{Outcome, RunError};
+use super::{Service, commit};
+use crate::domain::id::{SegmentId, TaskId};
+use crate::domain::manifest::Manifest;
+use crate::domain::restore::{ClaimedTask, JobState, Progress, TaskKind, backoff_ms};
+use crate::domain::segment::File;
+use crate::domain::{Code, Error, Result};
+use crate::objects::CopyOutcome;
+use crate::store;
+
+/// Counters of a running copy task, read by its heartbeat.
+#[derive(Debug, Default)]
+pub struct CopyProgress {
+    files: AtomicI64,
+    bytes: AtomicI64,
+    retries: AtomicI64,
+}
+
+impl CopyProgress {
+    pub fn read(&self) -> Progress {
+        Progress {
+            files: self.files.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            retries: self.retries.load(Ordering::Relaxed),
+        }
+    }
+
+    fn done(&self, file: &FileCopy) {
+        self.files.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(i64::try_from(file.size_bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+}
+
+struct FileCopy {
+    source: String,
+    target: String,
+    size_bytes: u64,
+}
+
+/// Longest pause between tries of a file.
+const MAX_PAUSE_MS: u64 = 10_000;
+
+impl Service {
+    /// Copies the files of one segment and proves them by listing the target.
+    ///
+    /// A later attempt first lists what an earlier one left: a copy appears whole or not at all,
+    /// and nobody else writes under the new ids, so a file that is there with its size is done.
+    pub(super) async fn copy_segment(&self, task: &ClaimedTask, progress: &CopyProgress) -> Result<Outcome, RunError> {
+        let copies = self.plan_copies(task).await?;
+        let there = if task.attempt > 1 { self.list_targets(&copies).await? } else { HashMap::new() };
+        let mut running = Vec::with_capacity(copies.len());
+        for file in &copies {
+            let is_there = there.get(&file.target) == Some(&file.size_bytes);
+            running.push(self.copy_unless(is_there, file, progress));
+        }
+        stream::iter(running).buffer_unordered(self.settings.copy_concurrency).try_collect::<()>().await?;
+        self.prove(&copies).await?;
+        self.finish_copy(task, progress).await
+    }
+
+    async fn plan_copies(&self, task: &ClaimedTask) -> Result<Vec<FileCopy>, RunError> {
+        let mut conn = self.conn().await?;
+        let copy = store::tasks::copy_task(&mut conn, task.task_id).await?;
+        let target = SegmentId(copy.target_segment);
+        let ids = store::targets::build_ids(&mut conn, task.job_id, target).await?;
+        let from: Vec<i64> = ids.keys().copied().collect();
+        let to: Vec<i64> = ids.values().copied().collect();
+        let gone = |what: &str| RunError::Fail(Error::internal(format!("the {what} of copy task {} is gone", task.task_id)));
+        let source = store::targets::manifest(&mut conn, SegmentId(copy.source_segment), copy.source_version, &from).await?;
+        let target = store::targets::manifest(&mut conn, target, 1, &to).await?;
+        let (source, mut target) = (source.ok_or_else(|| gone("source"))?, target.ok_or_else(|| gone("target"))?);
+        // builds pair by their ids, not by their order
+        let position: HashMap<i64, usize> =
+            source.builds.iter().enumerate().filter_map(|(at, b)| ids.get(&b.build_id.0).map(|new| (*new, at))).collect();
+        target.builds.sort_by_key(|b| position.get(&b.build_id.0).copied());
+        let pairs: Vec<FileCopy> = files(&source)
+            .zip(files(&target))
+            .map(|(s, t)| FileCopy { source: s.path.clone(), target: t.path.clone(), size_bytes: s.size_bytes })
+            .collect();
+        if files(&source).count() != pairs.len() || files(&target).count() != pairs.len() {
+            return Err(RunError::Fail(Error::internal("source and target have different files")));
+        }
+        Ok(pairs)
+    }
+
+    async fn copy_unless(&self, is_there: bool, file: &FileCopy, progress: &CopyProgress) -> Result<(), RunError> {
+        if !is_there {
+            self.copy_file(file, progress).await?;
+        }
+        progress.done(file);
+        Ok(())
+    }
+
+    async fn copy_file(&self, file: &FileCopy, progress: &CopyProgress) -> Result<(), RunError> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let slot = self.copy_slots.acquire().await.map_err(Error::internal)?;
+            let outcome = self.objects.copy(&file.source, &file.target, file.size_bytes).await;
+            drop(slot);
+            match outcome {
+                Ok(()) => return Ok(()),
+                Err(CopyOutcome::SourceMissing) => {
+                    return Err(RunError::Fail(Code::FileMissing.error(format!("source file {} is missing", file.source))));
+                }
+                Err(CopyOutcome::Fail(error)) => return Err(RunError::Fail(error)),
+                Err(CopyOutcome::Retry(error)) if tries >= self.settings.copy_tries => return Err(RunError::Retry(error)),
+                Err(CopyOutcome::Retry(error)) => {
+                    progress.retries.fetch_add(1, Ordering::Relaxed);
+                    let base = u64::try_from(self.settings.copy_backoff.as_millis()).unwrap_or(MAX_PAUSE_MS);
+                    let pause = backoff_ms(tries, base, MAX_PAUSE_MS, rand::random());
+                    tracing::warn!(key = file.source, tries, pause_ms = pause, error = %error, cause = error.cause_chain(), "copy failed, trying again");
+                    tokio::time::sleep(Duration::from_millis(pause)).await;
+                }
+            }
+        }
+    }
+
+    async fn list_targets(&self, copies: &[FileCopy]) -> Result<HashMap<String, u64>> {
+        let found = list_all(&self.objects, directories(copies.iter().map(|c| c.target.as_str()))?).await?;
+        Ok(found.into_iter().map(|(path, entry)| (path, entry.size_bytes)).collect())
+    }
+
+    /// One LIST per target directory: every file is there with its size.
+    async fn prove(&self, copies: &[FileCopy]) -> Result<(), RunError> {
+        let found = self.list_targets(copies).await?;
+        for copy in copies {
+            match found.get(&copy.target) {
+                Some(size) if *size == copy.size_bytes => {}
+                Some(size) => {
+                    return Err(RunError::Fail(Code::FileSizeMismatch.error(format!(
+                        "the copy {} of {} has {size} bytes, not {}",
+                        copy.target, copy.source, copy.size_bytes
+                    ))));
+                }
+                None => {
+                    return Err(RunError::Retry(
+                        Code::FileMissing.error(format!("the copy {} of {} is not there after it was made", copy.target, copy.source)),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn finish_copy(&self, task: &ClaimedTask, progress: &CopyProgress) -> Result<Outcome, RunError> {
+        let mut tx = self.begin().await?;
+        // the job's row first: of two copies that end together one must see the other's end
+        store::jobs::lock(&mut tx, task.job_id).await?;
+        if !store::tasks::succeed(&mut tx, task, Some(progress.read())).await? {
+            return Ok(Outcome::Lost);
+        }
+        if store::tasks::open_copies(&mut tx, task.job_id).await? == 0 {
+            store::jobs::advance(&mut tx, task.job_id, &[JobState::InProgress], JobState::Publishing).await?;
+            let publish = TaskId(store::catalog::allocate_ids(&mut tx, 1).await?);
+            store::tasks::enqueue(&mut tx, publish, task.job_id, TaskKind::Publish, None).await?;
+        }
+        commit(tx).await?;
+        Ok(Outcome::Done)
+    }
+}
+
+fn files(manifest: &Manifest) -> impl Iterator<Item = &File> {
+    let logs = manifest.segment.content.files.files().map(|(file, _)| file);
+    logs.chain(manifest.builds.iter().flat_map(|b| &b.content.files))
+}

@@ -1,0 +1,187 @@
+//! Running claimed tasks. Whether an error is tried again is decided where it is met.
+
+use super::restore::{end_unsuccessfully, one_job};
+use super::restore_copy::CopyProgress;
+use super::{Service, commit};
+use crate::domain::restore::{Beat, ClaimedTask, JobState, TaskKind, backoff_ms};
+use crate::domain::{Code, Error, Result};
+use crate::store;
+use uuid::Uuid;
+
+/// How a task ended for its worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its end is recorded.
+    Done,
+    /// Another worker has it: nothing was written.
+    Lost,
+}
+
+/// Why a task could not be done.
+#[derive(Debug)]
+pub(super) enum RunError {
+    /// Trying again may help.
+    Retry(Error),
+    /// Trying again is useless: the job fails.
+    Fail(Error),
+}
+
+impl From<Error> for RunError {
+    /// What is not said to be final may pass: a database that restarts, a storage that is slow.
+    fn from(error: Error) -> Self {
+        match error.code() {
+            Code::PermissionDenied | Code::InsufficientStorage => RunError::Fail(error),
+            _ => RunError::Retry(error),
+        }
+    }
+}
+
+/// Claims of one task before its job fails, whatever became of the workers.
+const MAX_ATTEMPTS: i32 = 50;
+/// Pauses before a failed task is tried again.
+const RETRY_BASE_MS: u64 = 1000;
+const RETRY_CAP_MS: u64 = 60_000;
+
+impl Service {
+    /// Claims due tasks for a worker, at most `limit`.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn claim_tasks(&self, worker: Uuid, limit: usize) -> Result<Vec<ClaimedTask>> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        store::tasks::claim(&mut *self.conn().await?, worker, self.task_lease_ms(), limit).await
+    }
+
+    fn task_lease_ms(&self) -> i64 {
+        i64::try_from(self.settings.task_lease.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// Milliseconds until a task is due or a lease expires; none when there is nothing.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn next_task_due_ms(&self) -> Result<Option<i64>> {
+        store::tasks::next_due_ms(&mut *self.conn().await?).await
+    }
+
+    /// Renews the lease of a task with its progress.
+    ///
+    /// # Errors
+    /// Database errors; the lease runs on meanwhile.
+    pub async fn heartbeat(&self, task: &ClaimedTask, progress: &CopyProgress) -> Result<Beat> {
+        store::tasks::heartbeat(&mut *self.conn().await?, task, progress.read(), self.task_lease_ms()).await
+    }
+
+    /// Hands a task back unfinished, at shutdown; it is not charged a failure.
+    ///
+    /// # Errors
+    /// Database errors; the lease then runs out by itself.
+    pub async fn hand_back(&self, task: &ClaimedTask) -> Result<()> {
+        let mut conn = self.conn().await?;
+        store::tasks::release(&mut conn, task, None, 0).await?;
+        store::catalog::notify_workers(&mut conn).await
+    }
+
+    /// Runs a claimed task to its recorded end: done, to be tried again, or failed with its job.
+    ///
+    /// # Errors
+    /// Database errors while the end was recorded; the lease then runs out and the task is
+    /// claimed again.
+    pub async fn run_task(&self, task: &ClaimedTask, progress: &CopyProgress) -> Result<Outcome> {
+        if task.attempt > MAX_ATTEMPTS && task.kind != TaskKind::Cleanup {
+            let error = Code::RestoreFailed.error(format!("task {} was claimed {} times and never ended", task.task_id, task.attempt - 1));
+            return self.fail_task(task, &error).await;
+        }
+        let result = match task.kind {
+            TaskKind::Validate => match one_job(&mut *self.conn().await?, task.job_id).await {
+                Ok(job) => self.validate_restore(task, &job).await,
+                Err(e) => Err(e.into()),
+            },
+            TaskKind::Copy => self.copy_segment(task, progress).await,
+            TaskKind::Publish => self.publish_restore(task).await,
+            TaskKind::Cleanup => self.clean_up_restore(task).await,
+        };
+        match result {
+            Ok(outcome) => Ok(outcome),
+            Err(RunError::Fail(error)) if task.kind != TaskKind::Cleanup => self.fail_task(task, &error).await,
+            // leftovers are tried for ever: giving up would leak them
+            Err(RunError::Retry(error)) if task.kind != TaskKind::Cleanup && task.failures + 1 >= self.settings.task_failures => {
+                self.fail_task(task, &error).await
+            }
+            Err(RunError::Retry(error) | RunError::Fail(error)) => self.retry_task(task, &error).await,
+        }
+    }
+
+    async fn retry_task(&self, task: &ClaimedTask, error: &Error) -> Result<Outcome> {
+        let tries = u32::try_from(task.failures + 1).unwrap_or(1);
+        let delay = backoff_ms(tries, RETRY_BASE_MS, RETRY_CAP_MS, rand::random());
+        tracing::warn!(
+            job.id = %task.job_id, task.id = %task.task_id, kind = task.kind.as_str(), delay_ms = delay,
+            error = %error, cause = error.cause_chain(), "task failed, trying again"
+        );
+        let mut conn = self.conn().await?;
+        let delay = i64::try_from(delay).unwrap_or(i64::MAX);
+        let kept = store::tasks::release(&mut conn, task, Some(&error.to_string()), delay).await?;
+        Ok(if kept { Outcome::Done } else { Outcome::Lost })
+    }
+
+    async fn fail_task(&self, task: &ClaimedTask, error: &Error) -> Result<Outcome> {
+        tracing::error!(
+            job.id = %task.job_id, task.id = %task.task_id, kind = task.kind.as_str(),
+            error = %error, cause = error.cause_chain(), "restore failed"
+        );
+        let mut tx = self.begin().await?;
+        let state = store::jobs::lock(&mut tx, task.job_id).await?;
+        if !store::tasks::fail(&mut tx, task, &error.to_string()).await? {
+            return Ok(Outcome::Lost);
+        }
+        if state.is_some_and(|s| !s.is_final()) {
+            end_unsuccessfully(&mut tx, task.job_id, JobState::Failed, Some(error.code()), &error.to_string()).await?;
+        }
+        commit(tx).await?;
+        Ok(Outcome::Done)
+    }
+
+    /// Makes the target visible: collection, segments and builds in one transaction.
+    async fn publish_restore(&self, task: &ClaimedTask) -> Result<Outcome, RunError> {
+        let mut tx = self.begin().await?;
+        store::jobs::lock(&mut tx, task.job_id).await?;
+        if !store::tasks::succeed(&mut tx, task, None).await? {
+            return Ok(Outcome::Lost);
+        }
+        let job = one_job(&mut tx, task.job_id).await?;
+        let (segments, builds) = store::targets::publish(&mut tx, job.collection_id).await?;
+        if i64::try_from(segments).unwrap_or(i64::MAX) != job.total_segments {
+            let why = format!("{segments} segments would be published, {} were restored", job.total_segments);
+            return Err(RunError::Fail(Error::internal(why)));
+        }
+        store::names::publish(&mut tx, job.collection_id).await?;
+        store::collections::publish(&mut tx, job.collection_id).await?;
+        store::jobs::finish(&mut tx, job.job_id, JobState::Completed, None, "", false).await?;
+        commit(tx).await?;
+        tracing::info!(
+            job.id = %job.job_id, collection.id = %job.collection_id, collection.name = job.collection_name, segments, builds,
+            bytes = job.total_bytes, took_ms = job.time_cost_ms, "restore completed"
+        );
+        Ok(Outcome::Done)
+    }
+
+    /// Deletes what an unsuccessful job copied.
+    async fn clean_up_restore(&self, task: &ClaimedTask) -> Result<Outcome, RunError> {
+        let job = one_job(&mut *self.conn().await?, task.job_id).await?;
+        let report = self.collect_collection(job.collection_id).await?;
+        if report.failed_objects > 0 {
+            let first = report.failures.first().map(|f| format!("{}: {}", f.key, f.reason)).unwrap_or_default();
+            let why = format!("{} objects could not be deleted, for example {first}", report.failed_objects);
+            return Err(RunError::Retry(Code::StorageUnavailable.error(why)));
+        }
+        let mut tx = self.begin().await?;
+        if !store::tasks::succeed(&mut tx, task, None).await? {
+            return Ok(Outcome::Lost);
+        }
+        store::jobs::set_cleaned(&mut tx, job.job_id).await?;
+        commit(tx).await?;
+        Ok(Outcome::Done)
+    }
+}
+

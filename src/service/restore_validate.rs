@@ -1,0 +1,264 @@
+//! First phase of a restore job: are the sources whole? Then the target is laid out.
+
+use std::collections::HashMap;
+
+use futures::{StreamExt as _, stream};
+
+use super::collections::channel_name;
+use super::registration::{directories, list_all};
+use super::restore_run::{Outcome, RunError};
+use super::{Service, commit};
+use crate::domain::collection::Partition;
+use crate::domain::id::{BuildId, CollectionId, PartitionId, SegmentId, TaskId};
+use crate::domain::index::IndexBuild;
+use crate::domain::key::{DataPath, Target};
+use crate::domain::manifest::Manifest;
+use crate::domain::restore::{ClaimedTask, JobState, RestoreJob, TaskKind};
+use crate::domain::segment::{Level, Segment, SegmentState};
+use crate::domain::snapshot::{CapturedCollection, Snapshot};
+use crate::domain::{Code, Error, Result};
+use crate::store::snapshots::SnapshotFilter;
+use crate::store::tasks::NewCopy;
+use crate::store::{self, PgConnection};
+
+/// Segments handled at a time; bounds the memory.
+const PAGE: i64 = 500;
+
+/// How captured ids and names become the target's.
+struct Mapping {
+    collection: CollectionId,
+    /// By captured id; a captured partition that is not restored is missing.
+    partitions: HashMap<PartitionId, PartitionId>,
+    /// Shard number by captured channel name.
+    shards: HashMap<String, i32>,
+}
+
+#[derive(Default)]
+struct Totals {
+    segments: i64,
+    files: i64,
+    bytes: i64,
+}
+
+impl Service {
+    /// Checks that every source file is there with its recorded size, then inserts the target's
+    /// segments and the copy tasks in one transaction, fenced by the task's attempt.
+    pub(super) async fn validate_restore(&self, task: &ClaimedTask, job: &RestoreJob) -> Result<Outcome, RunError> {
+        let mut tx = self.begin().await?;
+        if store::jobs::lock(&mut tx, task.job_id).await? == Some(JobState::Pending) {
+            store::jobs::advance(&mut tx, task.job_id, &[JobState::Pending], JobState::Validating).await?;
+        }
+        commit(tx).await?;
+        let (snapshot, mapping) = self.restore_mapping(job).await?;
+        let mut after = None;
+        loop {
+            let page = store::snapshots::manifests(&mut *self.conn().await?, snapshot.snapshot_id, after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.segment.segment_id.0);
+            let chosen: Vec<Manifest> = page.into_iter().filter(|m| mapping.takes(&m.segment)).collect();
+            self.check_sources(&chosen).await?;
+        }
+        self.lay_out(task, job, &snapshot, &mapping).await
+    }
+
+    async fn restore_mapping(&self, job: &RestoreJob) -> Result<(Snapshot, Mapping), RunError> {
+        let mut conn = self.conn().await?;
+        let filter = SnapshotFilter { snapshot: job.snapshot_id, ..SnapshotFilter::default() };
+        let snapshot = match job.snapshot_id {
+            Some(_) => store::snapshots::list(&mut conn, &filter, false, None, 1).await?.pop(),
+            None => None,
+        };
+        let snapshot = snapshot.ok_or_else(|| {
+            RunError::Fail(Code::SnapshotNotFound.error(format!("snapshot not found: {:?} is gone", job.snapshot_name)))
+        })?;
+        let captured = store::snapshots::description(&mut conn, snapshot.snapshot_id).await?;
+        let targets = store::partitions::list(&mut conn, job.collection_id, None, None).await?;
+        let mapping = Mapping::new(job, &snapshot, &captured, &targets)?;
+        Ok((snapshot, mapping))
+    }
+
+    async fn check_sources(&self, manifests: &[Manifest]) -> Result<(), RunError> {
+        let mut listings = Vec::with_capacity(manifests.len());
+        for manifest in manifests {
+            listings.push(list_all(&self.objects, directories(files(manifest).map(|(f, _)| f.path.as_str()))?));
+        }
+        let mut listings = stream::iter(listings).buffered(self.settings.list_concurrency);
+        for manifest in manifests {
+            let found = listings.next().await.transpose()?.unwrap_or_default();
+            let segment = manifest.segment.segment_id;
+            for (file, _) in files(manifest) {
+                let error = match found.get(&file.path) {
+                    Some(entry) if entry.size_bytes == file.size_bytes => continue,
+                    Some(entry) => Code::FileSizeMismatch.error(format!(
+                        "source file {} of segment {segment} has {} bytes, the snapshot recorded {}",
+                        file.path, entry.size_bytes, file.size_bytes
+                    )),
+                    None => Code::FileMissing.error(format!("source file {} of segment {segment} is missing", file.path)),
+                };
+                return Err(RunError::Fail(error));
+            }
+        }
+        Ok(())
+    }
+
+    async fn lay_out(&self, task: &ClaimedTask, job: &RestoreJob, snapshot: &Snapshot, mapping: &Mapping) -> Result<Outcome, RunError> {
+        let mut tx = self.begin().await?;
+        store::jobs::lock(&mut tx, task.job_id).await?;
+        if !store::tasks::succeed(&mut tx, task, None).await? {
+            return Ok(Outcome::Lost);
+        }
+        let mut totals = Totals::default();
+        let mut after = None;
+        loop {
+            let page = store::snapshots::manifests(&mut tx, snapshot.snapshot_id, after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.segment.segment_id.0);
+            let chosen: Vec<Manifest> = page.into_iter().filter(|m| mapping.takes(&m.segment)).collect();
+            insert_targets(&mut tx, job, mapping, &chosen, &mut totals).await?;
+        }
+        store::jobs::set_totals(&mut tx, job.job_id, totals.segments, totals.files, totals.bytes).await?;
+        let running = [JobState::Validating, JobState::Pending];
+        if totals.segments == 0 {
+            store::jobs::advance(&mut tx, job.job_id, &running, JobState::Publishing).await?;
+            let publish = TaskId(store::catalog::allocate_ids(&mut tx, 1).await?);
+            store::tasks::enqueue(&mut tx, publish, job.job_id, TaskKind::Publish, None).await?;
+        } else {
+            store::jobs::advance(&mut tx, job.job_id, &running, JobState::InProgress).await?;
+            store::catalog::notify_workers(&mut tx).await?;
+        }
+        commit(tx).await?;
+        Ok(Outcome::Done)
+    }
+}
+
+impl Mapping {
+    fn new(job: &RestoreJob, snapshot: &Snapshot, captured: &CapturedCollection, targets: &[Partition]) -> Result<Self> {
+        let wanted = |name: &str| job.options.partitions.is_empty() || job.options.partitions.iter().any(|p| p == name);
+        let mut partitions = HashMap::new();
+        for partition in captured.partitions.iter().filter(|p| wanted(&p.name)) {
+            let target = targets.iter().find(|t| t.name == partition.name);
+            let target = target.ok_or_else(|| Error::internal(format!("the target has no partition {:?}", partition.name)))?;
+            partitions.insert(partition.partition_id, target.partition_id);
+        }
+        // deletes that concern every partition come along with any subset
+        partitions.insert(PartitionId::ALL, PartitionId::ALL);
+        let shards = snapshot.channels.iter().map(|c| (c.channel_name.clone(), c.shard_no)).collect();
+        Ok(Self { collection: job.collection_id, partitions, shards })
+    }
+
+    fn takes(&self, segment: &Segment) -> bool {
+        self.partitions.contains_key(&segment.partition_id)
+    }
+}
+
+fn files(manifest: &Manifest) -> impl Iterator<Item = (&crate::domain::segment::File, Option<BuildId>)> {
+    let builds = manifest.builds.iter().flat_map(|b| b.content.files.iter().map(|f| (f, Some(b.build_id))));
+    manifest.segment.content.files.files().chain(builds)
+}
+
+async fn insert_targets(
+    conn: &mut PgConnection,
+    job: &RestoreJob,
+    mapping: &Mapping,
+    sources: &[Manifest],
+    totals: &mut Totals,
+) -> Result<(), RunError> {
+    if sources.is_empty() {
+        return Ok(());
+    }
+    let build_count = |m: &Manifest| m.builds.len() + m.segment.content.files.build_ids().count();
+    let ids = 2 * sources.len() + sources.iter().map(build_count).sum::<usize>();
+    let mut next = store::catalog::allocate_ids(conn, ids as i64).await?;
+    let mut take = || {
+        next += 1;
+        next - 1
+    };
+    let (mut segments, mut builds, mut copies, mut build_ids) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for source in sources {
+        let target = SegmentId(take());
+        let mut new_builds: HashMap<BuildId, BuildId> = HashMap::new();
+        let own = source.builds.iter().map(|b| b.build_id).chain(source.segment.content.files.build_ids());
+        for build in own {
+            new_builds.entry(build).or_insert_with(|| BuildId(take()));
+        }
+        build_ids.extend(new_builds.iter().map(|(from, to)| (from.0, to.0, target.0)));
+        let mapped = map_manifest(source, mapping, target, &new_builds)?;
+        let (files, bytes) = files(source).fold((0, 0), |(n, bytes), (f, _)| (n + 1, bytes + f.size_bytes as i64));
+        copies.push(NewCopy {
+            task_id: take(),
+            source_segment: source.segment.segment_id.0,
+            source_version: source.segment.version,
+            target_segment: target.0,
+            files,
+            bytes,
+            turn: i32::try_from(totals.segments).unwrap_or(i32::MAX),
+        });
+        totals.segments += 1;
+        totals.files += files;
+        totals.bytes += bytes;
+        segments.push(mapped.segment);
+        builds.extend(mapped.builds);
+    }
+    // ids come from our own allocator: one that is taken means that a foreign id lies above ours
+    let taken = store::segments::insert_many(conn, &segments).await?;
+    if let Some(id) = taken.first() {
+        return Err(RunError::Retry(Error::internal(format!("the new segment id {id} is in use"))));
+    }
+    if let Some(id) = store::builds::insert_many(conn, mapping.collection, &builds, true).await?.first() {
+        return Err(RunError::Retry(Error::internal(format!("the new build id {id} is in use"))));
+    }
+    store::targets::insert_build_ids(conn, job.job_id, &build_ids).await?;
+    store::tasks::enqueue_copies(conn, job.job_id, &copies).await?;
+    Ok(())
+}
+
+/// A captured segment under the target's ids, with all paths mapped. Field, index and log ids
+/// are kept; segment and build ids are new.
+fn map_manifest(source: &Manifest, mapping: &Mapping, target: SegmentId, builds: &HashMap<BuildId, BuildId>) -> Result<Manifest> {
+    let gap = |what: &str| Error::internal(format!("segment {} has an unmapped {what}", source.segment.segment_id));
+    let partition = *mapping.partitions.get(&source.segment.partition_id).ok_or_else(|| gap("partition"))?;
+    let shard = *mapping.shards.get(&source.segment.channel_name).ok_or_else(|| gap("channel"))?;
+    let channel = channel_name(mapping.collection, shard);
+    let remap = |path: &str, build: Option<BuildId>| -> Result<String> {
+        let parsed = DataPath::parse(path).map_err(|why| Error::internal(format!("captured path {path:?} {why}")))?;
+        let build = match build.filter(|b| b.0 != 0) {
+            Some(build) => Some(*builds.get(&build).ok_or_else(|| gap("build"))?),
+            None => None,
+        };
+        Ok(parsed.remap(&Target { collection: mapping.collection, partition, segment: target, build }))
+    };
+
+    let mut segment = source.segment.clone();
+    segment.segment_id = target;
+    segment.collection_id = mapping.collection;
+    segment.partition_id = partition;
+    segment.state = SegmentState::Importing;
+    segment.version = 1;
+    for position in [&mut segment.content.start_position, &mut segment.content.dml_position] {
+        if !position.channel_name.is_empty() {
+            position.channel_name.clone_from(&channel);
+        }
+    }
+    segment.channel_name = channel;
+    for (file, build) in segment.content.files.files_mut() {
+        file.path = remap(&file.path, build)?;
+        file.etag = None;
+    }
+    let indexes = segment.content.files.text_index_files.iter_mut().chain(&mut segment.content.files.json_key_index_files);
+    for index in indexes.filter(|i| i.build_id != 0) {
+        index.build_id = builds.get(&BuildId(index.build_id)).ok_or_else(|| gap("build"))?.0;
+    }
+    debug_assert!(segment.level == Level::L0 || partition != PartitionId::ALL);
+
+    let mut mapped = Vec::with_capacity(source.builds.len());
+    for build in &source.builds {
+        let mut content = build.content.clone();
+        for file in &mut content.files {
+            file.path = remap(&file.path, Some(build.build_id))?;
+            file.etag = None;
+        }
+        let build_id = *builds.get(&build.build_id).ok_or_else(|| gap("build"))?;
+        mapped.push(IndexBuild { build_id, segment_id: target, index_id: build.index_id, content });
+    }
+    Ok(Manifest { segment, builds: mapped })
+}

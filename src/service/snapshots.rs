@@ -1,0 +1,193 @@
+//! Finding, listing, describing, changing and dropping snapshots.
+
+use time::OffsetDateTime;
+
+use super::paths::database;
+use super::{Service, commit};
+use crate::domain::collection::Database;
+use crate::domain::id::SnapshotId;
+use crate::domain::manifest::Manifest;
+use crate::domain::page::{Page, PageRequest};
+use crate::domain::schema::Params;
+use crate::domain::snapshot::{CapturedCollection, Snapshot};
+use crate::domain::{Code, Error, Result};
+use crate::store::snapshots::SnapshotFilter;
+use crate::store::{self, PgConnection};
+
+/// How a request names a snapshot.
+#[derive(Debug, Clone, Default)]
+pub struct SnapshotRef {
+    pub db_name: String,
+    pub snapshot_name: String,
+    pub collection_name: Option<String>,
+    pub snapshot_id: Option<SnapshotId>,
+}
+
+/// Which snapshots to list.
+#[derive(Debug, Clone, Default)]
+pub struct SnapshotList {
+    pub db_name: String,
+    pub collection_name: Option<String>,
+    pub name_prefix: Option<String>,
+    pub labels: Params,
+    pub created_from: Option<OffsetDateTime>,
+    pub created_before: Option<OffsetDateTime>,
+    pub oldest_first: bool,
+}
+
+/// A snapshot, with the collection as it was captured when asked for.
+#[derive(Debug, Clone)]
+pub struct SnapshotDetails {
+    pub snapshot: Snapshot,
+    pub captured: Option<CapturedCollection>,
+}
+
+/// Narrows a filter to a collection by name: a living one, else dropped ones of that name.
+/// A write never goes through an alias: it may have been moved since.
+async fn of_collection(conn: &mut PgConnection, db: &Database, name: &str, may_be_alias: bool, filter: &mut SnapshotFilter) -> Result<()> {
+    match store::collections::find(conn, db.db_id, name).await? {
+        Some(found) if may_be_alias || found.name == name => filter.collection = Some(found.collection_id),
+        Some(found) => {
+            return Err(Code::CollectionNotFound
+                .error(format!("{name:?} is an alias of {:?}; name the collection itself, or give snapshot_id", found.name)));
+        }
+        None => filter.dropped_collection_name = Some(name.to_string()),
+    }
+    Ok(())
+}
+
+/// Finds the one committed snapshot that a request names.
+pub(super) async fn find(conn: &mut PgConnection, wanted: &SnapshotRef, for_write: bool) -> Result<Snapshot> {
+    let db = database(conn, &wanted.db_name).await?;
+    let mut filter = SnapshotFilter {
+        db: Some(db.db_id),
+        name: Some(wanted.snapshot_name.clone()),
+        snapshot: wanted.snapshot_id,
+        ..SnapshotFilter::default()
+    };
+    if let Some(name) = &wanted.collection_name {
+        of_collection(conn, &db, name, !for_write, &mut filter).await?;
+    }
+    let mut found = store::snapshots::list(conn, &filter, false, None, 2).await?;
+    if found.len() > 1 {
+        return Err(Code::SnapshotNameAmbiguous.error(format!(
+            "several snapshots are named {:?}, for example of the collections {:?} ({}) and {:?} ({}); add collection_name or snapshot_id",
+            wanted.snapshot_name, found[0].collection_name, found[0].snapshot_id, found[1].collection_name, found[1].snapshot_id
+        )));
+    }
+    found.pop().ok_or_else(|| not_found(wanted))
+}
+
+fn not_found(wanted: &SnapshotRef) -> Error {
+    let of = wanted.collection_name.as_ref().map(|c| format!(" of collection {c:?}")).unwrap_or_default();
+    let id = wanted.snapshot_id.map(|id| format!(" with id {id}")).unwrap_or_default();
+    Code::SnapshotNotFound.error(format!("snapshot not found: {:?}{id}{of} in database {:?}", wanted.snapshot_name, wanted.db_name))
+}
+
+/// Marks a committed snapshot as dropped unless it is in use. True when this call did it.
+pub(super) async fn drop_locked(conn: &mut PgConnection, id: SnapshotId) -> Result<bool> {
+    if !store::snapshots::lock(conn, id).await? {
+        return Ok(false);
+    }
+    if let Some(job) = store::snapshots::running_restore(conn, id).await? {
+        return Err(Code::SnapshotBeingRestored
+            .error(format!("snapshot {id} is being restored by job {job}; wait for it, or cancel it")));
+    }
+    store::snapshots::mark_dropped(conn, id).await?;
+    Ok(true)
+}
+
+impl Service {
+    /// Lists committed snapshots, newest first unless asked otherwise.
+    ///
+    /// # Errors
+    /// `database_not_found`, `invalid_page_token`. An unknown collection gives an empty list of
+    /// the snapshots of dropped collections of that name.
+    pub async fn list_snapshots(&self, wanted: &SnapshotList, page: &PageRequest) -> Result<Page<Snapshot>> {
+        let mut conn = self.conn().await?;
+        let db = database(&mut conn, &wanted.db_name).await?;
+        let mut filter = SnapshotFilter {
+            db: Some(db.db_id),
+            name_prefix: wanted.name_prefix.clone(),
+            labels: wanted.labels.clone(),
+            created_from: wanted.created_from,
+            created_before: wanted.created_before,
+            ..SnapshotFilter::default()
+        };
+        if let Some(name) = &wanted.collection_name {
+            of_collection(&mut conn, &db, name, true, &mut filter).await?;
+        }
+        let list = format!("snapshots?{wanted:?}");
+        let after = page.cursor(&list)?;
+        let items = store::snapshots::list(&mut conn, &filter, wanted.oldest_first, after, page.limit()).await?;
+        Ok(page.page(&list, items, store::snapshots::cursor))
+    }
+
+    /// Describes a snapshot.
+    ///
+    /// # Errors
+    /// `snapshot_not_found`, `snapshot_name_ambiguous`.
+    pub async fn describe_snapshot(&self, wanted: &SnapshotRef, include_collection_info: bool) -> Result<SnapshotDetails> {
+        let mut conn = self.conn().await?;
+        let snapshot = find(&mut conn, wanted, false).await?;
+        let captured =
+            if include_collection_info { Some(store::snapshots::description(&mut conn, snapshot.snapshot_id).await?) } else { None };
+        Ok(SnapshotDetails { snapshot, captured })
+    }
+
+    /// Lists the segments of a snapshot with their index builds, by segment id.
+    ///
+    /// # Errors
+    /// `snapshot_not_found`, `snapshot_name_ambiguous`.
+    pub async fn snapshot_segments(&self, wanted: &SnapshotRef, page: &PageRequest) -> Result<Page<Manifest>> {
+        let mut conn = self.conn().await?;
+        let snapshot = find(&mut conn, wanted, false).await?;
+        let list = format!("snapshot-segments?{}", snapshot.snapshot_id);
+        let after: Option<i64> = page.cursor(&list)?;
+        let items = store::snapshots::manifests(&mut conn, snapshot.snapshot_id, after, page.limit()).await?;
+        Ok(page.page(&list, items, |m| m.segment.segment_id.0))
+    }
+
+    /// Changes the description; sets labels, or removes those given without a value.
+    ///
+    /// # Errors
+    /// `snapshot_not_found`, `snapshot_name_ambiguous`.
+    pub async fn change_snapshot(
+        &self,
+        wanted: &SnapshotRef,
+        description: Option<String>,
+        labels: Vec<(String, Option<String>)>,
+    ) -> Result<Snapshot> {
+        let mut tx = self.begin().await?;
+        let found = find(&mut tx, wanted, true).await?;
+        if !store::snapshots::lock(&mut tx, found.snapshot_id).await? {
+            return Err(not_found(wanted));
+        }
+        // read again under the lock: two changes of different labels must both count
+        let mut snapshot = find(&mut tx, wanted, true).await?;
+        for (key, value) in labels {
+            match value {
+                Some(value) => snapshot.labels.insert(key, value),
+                None => snapshot.labels.remove(&key),
+            };
+        }
+        snapshot.description = description.unwrap_or(snapshot.description);
+        if !store::snapshots::set_texts(&mut tx, snapshot.snapshot_id, &snapshot.description, &snapshot.labels).await? {
+            return Err(not_found(wanted));
+        }
+        commit(tx).await?;
+        Ok(snapshot)
+    }
+
+    /// Drops a snapshot: it is gone for every reader at once; the collector deletes its files
+    /// after the grace period. Calls that drop the same snapshot at the same time all succeed.
+    ///
+    /// # Errors
+    /// `snapshot_not_found`, `snapshot_name_ambiguous`, `snapshot_being_restored`.
+    pub async fn drop_snapshot(&self, wanted: &SnapshotRef) -> Result<()> {
+        let mut tx = self.begin().await?;
+        let snapshot = find(&mut tx, wanted, true).await?;
+        drop_locked(&mut tx, snapshot.snapshot_id).await?;
+        commit(tx).await
+    }
+}

@@ -1,0 +1,283 @@
+//! Restore jobs.
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+use super::codec::{from_json, to_json};
+use super::failed;
+use crate::domain::id::{CollectionId, DatabaseId, JobId, SnapshotId};
+use crate::domain::restore::{JobState, RestoreJob, RestoreOptions, TaskView};
+use crate::domain::id::TaskId;
+use crate::domain::{Error, Result};
+
+/// A job about to be inserted.
+#[derive(Debug)]
+pub struct NewJob<'a> {
+    pub job_id: JobId,
+    pub snapshot_id: SnapshotId,
+    pub snapshot_name: &'a str,
+    pub source_collection_name: &'a str,
+    pub db_id: DatabaseId,
+    pub collection_name: &'a str,
+    pub collection_id: CollectionId,
+    pub options: &'a RestoreOptions,
+}
+
+/// Inserts a pending job.
+pub async fn insert(conn: &mut PgConnection, job: &NewJob<'_>) -> Result<()> {
+    sqlx::query!(
+        "insert into restore_jobs (job_id, snapshot_id, snapshot_name, source_collection_name, db_id, collection_name,
+                                   collection_id, options, state)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, 'Pending')",
+        job.job_id.0,
+        job.snapshot_id.0,
+        job.snapshot_name,
+        job.source_collection_name,
+        job.db_id.0,
+        job.collection_name,
+        job.collection_id.0,
+        to_json(job.options)?
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
+struct JobRow {
+    job_id: i64,
+    snapshot_id: Option<i64>,
+    snapshot_name: String,
+    source_collection_name: String,
+    db_id: i64,
+    db_name: Option<String>,
+    collection_name: String,
+    collection_id: i64,
+    options: serde_json::Value,
+    state: String,
+    reason: String,
+    error_code: Option<String>,
+    total_files: i64,
+    total_bytes: i64,
+    total_segments: i64,
+    done_files: i64,
+    done_bytes: i64,
+    done_segments: i64,
+    retries: i64,
+    cleanup: String,
+    created_at: OffsetDateTime,
+    finished_at: Option<OffsetDateTime>,
+    time_cost_ms: i64,
+}
+
+impl TryFrom<JobRow> for RestoreJob {
+    type Error = Error;
+    fn try_from(row: JobRow) -> Result<Self> {
+        Ok(Self {
+            job_id: JobId(row.job_id),
+            snapshot_id: row.snapshot_id.map(SnapshotId),
+            snapshot_name: row.snapshot_name,
+            source_collection_name: row.source_collection_name,
+            db_id: DatabaseId(row.db_id),
+            db_name: row.db_name.unwrap_or_default(),
+            collection_name: row.collection_name,
+            collection_id: CollectionId(row.collection_id),
+            options: from_json(row.options)?,
+            state: JobState::parse(&row.state).ok_or_else(|| Error::internal("a restore job has an unknown state"))?,
+            reason: row.reason,
+            error_code: row.error_code,
+            total_files: row.total_files,
+            total_bytes: row.total_bytes,
+            total_segments: row.total_segments,
+            done_files: row.done_files,
+            done_bytes: row.done_bytes,
+            done_segments: row.done_segments,
+            retries: row.retries,
+            cleanup: row.cleanup,
+            created_at: row.created_at,
+            finished_at: row.finished_at,
+            time_cost_ms: row.time_cost_ms,
+        })
+    }
+}
+
+/// Which jobs a list is about.
+#[derive(Debug, Clone, Default)]
+pub struct JobFilter {
+    pub job: Option<JobId>,
+    pub db: Option<DatabaseId>,
+    /// Name of the target.
+    pub collection_name: Option<String>,
+    pub snapshot_name: Option<String>,
+    pub state: Option<JobState>,
+}
+
+/// Where a page of jobs begins: after this creation time (nanoseconds) and id.
+pub type JobCursor = (i64, i64);
+
+/// Lists jobs, newest first, with the progress of their copies.
+pub async fn list(conn: &mut PgConnection, filter: &JobFilter, after: Option<JobCursor>, limit: i64) -> Result<Vec<RestoreJob>> {
+    let cursor = match after {
+        None => None,
+        Some((nanos, id)) => {
+            let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(nanos)).map_err(Error::internal)?;
+            Some((at, id))
+        }
+    };
+    let rows = sqlx::query_as!(
+        JobRow,
+        r#"select j.job_id, j.snapshot_id, j.snapshot_name, j.source_collection_name, j.db_id, d.name as "db_name?",
+                  j.collection_name, j.collection_id, j.options, j.state, j.reason, j.error_code, j.total_files, j.total_bytes,
+                  j.total_segments, p.files as "done_files!", p.bytes as "done_bytes!", p.segments as "done_segments!",
+                  p.retries as "retries!", j.cleanup, j.created_at, j.finished_at,
+                  (extract(epoch from coalesce(j.finished_at, (select stillframe_now())) - j.created_at) * 1000)::bigint as "time_cost_ms!"
+             from restore_jobs j
+             left join databases d on d.db_id = j.db_id
+             cross join lateral (
+               select coalesce(sum(t.done_files), 0)::bigint as files, coalesce(sum(t.done_bytes), 0)::bigint as bytes,
+                      count(*) filter (where t.state = 'succeeded') as segments, coalesce(sum(t.retries), 0)::bigint as retries
+                 from restore_tasks t where t.job_id = j.job_id and t.kind = 'copy'
+             ) p
+            where ($1::bigint is null or j.job_id = $1)
+              and ($2::bigint is null or j.db_id = $2)
+              and ($3::text is null or j.collection_name = $3)
+              and ($4::text is null or j.snapshot_name = $4)
+              and ($5::text is null or j.state = $5)
+              and ($6::timestamptz is null or (j.created_at, j.job_id) < ($6, $7))
+            order by j.created_at desc, j.job_id desc limit $8"#,
+        filter.job.map(|j| j.0),
+        filter.db.map(|d| d.0),
+        filter.collection_name,
+        filter.snapshot_name,
+        filter.state.map(|s| s.as_str()),
+        cursor.map(|c| c.0),
+        cursor.map(|c| c.1),
+        limit
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed)?;
+    rows.into_iter().map(RestoreJob::try_from).collect()
+}
+
+/// The cursor of a job in a list.
+pub fn cursor(job: &RestoreJob) -> JobCursor {
+    (i64::try_from(job.created_at.unix_timestamp_nanos()).unwrap_or(i64::MAX), job.job_id.0)
+}
+
+/// Locks a job until the transaction ends and gives its state; none when there is no such job.
+pub async fn lock(conn: &mut PgConnection, job: JobId) -> Result<Option<JobState>> {
+    let state = sqlx::query_scalar!("select state from restore_jobs where job_id = $1 for update", job.0)
+        .fetch_optional(conn)
+        .await
+        .map_err(failed)?;
+    Ok(state.as_deref().and_then(JobState::parse))
+}
+
+/// Moves a locked job from one state to a running state.
+///
+/// # Errors
+/// `internal` when it is in another state.
+pub async fn advance(conn: &mut PgConnection, job: JobId, from: &[JobState], to: JobState) -> Result<()> {
+    let from: Vec<String> = from.iter().map(|s| s.as_str().to_string()).collect();
+    let updated = sqlx::query!("update restore_jobs set state = $3 where job_id = $1 and state = any($2)", job.0, &from, to.as_str())
+        .execute(conn)
+        .await
+        .map_err(failed)?;
+    if updated.rows_affected() == 1 {
+        Ok(())
+    } else {
+        Err(Error::internal(format!("restore job {job} can't become {}", to.as_str())))
+    }
+}
+
+/// Records what a validated job has to copy.
+pub async fn set_totals(conn: &mut PgConnection, job: JobId, segments: i64, files: i64, bytes: i64) -> Result<()> {
+    sqlx::query!(
+        "update restore_jobs set total_segments = $2, total_files = $3, total_bytes = $4 where job_id = $1",
+        job.0,
+        segments,
+        files,
+        bytes
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
+/// Ends a locked job.
+///
+/// # Errors
+/// `internal` when it has ended already.
+pub async fn finish(conn: &mut PgConnection, job: JobId, state: JobState, code: Option<&str>, reason: &str, cleanup: bool) -> Result<()> {
+    let updated = sqlx::query!(
+        "update restore_jobs set state = $2, error_code = $3, reason = $4, finished_at = stillframe_now(),
+                cleanup = case when $5 then 'pending' else 'none' end
+          where job_id = $1 and finished_at is null",
+        job.0,
+        state.as_str(),
+        code,
+        reason,
+        cleanup
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
+    if updated.rows_affected() == 1 { Ok(()) } else { Err(Error::internal(format!("restore job {job} has ended already"))) }
+}
+
+/// Notes that the objects of an unsuccessful job are gone.
+pub async fn set_cleaned(conn: &mut PgConnection, job: JobId) -> Result<()> {
+    sqlx::query!("update restore_jobs set cleanup = 'done' where job_id = $1 and cleanup = 'pending'", job.0)
+        .execute(conn)
+        .await
+        .map_err(failed)?;
+    Ok(())
+}
+
+/// Deletes the history of jobs that ended before an age, their tasks too; gives their number.
+pub async fn expire(conn: &mut PgConnection, age_seconds: i64) -> Result<u64> {
+    let deleted = sqlx::query!(
+        "delete from restore_jobs
+          where finished_at < (select stillframe_now()) - $1::bigint * interval '1 second' and cleanup <> 'pending'",
+        age_seconds
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
+    Ok(deleted.rows_affected())
+}
+
+/// Lists the tasks of a job by id.
+pub async fn tasks(conn: &mut PgConnection, job: JobId, after: Option<i64>, limit: i64) -> Result<Vec<TaskView>> {
+    let rows = sqlx::query!(
+        "select task_id, kind, state, source_segment_id, target_segment_id, attempt, failures, total_files, total_bytes,
+                done_files, done_bytes, retries, last_error
+           from restore_tasks where job_id = $1 and task_id > $2 order by task_id limit $3",
+        job.0,
+        after.unwrap_or(-1),
+        limit
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed)?;
+    Ok(rows
+        .into_iter()
+        .map(|r| TaskView {
+            task_id: TaskId(r.task_id),
+            kind: r.kind,
+            state: r.state,
+            source_segment_id: r.source_segment_id,
+            target_segment_id: r.target_segment_id,
+            attempt: r.attempt,
+            failures: r.failures,
+            total_files: r.total_files,
+            total_bytes: r.total_bytes,
+            done_files: r.done_files,
+            done_bytes: r.done_bytes,
+            retries: r.retries,
+            last_error: r.last_error,
+        })
+        .collect())
+}

@@ -1,0 +1,34 @@
+//! Postgres: what is stored durably and why.
+//!
+//! The catalog is the only truth about which files exist and who needs them: collections with
+//! their segments and index builds (content encoded by [`codec`], one row per segment version,
+//! not per file), snapshots with one reference row per captured segment version and index build,
+//! restore jobs with their tasks, and runs of the collector. Losing a row here can lose a file;
+//! so every state is guarded by a CHECK, every reference by a foreign key.
+//!
+//! Free functions on `&mut PgConnection`. None begins or commits a transaction: the service does.
+//! Never take a second connection inside a transaction.
+
+pub mod builds;
+pub mod catalog;
+pub mod channels;
+pub mod codec;
+pub mod collections;
+pub mod databases;
+mod error;
+pub mod gc;
+pub mod gc_runs;
+pub mod indexes;
+pub mod jobs;
+pub mod names;
+pub mod partitions;
+pub mod segments;
+pub mod snapshots;
+pub mod targets;
+pub mod tasks;
+
+pub use error::failed;
+pub use sqlx::{PgConnection, PgPool};
+
+/// The migrations, compiled in.
+pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();

@@ -1,0 +1,161 @@
+//! The one name table of a database: collections, aliases, and targets of running restores.
+
+use sqlx::PgConnection;
+
+use super::{error::on_constraint, failed};
+use crate::domain::collection::Alias;
+use crate::domain::id::{CollectionId, DatabaseId};
+use crate::domain::{Code, Error, Result};
+
+/// What a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameKind {
+    Collection,
+    Alias,
+    /// The target of a running restore: taken, and not visible.
+    Reserved,
+}
+
+impl NameKind {
+    fn as_str(self) -> &'static str {
+        match self {
+            NameKind::Collection => "collection",
+            NameKind::Alias => "alias",
+            NameKind::Reserved => "reserved",
+        }
+    }
+}
+
+/// Takes a name; `taken` makes the error when somebody has it.
+pub async fn take(
+    conn: &mut PgConnection,
+    db: DatabaseId,
+    name: &str,
+    kind: NameKind,
+    collection: CollectionId,
+    taken: impl FnOnce() -> Error,
+) -> Result<()> {
+    let inserted = sqlx::query!(
+        "insert into collection_names (db_id, name, kind, collection_id) values ($1, $2, $3, $4)",
+        db.0,
+        name,
+        kind.as_str(),
+        collection.0
+    )
+    .execute(conn)
+    .await;
+    on_constraint(inserted, "collection_names_pkey", taken)?;
+    Ok(())
+}
+
+/// Turns the reserved name of a restore's target into a collection name.
+///
+/// # Errors
+/// `internal` when the name is not reserved for it.
+pub async fn publish(conn: &mut PgConnection, collection: CollectionId) -> Result<()> {
+    let updated = sqlx::query!(
+        "update collection_names set kind = 'collection' where collection_id = $1 and kind = 'reserved'",
+        collection.0
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
+    if updated.rows_affected() == 1 { Ok(()) } else { Err(Error::internal("the target's name was not reserved")) }
+}
+
+/// Frees every name of a collection, its aliases too.
+pub async fn release(conn: &mut PgConnection, collection: CollectionId) -> Result<()> {
+    sqlx::query!("delete from collection_names where collection_id = $1", collection.0).execute(conn).await.map_err(failed)?;
+    Ok(())
+}
+
+/// Gives a collection another name.
+///
+/// # Errors
+/// `collection_already_exists`.
+pub async fn rename(conn: &mut PgConnection, db: DatabaseId, collection: CollectionId, name: &str) -> Result<()> {
+    let renamed = sqlx::query!(
+        "update collection_names set name = $3 where db_id = $1 and collection_id = $2 and kind = 'collection'",
+        db.0,
+        collection.0,
+        name
+    )
+    .execute(&mut *conn)
+    .await;
+    on_constraint(renamed, "collection_names_pkey", || {
+        Code::CollectionAlreadyExists.error(format!("the name {name:?} is taken by a collection, an alias or a running restore"))
+    })?;
+    sqlx::query!("update collections set name = $2 where collection_id = $1", collection.0, name)
+        .execute(conn)
+        .await
+        .map_err(failed)?;
+    Ok(())
+}
+
+/// Lists aliases of a database, or of one collection, by name.
+pub async fn list_aliases(
+    conn: &mut PgConnection,
+    db: DatabaseId,
+    collection: Option<CollectionId>,
+    after: Option<&str>,
+    limit: i64,
+) -> Result<Vec<Alias>> {
+    let rows = sqlx::query!(
+        "select n.name as alias, n.collection_id, c.name
+           from collection_names n join collections c using (collection_id)
+          where n.db_id = $1 and n.kind = 'alias'
+            and ($2::bigint is null or n.collection_id = $2)
+            and ($3::text is null or n.name > $3)
+          order by n.name limit $4",
+        db.0,
+        collection.map(|c| c.0),
+        after,
+        limit
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed)?;
+    Ok(rows
+        .into_iter()
+        .map(|r| Alias { alias: r.alias, collection_id: CollectionId(r.collection_id), collection_name: r.name })
+        .collect())
+}
+
+/// Finds an alias.
+pub async fn find_alias(conn: &mut PgConnection, db: DatabaseId, alias: &str) -> Result<Option<Alias>> {
+    let row = sqlx::query!(
+        "select n.name as alias, n.collection_id, c.name
+           from collection_names n join collections c using (collection_id)
+          where n.db_id = $1 and n.kind = 'alias' and n.name = $2",
+        db.0,
+        alias
+    )
+    .fetch_optional(conn)
+    .await
+    .map_err(failed)?;
+    Ok(row.map(|r| Alias { alias: r.alias, collection_id: CollectionId(r.collection_id), collection_name: r.name }))
+}
+
+/// Points an existing alias to another collection; false when there is no such alias.
+pub async fn move_alias(conn: &mut PgConnection, db: DatabaseId, alias: &str, to: CollectionId) -> Result<bool> {
+    let updated = sqlx::query!(
+        "update collection_names set collection_id = $3 where db_id = $1 and name = $2 and kind = 'alias'",
+        db.0,
+        alias,
+        to.0
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
+    Ok(updated.rows_affected() == 1)
+}
+
+/// Deletes an alias; false when there is none.
+pub async fn delete_alias(conn: &mut PgConnection, db: DatabaseId, alias: &str) -> Result<bool> {
+    let deleted =
+        sqlx::query!("delete from collection_names where db_id = $1 and name = $2 and kind = 'alias'", db.0, alias)
+            .execute(conn)
+            .await
+            .map_err(failed)?;
+    Ok(deleted.rows_affected() == 1)
+}

@@ -1,0 +1,116 @@
+//! Target collections of restore jobs: their segments and builds before and after publishing.
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+use super::builds::{BuildRow, group};
+use super::failed;
+use super::segments::SegmentRow;
+use crate::domain::id::{CollectionId, JobId, SegmentId};
+use crate::domain::manifest::Manifest;
+use crate::domain::{Error, Result};
+
+/// Records which new build id a captured build got.
+pub async fn insert_build_ids(conn: &mut PgConnection, job: JobId, ids: &[(i64, i64, i64)]) -> Result<()> {
+    sqlx::query!(
+        "insert into restore_builds (job_id, source_build_id, target_build_id, target_segment_id)
+         select $1, source, target, segment
+           from unnest($2::bigint[], $3::bigint[], $4::bigint[]) as u (source, target, segment)",
+        job.0,
+        &ids.iter().map(|i| i.0).collect::<Vec<_>>(),
+        &ids.iter().map(|i| i.1).collect::<Vec<_>>(),
+        &ids.iter().map(|i| i.2).collect::<Vec<_>>()
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
+/// New build ids of one target segment, by captured build id.
+pub async fn build_ids(conn: &mut PgConnection, job: JobId, target: SegmentId) -> Result<std::collections::HashMap<i64, i64>> {
+    let rows = sqlx::query!(
+        "select source_build_id, target_build_id from restore_builds where job_id = $1 and target_segment_id = $2",
+        job.0,
+        target.0
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed)?;
+    Ok(rows.into_iter().map(|r| (r.source_build_id, r.target_build_id)).collect())
+}
+
+/// A segment in one of its versions, whatever its state, with those of its builds that are in
+/// `builds`.
+pub async fn manifest(conn: &mut PgConnection, segment: SegmentId, version: i32, builds: &[i64]) -> Result<Option<Manifest>> {
+    let row = sqlx::query_as!(
+        SegmentRow,
+        "select s.segment_id, s.collection_id, s.partition_id, s.channel_name, s.level, s.state, v.version, v.num_of_rows,
+                s.commit_timestamp, v.content, s.created_at
+           from segments s join segment_versions v using (segment_id)
+          where s.segment_id = $1 and v.version = $2",
+        segment.0,
+        version
+    )
+    .fetch_optional(&mut *conn)
+    .await
+    .map_err(failed)?;
+    let Some(row) = row else { return Ok(None) };
+    let rows = sqlx::query_as!(
+        BuildRow,
+        "select build_id, segment_id, index_id, content from index_builds where build_id = any($1) order by build_id",
+        builds
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed)?;
+    Ok(Some(Manifest { segment: row.try_into()?, builds: group(rows)?.remove(&segment.0).unwrap_or_default() }))
+}
+
+/// Makes every segment and build of a target visible; gives their numbers.
+pub async fn publish(conn: &mut PgConnection, collection: CollectionId) -> Result<(u64, u64)> {
+    let segments = sqlx::query!("update segments set state = 'flushed' where collection_id = $1 and state = 'importing'", collection.0)
+        .execute(&mut *conn)
+        .await
+        .map_err(failed)?;
+    let builds = sqlx::query!("update index_builds set state = 'finished' where collection_id = $1 and state = 'importing'", collection.0)
+        .execute(conn)
+        .await
+        .map_err(failed)?;
+    Ok((segments.rows_affected(), builds.rows_affected()))
+}
+
+/// Drops a target that will not be published: its name is free at once, its objects may be
+/// collected after `collect_after`.
+pub async fn discard(conn: &mut PgConnection, collection: CollectionId, collect_after: OffsetDateTime) -> Result<()> {
+    super::names::release(conn, collection).await?;
+    let dropped = sqlx::query!(
+        "update collections set state = 'dropped', dropped_at = stillframe_now() where collection_id = $1 and state = 'restoring'",
+        collection.0
+    )
+    .execute(&mut *conn)
+    .await
+    .map_err(failed)?;
+    if dropped.rows_affected() != 1 {
+        return Err(Error::internal("the target collection is not being restored"));
+    }
+    sqlx::query!(
+        "update segments set state = 'dropped', dropped_at = (select stillframe_now()), collect_after = $2
+          where collection_id = $1 and state = 'importing'",
+        collection.0,
+        collect_after
+    )
+    .execute(&mut *conn)
+    .await
+    .map_err(failed)?;
+    sqlx::query!(
+        "update index_builds set state = 'dropped', dropped_at = (select stillframe_now()), collect_after = $2
+          where collection_id = $1 and state = 'importing'",
+        collection.0,
+        collect_after
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! Logs and metrics. Every metric name stands here.
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+/// Requests by method, route and status.
+pub const HTTP_REQUESTS: &str = "stillframe_http_requests_total";
+/// Seconds from request to answer, by method and route.
+pub const HTTP_SECONDS: &str = "stillframe_http_request_seconds";
+/// Snapshots created.
+pub const SNAPSHOTS_CREATED: &str = "stillframe_snapshots_created_total";
+/// Seconds that a snapshot took.
+pub const SNAPSHOT_SECONDS: &str = "stillframe_snapshot_create_seconds";
+/// Tasks of restore jobs by kind and outcome.
+pub const TASKS: &str = "stillframe_restore_tasks_total";
+/// Bytes copied by restore jobs.
+pub const COPIED_BYTES: &str = "stillframe_restore_copied_bytes_total";
+/// Files copied by restore jobs.
+pub const COPIED_FILES: &str = "stillframe_restore_copied_files_total";
+/// Copies of single files that were tried again.
+pub const COPY_RETRIES: &str = "stillframe_restore_copy_retries_total";
+/// Tasks that this process is running.
+pub const RUNNING_TASKS: &str = "stillframe_restore_running_tasks";
+/// Objects deleted by the collector.
+pub const COLLECTED_OBJECTS: &str = "stillframe_gc_objects_total";
+/// Bytes deleted by the collector.
+pub const COLLECTED_BYTES: &str = "stillframe_gc_bytes_total";
+/// Objects that the collector could not delete.
+pub const COLLECT_FAILURES: &str = "stillframe_gc_failed_objects_total";
+/// Connections to Postgres, by state.
+pub const CONNECTIONS: &str = "stillframe_postgres_connections";
+
+/// Form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Starts logging to standard error. `filter` is in the form of `RUST_LOG`.
+///
+/// # Errors
+/// A filter that can't be read.
+pub fn start_logs(format: LogFormat, filter: &str) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(filter)?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match format {
+        LogFormat::Text => builder.with_target(false).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|e| anyhow::anyhow!("logging could not be started: {e}"))
+}
+
+/// Starts the metrics registry of this process, or joins the one that runs (tests).
+pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
+    use std::sync::OnceLock;
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    if let Some(handle) = HANDLE.get() {
+        return Ok(handle.clone());
+    }
+    let buckets = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0];
+    let builder = PrometheusBuilder::new().set_buckets(&buckets)?;
+    Ok(HANDLE
+        .get_or_init(|| {
+            let recorder = builder.build_recorder();
+            let handle = recorder.handle();
+            if metrics::set_global_recorder(recorder).is_ok() {
+                describe();
+            }
+            handle
+        })
+        .clone())
+}
+
+fn describe() {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_counter!(HTTP_REQUESTS, "requests by method, route and status");
+    describe_histogram!(HTTP_SECONDS, Unit::Seconds, "time from request to answer");
+    describe_counter!(SNAPSHOTS_CREATED, "snapshots created");
+    describe_histogram!(SNAPSHOT_SECONDS, Unit::Seconds, "time that a snapshot took");
+    describe_counter!(TASKS, "tasks of restore jobs by kind and outcome");
+    describe_counter!(COPIED_BYTES, Unit::Bytes, "bytes copied by restore jobs");
+    describe_counter!(COPIED_FILES, "files copied by restore jobs");
+    describe_counter!(COPY_RETRIES, "copies of single files that were tried again");
+    describe_gauge!(RUNNING_TASKS, "tasks that this process is running");
+    describe_counter!(COLLECTED_OBJECTS, "objects deleted by the collector");
+    describe_counter!(COLLECTED_BYTES, Unit::Bytes, "bytes deleted by the collector");
+    describe_counter!(COLLECT_FAILURES, "objects that the collector could not delete");
+    describe_gauge!(CONNECTIONS, "connections to Postgres, by state");
+}
