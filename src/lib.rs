@@ -7,7 +7,11 @@
 //! ```
 
 pub mod api;
+pub mod app;
+pub mod config;
 pub mod domain;
+pub mod jobs;
+pub mod lifecycle;
 pub mod objects;
 pub mod private_postgres;
 pub mod service;

@@ -44,7 +44,11 @@ pub struct AliasResponse {
 
 impl From<Alias> for AliasResponse {
     fn from(alias: Alias) -> Self {
-        Self { alias: alias.alias, collection_name: alias.collection_name, collection_id: Id(alias.collection_id.0) }
+        Self {
+            alias: alias.alias,
+            collection_name: alias.collection_name,
+            collection_id: Id(alias.collection_id.0),
+        }
     }
 }
 
@@ -74,7 +78,10 @@ pub async fn list_aliases(
     Query(query): Query<ListAliasesQuery>,
 ) -> Result<Json<List<AliasResponse>>, ApiError> {
     let page = PageRequest::new(query.page_size, query.page_token)?;
-    let found = state.service.list_aliases(db(query.db_name.as_deref()), query.collection_name.as_deref(), &page).await?;
+    let found = state
+        .service
+        .list_aliases(db(query.db_name.as_deref()), query.collection_name.as_deref(), &page)
+        .await?;
     Ok(Json(List::of(found, AliasResponse::from)))
 }
 
@@ -87,7 +94,10 @@ pub async fn create_alias(
     State(state): State<ApiState>,
     Body(body): Body<CreateAliasRequest>,
 ) -> Result<(StatusCode, Json<AliasResponse>), ApiError> {
-    let created = state.service.set_alias(db(body.db_name.as_deref()), &body.alias, &body.collection_name, false).await?;
+    let created = state
+        .service
+        .set_alias(db(body.db_name.as_deref()), &body.alias, &body.collection_name, false)
+        .await?;
     Ok((StatusCode::CREATED, Json(created.into())))
 }
 
@@ -116,7 +126,13 @@ pub async fn move_alias(
     Query(query): Query<DatabaseQuery>,
     Body(body): Body<MoveAliasRequest>,
 ) -> Result<Json<AliasResponse>, ApiError> {
-    Ok(Json(state.service.set_alias(query.name(), &alias, &body.collection_name, true).await?.into()))
+    Ok(Json(
+        state
+            .service
+            .set_alias(query.name(), &alias, &body.collection_name, true)
+            .await?
+            .into(),
+    ))
 }
 
 /// Drop an alias

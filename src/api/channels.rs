@@ -47,7 +47,10 @@ pub async fn list_channels(
     Query(query): Query<ListChannelsQuery>,
 ) -> Result<Json<List<ChannelBody>>, ApiError> {
     let page = PageRequest::new(query.page_size, query.page_token)?;
-    let found = state.service.list_channels(db(query.db_name.as_deref()), &collection_name, &page).await?;
+    let found = state
+        .service
+        .list_channels(db(query.db_name.as_deref()), &collection_name, &page)
+        .await?;
     Ok(Json(List::of(found, ChannelBody::from)))
 }
 
@@ -66,5 +69,11 @@ pub async fn report_channel(
     Body(body): Body<ReportChannelRequest>,
 ) -> Result<Json<ChannelBody>, ApiError> {
     let position = body.seek_position.into_position("/seek_position")?;
-    Ok(Json(state.service.report_channel(query.name(), &collection_name, &channel, &position).await?.into()))
+    Ok(Json(
+        state
+            .service
+            .report_channel(query.name(), &collection_name, &channel, &position)
+            .await?
+            .into(),
+    ))
 }

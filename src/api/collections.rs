@@ -43,7 +43,10 @@ pub struct PartitionBody {
 
 impl From<Partition> for PartitionBody {
     fn from(partition: Partition) -> Self {
-        Self { partition_id: Some(Id(partition.partition_id.0)), name: partition.name }
+        Self {
+            partition_id: Some(Id(partition.partition_id.0)),
+            name: partition.name,
+        }
     }
 }
 
@@ -64,7 +67,11 @@ pub struct ChannelBody {
 impl From<Channel> for ChannelBody {
     fn from(channel: Channel) -> Self {
         let seek_position = channel.seek_position.as_ref().map(|p| PositionBody::of(p, None));
-        Self { channel_name: channel.channel_name, shard_no: Some(channel.shard_no), seek_position }
+        Self {
+            channel_name: channel.channel_name,
+            shard_no: Some(channel.shard_no),
+            seek_position,
+        }
     }
 }
 
@@ -129,13 +136,20 @@ impl CreateCollectionRequest {
             let here = format!("/channels/{at}");
             let shard_no = i32::try_from(at).map_err(Error::internal)?;
             if channel.shard_no.is_some_and(|s| s != shard_no) {
-                return Err(Error::invalid(format!("{here}/shard_no"), "channels must be given in the order of their shards, from 0"));
+                return Err(Error::invalid(
+                    format!("{here}/shard_no"),
+                    "channels must be given in the order of their shards, from 0",
+                ));
             }
             let seek_position = match channel.seek_position {
                 Some(position) => Some(position.into_position(&format!("{here}/seek_position"))?),
                 None => None,
             };
-            channels.push(Channel { channel_name: channel.channel_name, shard_no, seek_position });
+            channels.push(Channel {
+                channel_name: channel.channel_name,
+                shard_no,
+                seek_position,
+            });
         }
         Ok(NewCollection {
             db_name: self.db_name.unwrap_or_else(|| DEFAULT_DATABASE.into()),
@@ -158,7 +172,11 @@ impl CreateCollectionRequest {
             }
             .into(),
             properties: self.properties,
-            partitions: self.partitions.into_iter().map(|p| (p.name, p.partition_id.map(|i| PartitionId(i.0)))).collect(),
+            partitions: self
+                .partitions
+                .into_iter()
+                .map(|p| (p.name, p.partition_id.map(|i| PartitionId(i.0))))
+                .collect(),
             channels,
         })
     }
@@ -328,7 +346,10 @@ pub async fn list_collections(
 ) -> Result<Json<List<CollectionSummary>>, ApiError> {
     let page = PageRequest::new(query.page_size, query.page_token)?;
     let prefix = query.name_prefix.unwrap_or_default();
-    let found = state.service.list_collections(db(query.db_name.as_deref()), &prefix, &page).await?;
+    let found = state
+        .service
+        .list_collections(db(query.db_name.as_deref()), &prefix, &page)
+        .await?;
     Ok(Json(List::of(found, CollectionSummary::from)))
 }
 
@@ -354,7 +375,13 @@ pub async fn get_collection(
     Name(collection_name): Name,
     Query(query): Query<DatabaseQuery>,
 ) -> Result<Json<CollectionResponse>, ApiError> {
-    Ok(Json(state.service.describe_collection(query.name(), &collection_name).await?.into()))
+    Ok(Json(
+        state
+            .service
+            .describe_collection(query.name(), &collection_name)
+            .await?
+            .into(),
+    ))
 }
 
 /// Change a collection
@@ -370,8 +397,17 @@ pub async fn change_collection(
     Query(query): Query<DatabaseQuery>,
     Body(body): Body<ChangeCollectionRequest>,
 ) -> Result<Json<CollectionResponse>, ApiError> {
-    let change = CollectionChange { name: body.name, properties: body.properties.into_iter().collect() };
-    Ok(Json(state.service.change_collection(query.name(), &collection_name, change).await?.into()))
+    let change = CollectionChange {
+        name: body.name,
+        properties: body.properties.into_iter().collect(),
+    };
+    Ok(Json(
+        state
+            .service
+            .change_collection(query.name(), &collection_name, change)
+            .await?
+            .into(),
+    ))
 }
 
 /// Drop a collection
@@ -385,6 +421,9 @@ pub async fn drop_collection(
     Name(collection_name): Name,
     Query(query): Query<DropCollectionQuery>,
 ) -> Result<StatusCode, ApiError> {
-    state.service.drop_collection(db(query.db_name.as_deref()), &collection_name, query.cascade).await?;
+    state
+        .service
+        .drop_collection(db(query.db_name.as_deref()), &collection_name, query.cascade)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -32,7 +32,11 @@ pub struct DatabaseResponse {
 
 impl From<Database> for DatabaseResponse {
     fn from(database: Database) -> Self {
-        Self { db_id: Id(database.db_id.0), name: database.name, created_at: rfc3339(database.created_at) }
+        Self {
+            db_id: Id(database.db_id.0),
+            name: database.name,
+            created_at: rfc3339(database.created_at),
+        }
     }
 }
 
@@ -58,7 +62,10 @@ pub async fn list_databases(
     Query(query): Query<ListDatabasesQuery>,
 ) -> Result<Json<List<DatabaseResponse>>, ApiError> {
     let page = PageRequest::new(query.page_size, query.page_token)?;
-    Ok(Json(List::of(state.service.list_databases(&page).await?, DatabaseResponse::from)))
+    Ok(Json(List::of(
+        state.service.list_databases(&page).await?,
+        DatabaseResponse::from,
+    )))
 }
 
 /// Create a database

@@ -18,7 +18,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let content_type = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default();
         let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if essence != "application/json" && !(essence.starts_with("application/") && essence.ends_with("+json")) {
             let why = format!("the body must be application/json, not {content_type:?}; set the content-type header");
@@ -31,8 +35,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 
 fn unreadable(rejection: BytesRejection) -> ApiError {
     match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Code::PayloadTooLarge.error("the request body is larger than this server accepts").into(),
-        _ => Code::MalformedRequest.error("the request body could not be read to its end").into(),
+        StatusCode::PAYLOAD_TOO_LARGE => Code::PayloadTooLarge
+            .error("the request body is larger than this server accepts")
+            .into(),
+        _ => Code::MalformedRequest
+            .error("the request body could not be read to its end")
+            .into(),
     }
 }
 
@@ -49,12 +57,16 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
             let text = without_position(&inner.to_string());
             let pointer = with_named_field(pointer, &text);
             let at = if pointer.is_empty() { "the body" } else { pointer.as_str() };
-            Code::InvalidRequest.error(format!("{at}: {text}")).with_fields(vec![FieldError::new(pointer, text)])
+            Code::InvalidRequest
+                .error(format!("{at}: {text}"))
+                .with_fields(vec![FieldError::new(pointer, text)])
         } else {
             Code::MalformedRequest.error(format!("the body is not JSON: {inner}"))
         }
     })?;
-    deserializer.end().map_err(|e| Code::MalformedRequest.error(format!("the body is not JSON: {e}")))?;
+    deserializer
+        .end()
+        .map_err(|e| Code::MalformedRequest.error(format!("the body is not JSON: {e}")))?;
     Ok(value)
 }
 
@@ -71,11 +83,17 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
 
 /// A missing or unknown field is reported at its parent: the pointer should name the field.
 fn with_named_field(pointer: String, text: &str) -> String {
-    let named = ["missing field `", "unknown field `"].iter().find_map(|start| text.strip_prefix(start));
+    let named = ["missing field `", "unknown field `"]
+        .iter()
+        .find_map(|start| text.strip_prefix(start));
     match named.and_then(|rest| rest.split_once('`')) {
         Some((field, _)) => {
             let field = field.replace('~', "~0").replace('/', "~1");
-            if pointer.ends_with(&format!("/{field}")) { pointer } else { format!("{pointer}/{field}") }
+            if pointer.ends_with(&format!("/{field}")) {
+                pointer
+            } else {
+                format!("{pointer}/{field}")
+            }
         }
         _ => pointer,
     }
@@ -101,8 +119,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
         serde_path_to_error::deserialize(deserializer).map(Query).map_err(|e| {
             let path = e.path().to_string();
             let text = e.into_inner().to_string();
-            let named = ["missing field `", "unknown field `", "duplicate field `"].iter().find_map(|start| text.strip_prefix(start));
-            let name = named.and_then(|rest| rest.split_once('`')).map_or(path, |(field, _)| field.to_string());
+            let named = ["missing field `", "unknown field `", "duplicate field `"]
+                .iter()
+                .find_map(|start| text.strip_prefix(start));
+            let name = named
+                .and_then(|rest| rest.split_once('`'))
+                .map_or(path, |(field, _)| field.to_string());
             Error::invalid(format!("?{name}"), text.replace("field", "parameter")).into()
         })
     }
@@ -116,7 +138,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        Path::<String>::from_request_parts(parts, state).await.map(|Path(name)| Name(name)).map_err(bad_path)
+        Path::<String>::from_request_parts(parts, state)
+            .await
+            .map(|Path(name)| Name(name))
+            .map_err(bad_path)
     }
 }
 
@@ -128,12 +153,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Names {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        Path::<(String, String)>::from_request_parts(parts, state).await.map(|Path((a, b))| Names(a, b)).map_err(bad_path)
+        Path::<(String, String)>::from_request_parts(parts, state)
+            .await
+            .map(|Path((a, b))| Names(a, b))
+            .map_err(bad_path)
     }
 }
 
 fn bad_path(rejection: axum::extract::rejection::PathRejection) -> ApiError {
-    Code::MalformedRequest.error(format!("the path can't be read: {rejection}")).into()
+    Code::MalformedRequest
+        .error(format!("the path can't be read: {rejection}"))
+        .into()
 }
 
 #[cfg(test)]
@@ -152,7 +182,10 @@ mod tests {
 
     fn wrong(json: &str) -> (Code, String) {
         let error = parse::<Thing>(json.as_bytes()).expect_err("must be refused");
-        (error.code(), error.fields().first().map(|f| f.pointer.clone()).unwrap_or_default())
+        (
+            error.code(),
+            error.fields().first().map(|f| f.pointer.clone()).unwrap_or_default(),
+        )
     }
 
     #[test]
@@ -160,7 +193,10 @@ mod tests {
         assert_eq!(wrong(r#"{"a/b": [1, "x"]}"#), (Code::InvalidRequest, "/a~1b/1".into()));
         assert_eq!(wrong(r#"{}"#), (Code::InvalidRequest, "/a~1b".into()));
         assert_eq!(wrong(r#"{"a/b": [], "c": 1}"#), (Code::InvalidRequest, "/c".into()));
-        assert_eq!(wrong(r#"{"a/b": [], "_inner": {"a/b": [], "c": 1}}"#), (Code::InvalidRequest, "/_inner/c".into()));
+        assert_eq!(
+            wrong(r#"{"a/b": [], "_inner": {"a/b": [], "c": 1}}"#),
+            (Code::InvalidRequest, "/_inner/c".into())
+        );
         assert_eq!(wrong("[]"), (Code::InvalidRequest, String::new()));
         assert_eq!(wrong("{"), (Code::MalformedRequest, String::new()));
         assert_eq!(wrong(r#"{"a/b": []} x"#), (Code::MalformedRequest, String::new()));

@@ -86,7 +86,14 @@ impl From<GcRun> for GcRunResponse {
             kept_by_snapshots: Count(report.kept_by_snapshots),
             kept_by_grace: Count(report.kept_by_grace),
             failed_objects: Count(report.failed_objects),
-            failures: report.failures.into_iter().map(|f| GcFailureBody { key: f.key, reason: f.reason }).collect(),
+            failures: report
+                .failures
+                .into_iter()
+                .map(|f| GcFailureBody {
+                    key: f.key,
+                    reason: f.reason,
+                })
+                .collect(),
             started_at: rfc3339(run.started_at),
             finished_at: run.finished_at.map(rfc3339),
         }

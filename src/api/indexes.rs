@@ -79,7 +79,10 @@ pub async fn list_indexes(
     Query(query): Query<ListIndexesQuery>,
 ) -> Result<Json<List<IndexBody>>, ApiError> {
     let page = PageRequest::new(query.page_size, query.page_token)?;
-    let found = state.service.list_indexes(db(query.db_name.as_deref()), &collection_name, &page).await?;
+    let found = state
+        .service
+        .list_indexes(db(query.db_name.as_deref()), &collection_name, &page)
+        .await?;
     Ok(Json(List::of(found, IndexBody::from)))
 }
 
@@ -117,7 +120,9 @@ pub async fn get_index(
     Names(collection_name, index_name): Names,
     Query(query): Query<DatabaseQuery>,
 ) -> Result<Json<IndexBody>, ApiError> {
-    Ok(Json(state.service.index(query.name(), &collection_name, &index_name).await?.into()))
+    Ok(Json(
+        state.service.index(query.name(), &collection_name, &index_name).await?.into(),
+    ))
 }
 
 /// Drop an index

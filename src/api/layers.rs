@@ -41,14 +41,19 @@ pub async fn outermost(State(limits): State<RequestLimits>, request: Request, ne
     let request_id = incoming_id(&request).unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
     let method = request.method().clone();
     let path = request.uri().path().to_string();
-    let route = request.extensions().get::<MatchedPath>().map_or("unmatched".to_string(), |m| m.as_str().to_string());
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("unmatched".to_string(), |m| m.as_str().to_string());
     let span = tracing::info_span!("api", request.id = %request_id, %method, path);
 
     let timeout = limits.timeout + asked_wait(&request);
     let answer = async {
         let response = match tokio::time::timeout(timeout, next.run(request)).await {
             Ok(response) => response,
-            Err(_) => ApiError::from(Code::RequestTimeout.error(format!("no answer within {} ms", timeout.as_millis()))).into_response(),
+            Err(_) => {
+                ApiError::from(Code::RequestTimeout.error(format!("no answer within {} ms", timeout.as_millis()))).into_response()
+            }
         };
         finish(response, &path, &request_id)
     };
@@ -94,12 +99,17 @@ fn incoming_id(request: &Request) -> Option<String> {
 /// Time that a call was asked to wait for the engine; it is announced in a header by the
 /// handler's own contract, never more than an hour.
 fn asked_wait(request: &Request) -> Duration {
-    let waits = request.method() == Method::POST && (request.uri().path().ends_with("/flush") || request.uri().path() == "/v1/snapshots");
+    let waits =
+        request.method() == Method::POST && (request.uri().path().ends_with("/flush") || request.uri().path() == "/v1/snapshots");
     if waits { super::MAX_WAIT } else { Duration::ZERO }
 }
 
 fn record(span: &tracing::Span, method: &Method, route: &str, status: StatusCode, took: Duration) {
-    let labels = [("method", method.as_str().to_string()), ("route", route.to_string()), ("status", status.as_u16().to_string())];
+    let labels = [
+        ("method", method.as_str().to_string()),
+        ("route", route.to_string()),
+        ("status", status.as_u16().to_string()),
+    ];
     metrics::counter!(crate::telemetry::HTTP_REQUESTS, &labels).increment(1);
     metrics::histogram!(crate::telemetry::HTTP_SECONDS, &labels[..2]).record(took.as_secs_f64());
     span.in_scope(|| tracing::info!(status = status.as_u16(), took_ms = took.as_millis() as u64, "answered"));

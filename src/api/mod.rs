@@ -51,7 +51,11 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(databases::list_databases, databases::create_database))
         .routes(routes!(databases::get_database, databases::drop_database))
         .routes(routes!(collections::list_collections, collections::create_collection))
-        .routes(routes!(collections::get_collection, collections::change_collection, collections::drop_collection))
+        .routes(routes!(
+            collections::get_collection,
+            collections::change_collection,
+            collections::drop_collection
+        ))
         .routes(routes!(partitions::list_partitions, partitions::create_partition))
         .routes(routes!(partitions::get_partition, partitions::drop_partition))
         .routes(routes!(aliases::list_aliases, aliases::create_alias))
@@ -62,12 +66,20 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(indexes::get_index, indexes::drop_index))
         .routes(routes!(segments::list_segments, segments::register_segment))
         .routes(routes!(segments::register_segments))
-        .routes(routes!(segments::get_segment, segments::change_segment, segments::drop_segment))
+        .routes(routes!(
+            segments::get_segment,
+            segments::change_segment,
+            segments::drop_segment
+        ))
         .routes(routes!(segments::register_index_build))
         .routes(routes!(segments::compact_segments))
         .routes(routes!(segments::flush_collection))
         .routes(routes!(snapshots::list_snapshots, snapshots::create_snapshot))
-        .routes(routes!(snapshots::get_snapshot, snapshots::change_snapshot, snapshots::drop_snapshot))
+        .routes(routes!(
+            snapshots::get_snapshot,
+            snapshots::change_snapshot,
+            snapshots::drop_snapshot
+        ))
         .routes(routes!(snapshots::list_snapshot_segments))
         .routes(routes!(restores::restore_snapshot))
         .routes(routes!(restores::list_restore_jobs))

@@ -42,7 +42,13 @@ pub fn base() -> utoipa::openapi::OpenApi {
 pub fn document() -> utoipa::openapi::OpenApi {
     let (_, mut document) = super::routes().split_for_parts();
     for item in document.paths.paths.values_mut() {
-        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
+        let operations = [
+            &mut item.get,
+            &mut item.put,
+            &mut item.post,
+            &mut item.patch,
+            &mut item.delete,
+        ];
         operations.into_iter().flatten().for_each(add_errors);
     }
     document
@@ -51,23 +57,38 @@ pub fn document() -> utoipa::openapi::OpenApi {
 /// The document and the Swagger UI, both served from the binary.
 pub fn docs() -> Router {
     let document = document();
-    let text = document.to_pretty_json().expect("the document is made of texts, numbers and maps");
+    let text = document
+        .to_pretty_json()
+        .expect("the document is made of texts, numbers and maps");
     let json = move || {
         let mut headers = HeaderMap::new();
-        headers.insert(axum::http::header::CONTENT_TYPE, axum::http::HeaderValue::from_static("application/json"));
+        headers.insert(
+            axum::http::header::CONTENT_TYPE,
+            axum::http::HeaderValue::from_static("application/json"),
+        );
         let text = text.clone();
         async move { (headers, text) }
     };
-    Router::new().route("/openapi.json", axum::routing::get(json)).merge(SwaggerUi::new("/docs").config(
-        utoipa_swagger_ui::Config::new(["/openapi.json"]),
-    ))
+    Router::new()
+        .route("/openapi.json", axum::routing::get(json))
+        .merge(SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::new(["/openapi.json"])))
 }
 
 const DB: &[Code] = &[Code::DatabaseNotFound];
 const COLLECTION: &[Code] = &[Code::DatabaseNotFound, Code::CollectionNotFound];
-const SNAPSHOT: &[Code] = &[Code::DatabaseNotFound, Code::CollectionNotFound, Code::SnapshotNotFound, Code::SnapshotNameAmbiguous];
-const FILES: &[Code] =
-    &[Code::InvalidPath, Code::FileMissing, Code::FileSizeMismatch, Code::UnsupportedStorageVersion, Code::IndexBuildAlreadyExists];
+const SNAPSHOT: &[Code] = &[
+    Code::DatabaseNotFound,
+    Code::CollectionNotFound,
+    Code::SnapshotNotFound,
+    Code::SnapshotNameAmbiguous,
+];
+const FILES: &[Code] = &[
+    Code::InvalidPath,
+    Code::FileMissing,
+    Code::FileSizeMismatch,
+    Code::UnsupportedStorageVersion,
+    Code::IndexBuildAlreadyExists,
+];
 const STORAGE: &[Code] = &[Code::PermissionDenied, Code::InsufficientStorage, Code::StorageUnavailable];
 
 /// The codes that an operation may answer beside those that every operation may.
@@ -78,7 +99,9 @@ fn own_codes(operation: &str) -> Vec<&'static [Code]> {
         "get_database" | "list_collections" => vec![DB],
         "drop_database" => vec![DB, &[DatabaseNotEmpty]],
         "create_collection" => vec![DB, &[CollectionAlreadyExists, PartitionAlreadyExists]],
-        "get_collection" | "list_partitions" | "list_channels" | "list_indexes" | "list_aliases" | "flush_collection" => vec![COLLECTION],
+        "get_collection" | "list_partitions" | "list_channels" | "list_indexes" | "list_aliases" | "flush_collection" => {
+            vec![COLLECTION]
+        }
         "change_collection" => vec![COLLECTION, &[CollectionAlreadyExists]],
         "drop_collection" => vec![COLLECTION, &[SnapshotBeingRestored]],
         "create_partition" => vec![COLLECTION, &[PartitionAlreadyExists]],
@@ -96,7 +119,16 @@ fn own_codes(operation: &str) -> Vec<&'static [Code]> {
         "compact_segments" => vec![COLLECTION, FILES, STORAGE, &[SegmentNotFound, SegmentAlreadyExists]],
         "list_snapshots" => vec![DB],
         "create_snapshot" => {
-            vec![COLLECTION, STORAGE, &[ChannelWithoutPosition, FlushTimeout, SnapshotAlreadyExists, SnapshotInterrupted]]
+            vec![
+                COLLECTION,
+                STORAGE,
+                &[
+                    ChannelWithoutPosition,
+                    FlushTimeout,
+                    SnapshotAlreadyExists,
+                    SnapshotInterrupted,
+                ],
+            ]
         }
         "get_snapshot" | "change_snapshot" | "list_snapshot_segments" => vec![SNAPSHOT],
         "drop_snapshot" => vec![SNAPSHOT, &[SnapshotBeingRestored]],
@@ -118,12 +150,22 @@ fn codes(operation: &Operation) -> Vec<Code> {
     }
     codes.push(Code::Internal);
     if operation.request_body.is_some() {
-        codes.extend([Code::MalformedRequest, Code::InvalidRequest, Code::UnsupportedMediaType, Code::PayloadTooLarge]);
+        codes.extend([
+            Code::MalformedRequest,
+            Code::InvalidRequest,
+            Code::UnsupportedMediaType,
+            Code::PayloadTooLarge,
+        ]);
     }
     if operation.parameters.as_ref().is_some_and(|p| !p.is_empty()) {
         codes.extend([Code::MalformedRequest, Code::InvalidRequest]);
     }
-    if operation.parameters.iter().flatten().any(|p| matches!(p, RefOr::T(p) if p.name == "page_token")) {
+    if operation
+        .parameters
+        .iter()
+        .flatten()
+        .any(|p| matches!(p, RefOr::T(p) if p.name == "page_token"))
+    {
         codes.push(Code::InvalidPageToken);
     }
     codes.sort_by_key(|c| c.as_str());
@@ -139,8 +181,14 @@ fn add_errors(operation: &mut Operation) {
     for (number, codes) in by_status {
         let lines: Vec<String> = codes.iter().map(|c| format!("`{}`: {}", c.as_str(), c.title())).collect();
         let mut content = Content::new(Some(RefOr::Ref(Ref::from_schema_name(Problem::name()))));
-        content.examples = codes.iter().map(|c| (c.as_str().to_string(), RefOr::T(example(*c)))).collect();
-        let response = ResponseBuilder::new().description(lines.join("; ")).content("application/problem+json", content).build();
+        content.examples = codes
+            .iter()
+            .map(|c| (c.as_str().to_string(), RefOr::T(example(*c))))
+            .collect();
+        let response = ResponseBuilder::new()
+            .description(lines.join("; "))
+            .content("application/problem+json", content)
+            .build();
         operation.responses.responses.insert(number.to_string(), RefOr::T(response));
     }
 }
@@ -171,9 +219,14 @@ mod tests {
                 assert!(operation["summary"].as_str().is_some_and(|s| !s.is_empty()), "{at}: summary");
                 assert!(operation["tags"][0].is_string(), "{at}: tag");
                 for parameter in operation["parameters"].as_array().into_iter().flatten() {
-                    assert!(parameter["description"].is_string(), "{at}: description of {}", parameter["name"]);
+                    assert!(
+                        parameter["description"].is_string(),
+                        "{at}: description of {}",
+                        parameter["name"]
+                    );
                 }
-                let bodies = std::iter::once(&operation["requestBody"]).chain(operation["responses"].as_object().expect("responses").values());
+                let bodies = std::iter::once(&operation["requestBody"])
+                    .chain(operation["responses"].as_object().expect("responses").values());
                 for content in bodies.filter_map(|b| b["content"].as_object()).flat_map(|c| c.values()) {
                     assert!(has_example(content, schemas), "{at}: no example in {content}");
                 }
@@ -193,6 +246,8 @@ mod tests {
             return schema_has_example(&schemas[name], schemas);
         }
         let parts = schema["allOf"].as_array().into_iter().flatten();
-        parts.chain([&schema["properties"]["items"]["items"]]).any(|part| !part.is_null() && schema_has_example(part, schemas))
+        parts
+            .chain([&schema["properties"]["items"]["items"]])
+            .any(|part| !part.is_null() && schema_has_example(part, schemas))
     }
 }

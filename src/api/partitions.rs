@@ -40,7 +40,10 @@ pub async fn list_partitions(
     Query(query): Query<ListPartitionsQuery>,
 ) -> Result<Json<List<PartitionBody>>, ApiError> {
     let page = PageRequest::new(query.page_size, query.page_token)?;
-    let found = state.service.list_partitions(db(query.db_name.as_deref()), &collection_name, &page).await?;
+    let found = state
+        .service
+        .list_partitions(db(query.db_name.as_deref()), &collection_name, &page)
+        .await?;
     Ok(Json(List::of(found, PartitionBody::from)))
 }
 
@@ -56,7 +59,10 @@ pub async fn create_partition(
     Body(body): Body<PartitionBody>,
 ) -> Result<(StatusCode, Json<PartitionBody>), ApiError> {
     let id = body.partition_id.map(|i| PartitionId(i.0));
-    let created = state.service.create_partition(query.name(), &collection_name, &body.name, id).await?;
+    let created = state
+        .service
+        .create_partition(query.name(), &collection_name, &body.name, id)
+        .await?;
     Ok((StatusCode::CREATED, Json(created.into())))
 }
 
@@ -70,7 +76,13 @@ pub async fn get_partition(
     Names(collection_name, partition_name): Names,
     Query(query): Query<DatabaseQuery>,
 ) -> Result<Json<PartitionBody>, ApiError> {
-    Ok(Json(state.service.partition(query.name(), &collection_name, &partition_name).await?.into()))
+    Ok(Json(
+        state
+            .service
+            .partition(query.name(), &collection_name, &partition_name)
+            .await?
+            .into(),
+    ))
 }
 
 /// Drop a partition
@@ -85,6 +97,9 @@ pub async fn drop_partition(
     Names(collection_name, partition_name): Names,
     Query(query): Query<DatabaseQuery>,
 ) -> Result<StatusCode, ApiError> {
-    state.service.drop_partition(query.name(), &collection_name, &partition_name).await?;
+    state
+        .service
+        .drop_partition(query.name(), &collection_name, &partition_name)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }

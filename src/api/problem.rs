@@ -106,7 +106,14 @@ pub fn render(error: &Error, path: &str, request_id: &str) -> Response {
         instance: path.into(),
         code: code.as_str().into(),
         request_id: request_id.into(),
-        errors: error.fields().iter().map(|f| ProblemField { pointer: f.pointer.clone(), detail: f.detail.clone() }).collect(),
+        errors: error
+            .fields()
+            .iter()
+            .map(|f| ProblemField {
+                pointer: f.pointer.clone(),
+                detail: f.detail.clone(),
+            })
+            .collect(),
     };
     let body = serde_json::to_vec(&problem).expect("a problem document has only texts and numbers");
     let mut response = (status, body).into_response();

@@ -257,7 +257,10 @@ pub async fn restore_snapshot(
         source: query.of(snapshot_name),
         db_name: db(body.db_name.as_deref()).to_string(),
         collection_name: body.collection_name,
-        options: RestoreOptions { partitions: body.partitions, properties: body.properties },
+        options: RestoreOptions {
+            partitions: body.partitions,
+            properties: body.properties,
+        },
     };
     let job = state.service.start_restore(&request).await?;
     let location = format!("/v1/restore-jobs/{}", job.job_id);
@@ -277,7 +280,13 @@ pub async fn list_restore_jobs(
     let state_wanted = query.state.map(JobState::from);
     let found = state
         .service
-        .list_restore_jobs(query.db_name.as_deref(), query.collection_name, query.snapshot_name, state_wanted, &page)
+        .list_restore_jobs(
+            query.db_name.as_deref(),
+            query.collection_name,
+            query.snapshot_name,
+            state_wanted,
+            &page,
+        )
         .await?;
     Ok(Json(List::of(found, RestoreJobResponse::from)))
 }
@@ -302,7 +311,10 @@ pub async fn list_restore_tasks(
     Query(query): Query<ListRestoreTasksQuery>,
 ) -> Result<Json<List<RestoreTaskResponse>>, ApiError> {
     let page = PageRequest::new(query.page_size, query.page_token)?;
-    Ok(Json(List::of(state.service.list_restore_tasks(job_id(&id)?, &page).await?, RestoreTaskResponse::from)))
+    Ok(Json(List::of(
+        state.service.list_restore_tasks(job_id(&id)?, &page).await?,
+        RestoreTaskResponse::from,
+    )))
 }
 
 /// Cancel a restore job

@@ -41,8 +41,15 @@ impl PositionBody {
         let msg_id = STANDARD
             .decode(&self.msg_id_base64)
             .map_err(|e| Error::invalid(format!("{at}/msg_id_base64"), format!("is not standard base64: {e}")))?;
-        let timestamp = self.timestamp.ok_or_else(|| Error::invalid(format!("{at}/timestamp"), "missing field `timestamp`"))?.0;
-        Ok(Position { timestamp, msg_id, msg_group: self.msg_group })
+        let timestamp = self
+            .timestamp
+            .ok_or_else(|| Error::invalid(format!("{at}/timestamp"), "missing field `timestamp`"))?
+            .0;
+        Ok(Position {
+            timestamp,
+            msg_id,
+            msg_group: self.msg_group,
+        })
     }
 
     pub fn of(position: &Position, channel_name: Option<String>) -> Self {
@@ -58,7 +65,10 @@ impl PositionBody {
     /// `invalid_request` at the pointer.
     pub fn into_segment_position(mut self, channel: &str, at: &str) -> Result<SegmentPosition> {
         let channel_name = self.channel_name.take().unwrap_or_else(|| channel.to_string());
-        Ok(SegmentPosition { channel_name, position: self.into_position(at)? })
+        Ok(SegmentPosition {
+            channel_name,
+            position: self.into_position(at)?,
+        })
     }
 }
 
@@ -177,17 +187,29 @@ impl SegmentFilesBody {
 }
 
 fn file(body: FileBody) -> File {
-    File { path: body.path, size_bytes: body.size_bytes.bytes(), etag: None }
+    File {
+        path: body.path,
+        size_bytes: body.size_bytes.bytes(),
+        etag: None,
+    }
 }
 
 fn file_body(file: &File) -> FileBody {
-    FileBody { path: file.path.clone(), size_bytes: Count::of(file.size_bytes), etag: file.etag.clone() }
+    FileBody {
+        path: file.path.clone(),
+        size_bytes: Count::of(file.size_bytes),
+        etag: file.etag.clone(),
+    }
 }
 
 fn field_logs(body: FieldLogsBody) -> FieldLogs {
     let log = |l: LogBody| Log {
         log_id: l.log_id.0,
-        file: File { path: l.path, size_bytes: l.size_bytes.bytes(), etag: None },
+        file: File {
+            path: l.path,
+            size_bytes: l.size_bytes.bytes(),
+            etag: None,
+        },
         entries_num: l.entries_num.0,
         timestamp_from: l.timestamp_from.0,
         timestamp_to: l.timestamp_to.0,
@@ -443,9 +465,17 @@ impl SegmentBody {
         let partition = match (self.partition_id, self.partition_name) {
             (Some(id), None) => PartitionRef::Id(PartitionId(id.0)),
             (None, Some(name)) => PartitionRef::Name(name),
-            (None, None) => return Err(Error::invalid(format!("{at}/partition_id"), "partition_id or partition_name is required")),
+            (None, None) => {
+                return Err(Error::invalid(
+                    format!("{at}/partition_id"),
+                    "partition_id or partition_name is required",
+                ));
+            }
             (Some(_), Some(_)) => {
-                return Err(Error::invalid(format!("{at}/partition_name"), "give partition_id or partition_name, not both"));
+                return Err(Error::invalid(
+                    format!("{at}/partition_name"),
+                    "give partition_id or partition_name, not both",
+                ));
             }
         };
         let position = |body: Option<PositionBody>, key: &str| match body {
@@ -487,7 +517,11 @@ impl SegmentBody {
             created_at: time::OffsetDateTime::UNIX_EPOCH,
         };
         let builds = self.index_builds.into_iter().map(IndexBuildBody::into_new).collect();
-        Ok(NewSegment { segment, partition, builds })
+        Ok(NewSegment {
+            segment,
+            partition,
+            builds,
+        })
     }
 
     pub fn of(segment: &Segment, builds: &[IndexBuild]) -> Self {

@@ -162,7 +162,10 @@ pub struct FlushResponse {
 pub fn wait(pointer: &str, millis: Count) -> Result<Duration, Error> {
     let wait = Duration::from_millis(millis.bytes());
     if wait > MAX_WAIT {
-        return Err(Error::invalid(pointer, format!("must be at most {} (an hour)", MAX_WAIT.as_millis())));
+        return Err(Error::invalid(
+            pointer,
+            format!("must be at most {} (an hour)", MAX_WAIT.as_millis()),
+        ));
     }
     Ok(wait)
 }
@@ -180,7 +183,10 @@ pub async fn list_segments(
 ) -> Result<Json<List<SegmentBody>>, ApiError> {
     let page = PageRequest::new(query.page_size, query.page_token)?;
     let (db_name, partition) = (db(query.db_name.as_deref()), query.partition_name.as_deref());
-    let found = state.service.list_segments(db_name, &collection_name, query.state.map(Into::into), partition, &page).await?;
+    let found = state
+        .service
+        .list_segments(db_name, &collection_name, query.state.map(Into::into), partition, &page)
+        .await?;
     Ok(Json(List::of(found, |(segment, builds)| SegmentBody::of(&segment, &builds))))
 }
 
@@ -198,7 +204,10 @@ pub async fn register_segment(
     Body(body): Body<SegmentBody>,
 ) -> Result<(StatusCode, Json<SegmentBody>), ApiError> {
     let new = vec![body.into_new("")?];
-    let registered = state.service.register_segments(query.db(), &collection_name, new, query.check.into(), |_| String::new()).await?;
+    let registered = state
+        .service
+        .register_segments(query.db(), &collection_name, new, query.check.into(), |_| String::new())
+        .await?;
     let id = registered[0].0.segment_id;
     let (segment, builds) = state.service.segment(query.db(), &collection_name, id).await?;
     Ok((StatusCode::CREATED, Json(SegmentBody::of(&segment, &builds))))
@@ -218,9 +227,21 @@ pub async fn register_segments(
     Body(body): Body<RegisterSegmentsRequest>,
 ) -> Result<(StatusCode, Json<RegisterSegmentsResponse>), ApiError> {
     let at = |n: usize| format!("/segments/{n}");
-    let new = body.segments.into_iter().enumerate().map(|(n, s)| s.into_new(&at(n))).collect::<Result<Vec<_>, _>>()?;
-    let registered = state.service.register_segments(query.db(), &collection_name, new, query.check.into(), at).await?;
-    let mut response = RegisterSegmentsResponse { segment_count: Count(registered.len() as i64), file_count: Count(0), size_bytes: Count(0) };
+    let new = body
+        .segments
+        .into_iter()
+        .enumerate()
+        .map(|(n, s)| s.into_new(&at(n)))
+        .collect::<Result<Vec<_>, _>>()?;
+    let registered = state
+        .service
+        .register_segments(query.db(), &collection_name, new, query.check.into(), at)
+        .await?;
+    let mut response = RegisterSegmentsResponse {
+        segment_count: Count(registered.len() as i64),
+        file_count: Count(0),
+        size_bytes: Count(0),
+    };
     for (segment, builds) in &registered {
         let index_files: usize = builds.iter().map(|b| b.content.files.len()).sum();
         let index_bytes: u64 = builds.iter().map(|b| b.content.size_bytes()).sum();
@@ -274,7 +295,10 @@ pub async fn change_segment(
         dml_position,
         append: body.append.map(SegmentFilesBody::into_files),
     };
-    let (segment, builds) = state.service.change_segment(query.db(), &collection_name, id, change, query.check.into()).await?;
+    let (segment, builds) = state
+        .service
+        .change_segment(query.db(), &collection_name, id, change, query.check.into())
+        .await?;
     Ok(Json(SegmentBody::of(&segment, &builds)))
 }
 
@@ -310,7 +334,10 @@ pub async fn register_index_build(
     Body(body): Body<IndexBuildBody>,
 ) -> Result<(StatusCode, Json<IndexBuildBody>), ApiError> {
     let id = SegmentId(Id::in_path("segment_id", &segment_id)?);
-    let build = state.service.register_build(query.db(), &collection_name, id, body.into_new(), query.check.into()).await?;
+    let build = state
+        .service
+        .register_build(query.db(), &collection_name, id, body.into_new(), query.check.into())
+        .await?;
     Ok((StatusCode::CREATED, Json(IndexBuildBody::of(&build))))
 }
 
@@ -330,11 +357,19 @@ pub async fn compact_segments(
     let outputs = body.outputs.into_iter().enumerate();
     let compaction = Compaction {
         inputs: body.inputs.iter().map(|i| SegmentId(i.0)).collect(),
-        outputs: outputs.map(|(n, s)| s.into_new(&format!("/outputs/{n}"))).collect::<Result<Vec<_>, _>>()?,
+        outputs: outputs
+            .map(|(n, s)| s.into_new(&format!("/outputs/{n}")))
+            .collect::<Result<Vec<_>, _>>()?,
     };
-    let done = state.service.compact(query.db(), &collection_name, compaction, query.check.into()).await?;
+    let done = state
+        .service
+        .compact(query.db(), &collection_name, compaction, query.check.into())
+        .await?;
     let ids = |segments: Vec<SegmentId>| segments.into_iter().map(|s| Id(s.0)).collect();
-    Ok(Json(CompactSegmentsResponse { dropped: ids(done.dropped), added: ids(done.added) }))
+    Ok(Json(CompactSegmentsResponse {
+        dropped: ids(done.dropped),
+        added: ids(done.added),
+    }))
 }
 
 /// Flush a collection
@@ -353,5 +388,8 @@ pub async fn flush_collection(
     let timeout = wait("/timeout_ms", body.timeout_ms)?;
     let flushed = state.service.flush(query.name(), &collection_name, timeout).await?;
     let unflushed_segments: Vec<Id> = flushed.unflushed.into_iter().map(|s| Id(s.0)).collect();
-    Ok(Json(FlushResponse { flushed: unflushed_segments.is_empty(), unflushed_segments }))
+    Ok(Json(FlushResponse {
+        flushed: unflushed_segments.is_empty(),
+        unflushed_segments,
+    }))
 }

@@ -155,7 +155,11 @@ impl From<Snapshot> for SnapshotSummary {
             collection_id: Id(snapshot.collection_id.0),
             collection_dropped: snapshot.collection_dropped,
             state: SnapshotStateText::Committed,
-            protection: if snapshot.external { Protection::None } else { Protection::Full },
+            protection: if snapshot.external {
+                Protection::None
+            } else {
+                Protection::Full
+            },
             create_ts: Id(snapshot.create_ts),
             s3_location: snapshot.s3_location,
             segment_count: Count(snapshot.totals.segments),
@@ -167,7 +171,11 @@ impl From<Snapshot> for SnapshotSummary {
             left_out: snapshot
                 .left_out
                 .iter()
-                .map(|l| LeftOutBody { reason: reason(l.reason), segment_count: Count(l.segments), num_of_rows: Count(l.rows) })
+                .map(|l| LeftOutBody {
+                    reason: reason(l.reason),
+                    segment_count: Count(l.segments),
+                    num_of_rows: Count(l.rows),
+                })
                 .collect(),
             created_at: rfc3339(snapshot.created_at),
             committed_at: snapshot.committed_at.map(rfc3339),
@@ -225,7 +233,11 @@ impl From<SnapshotDetails> for SnapshotResponse {
                 channels: channels.into_iter().map(ChannelBody::from).collect(),
             });
         }
-        Self { snapshot: details.snapshot.into(), collection, indexes }
+        Self {
+            snapshot: details.snapshot.into(),
+            collection,
+            indexes,
+        }
     }
 }
 
@@ -347,7 +359,9 @@ fn labels(text: Option<&str>) -> Result<BTreeMap<String, String>, Error> {
     let pairs = text.unwrap_or_default().split(',').filter(|pair| !pair.is_empty());
     pairs
         .map(|pair| {
-            let (key, value) = pair.split_once('=').ok_or_else(|| Error::invalid("?labels", format!("{pair:?} is not key=value")))?;
+            let (key, value) = pair
+                .split_once('=')
+                .ok_or_else(|| Error::invalid("?labels", format!("{pair:?} is not key=value")))?;
             Ok((key.to_string(), value.to_string()))
         })
         .collect()
@@ -372,7 +386,10 @@ pub async fn list_snapshots(
         created_before: parse_time("created_before", query.created_before.as_deref())?,
         oldest_first: query.order == SnapshotOrder::OldestFirst,
     };
-    Ok(Json(List::of(state.service.list_snapshots(&wanted, &page).await?, SnapshotSummary::from)))
+    Ok(Json(List::of(
+        state.service.list_snapshots(&wanted, &page).await?,
+        SnapshotSummary::from,
+    )))
 }
 
 /// Create a snapshot
@@ -398,7 +415,13 @@ pub async fn create_snapshot(
     metrics::counter!(crate::telemetry::SNAPSHOTS_CREATED).increment(1);
     metrics::histogram!(crate::telemetry::SNAPSHOT_SECONDS).record(created.took.as_secs_f64());
     let took_ms = (created.took.as_secs_f64() * 1e6).round() / 1e3;
-    Ok((StatusCode::CREATED, Json(CreateSnapshotResponse { snapshot: created.snapshot.into(), took_ms })))
+    Ok((
+        StatusCode::CREATED,
+        Json(CreateSnapshotResponse {
+            snapshot: created.snapshot.into(),
+            took_ms,
+        }),
+    ))
 }
 
 /// Describe a snapshot
@@ -410,8 +433,15 @@ pub async fn get_snapshot(
     Name(snapshot_name): Name,
     Query(query): Query<DescribeSnapshotQuery>,
 ) -> Result<Json<SnapshotResponse>, ApiError> {
-    let wanted = SnapshotQuery { db_name: query.db_name, collection_name: query.collection_name, snapshot_id: query.snapshot_id };
-    let details = state.service.describe_snapshot(&wanted.of(snapshot_name), query.include_collection_info).await?;
+    let wanted = SnapshotQuery {
+        db_name: query.db_name,
+        collection_name: query.collection_name,
+        snapshot_id: query.snapshot_id,
+    };
+    let details = state
+        .service
+        .describe_snapshot(&wanted.of(snapshot_name), query.include_collection_info)
+        .await?;
     Ok(Json(details.into()))
 }
 
@@ -429,7 +459,10 @@ pub async fn change_snapshot(
     Body(body): Body<ChangeSnapshotRequest>,
 ) -> Result<Json<SnapshotSummary>, ApiError> {
     let wanted = query.of(snapshot_name);
-    let changed = state.service.change_snapshot(&wanted, body.description, body.labels.into_iter().collect()).await?;
+    let changed = state
+        .service
+        .change_snapshot(&wanted, body.description, body.labels.into_iter().collect())
+        .await?;
     Ok(Json(changed.into()))
 }
 
@@ -460,7 +493,11 @@ pub async fn list_snapshot_segments(
     Query(query): Query<SnapshotSegmentsQuery>,
 ) -> Result<Json<List<SegmentBody>>, ApiError> {
     let page = PageRequest::new(query.page_size, query.page_token)?;
-    let wanted = SnapshotQuery { db_name: query.db_name, collection_name: query.collection_name, snapshot_id: query.snapshot_id };
+    let wanted = SnapshotQuery {
+        db_name: query.db_name,
+        collection_name: query.collection_name,
+        snapshot_id: query.snapshot_id,
+    };
     let found = state.service.snapshot_segments(&wanted.of(snapshot_name), &page).await?;
     Ok(Json(List::of(found, |m| SegmentBody::of(&m.segment, &m.builds))))
 }

@@ -60,7 +60,10 @@ impl<'de> Deserialize<'de> for PartitionIdText {
             Form::Text(text) if text == "-1" => Some(-1),
             Form::Text(text) => crate::domain::id::parse_non_negative(&text).ok(),
         };
-        number.filter(|n| *n >= -1).map(Self).ok_or_else(|| serde::de::Error::custom(PARTITION_ID))
+        number
+            .filter(|n| *n >= -1)
+            .map(Self)
+            .ok_or_else(|| serde::de::Error::custom(PARTITION_ID))
     }
 }
 
@@ -121,6 +124,9 @@ pub struct List<T: ToSchema> {
 
 impl<T: ToSchema> List<T> {
     pub fn of<S>(page: crate::domain::page::Page<S>, convert: impl Fn(S) -> T) -> Self {
-        Self { items: page.items.into_iter().map(convert).collect(), next_page_token: page.next_page_token }
+        Self {
+            items: page.items.into_iter().map(convert).collect(),
+            next_page_token: page.next_page_token,
+        }
     }
 }

@@ -48,7 +48,9 @@ impl Objects {
                 let (local, stop) = (local.clone(), flag.0.clone());
                 let (from, to) = (source.to_string(), target.to_string());
                 let copied = tokio::task::spawn_blocking(move || local.copy(&from, &to, &stop)).await;
-                copied.map_err(|e| CopyOutcome::Retry(Error::internal(e)))?.map_err(|e| local_outcome(source, target, e))?;
+                copied
+                    .map_err(|e| CopyOutcome::Retry(Error::internal(e)))?
+                    .map_err(|e| local_outcome(source, target, e))?;
             }
             // the memory service can't copy; it is for tests, whose objects are small
             (None, StorageUrl::Memory) => {
@@ -85,7 +87,9 @@ fn outcome(source: &str, target: &str, error: opendal::Error) -> CopyOutcome {
 fn local_outcome(source: &str, target: &str, error: io::Error) -> CopyOutcome {
     match error.kind() {
         io::ErrorKind::NotFound => CopyOutcome::SourceMissing,
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => CopyOutcome::Fail(io_error(&what(source, target), error)),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            CopyOutcome::Fail(io_error(&what(source, target), error))
+        }
         _ => CopyOutcome::Retry(io_error(&what(source, target), error)),
     }
 }

@@ -23,7 +23,9 @@ pub fn storage_error(what: &str, error: opendal::Error) -> Error {
 /// The same for a call of the standard library on local storage.
 pub fn io_error(what: &str, error: io::Error) -> Error {
     let (code, text) = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => (Code::InsufficientStorage, "the object storage has no room left"),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            (Code::InsufficientStorage, "the object storage has no room left")
+        }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             (Code::PermissionDenied, "the object storage refused access")
         }
@@ -45,5 +47,12 @@ fn is_full(error: &opendal::Error) -> bool {
     }
     // S3 servers have no common code for a full disk; these are the ones of MinIO, Ceph and AWS
     let text = error.to_string();
-    ["XMinioStorageFull", "QuotaExceeded", "InsufficientStorage", "EntityTooLargeForQuota"].iter().any(|code| text.contains(code))
+    [
+        "XMinioStorageFull",
+        "QuotaExceeded",
+        "InsufficientStorage",
+        "EntityTooLargeForQuota",
+    ]
+    .iter()
+    .any(|code| text.contains(code))
 }

@@ -40,7 +40,10 @@ impl LocalRoot {
     /// Copies a file through a temporary name; the kernel clones or copies the bytes where the
     /// filesystem allows it. Gives the bytes copied. Blocking; `stop` keeps it from appearing.
     pub fn copy(&self, source: &str, target: &str, stop: &Arc<AtomicBool>) -> io::Result<u64> {
-        let temporary = self.path.join(keys::TEMPORARY_DIRECTORY).join(uuid::Uuid::new_v4().to_string());
+        let temporary = self
+            .path
+            .join(keys::TEMPORARY_DIRECTORY)
+            .join(uuid::Uuid::new_v4().to_string());
         let target = self.target(target);
         let copied = self.copy_to(&self.target(source), &temporary, &target, stop);
         if copied.is_err() {

@@ -23,7 +23,10 @@ pub async fn claim(objects: &Objects, catalog_id: Uuid, take_over: bool) -> Resu
         match serde_json::from_slice::<Marker>(&bytes) {
             Ok(marker) if marker.catalog_id == catalog_id => return Ok(()),
             found if !take_over => {
-                let owner = found.map_or_else(|_| "an unreadable marker".to_string(), |m| format!("catalog {}", m.catalog_id));
+                let owner = found.map_or_else(
+                    |_| "an unreadable marker".to_string(),
+                    |m| format!("catalog {}", m.catalog_id),
+                );
                 return Err(Code::StorageUnavailable.error(format!(
                     "the storage {} belongs to {owner}, this is catalog {catalog_id}; use another prefix, or --take-over if the other catalog is gone",
                     objects.url()

@@ -12,9 +12,10 @@ pub mod marker;
 pub mod metadata;
 mod probe;
 mod storage;
+mod stored;
 mod url;
 
 pub use copy::CopyOutcome;
 pub use error::storage_error;
-pub use storage::{Entry, Objects, StorageOptions};
+pub use storage::{Credentials, Entry, Objects, StorageOptions};
 pub use url::StorageUrl;

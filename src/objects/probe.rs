@@ -26,10 +26,12 @@ impl Objects {
 
     async fn probe_copy(&self, directory: &str, first: &str, second: &str) -> Result<()> {
         let unfit = |what: &str| Code::StorageUnavailable.error(format!("the storage {} {what}", self.url()));
-        self.copy(first, second, CONTENT.len() as u64).await.map_err(|outcome| match outcome {
-            CopyOutcome::SourceMissing => unfit("does not find an object right after it was written"),
-            CopyOutcome::Retry(error) | CopyOutcome::Fail(error) => error,
-        })?;
+        self.copy(first, second, CONTENT.len() as u64)
+            .await
+            .map_err(|outcome| match outcome {
+                CopyOutcome::SourceMissing => unfit("does not find an object right after it was written"),
+                CopyOutcome::Retry(error) | CopyOutcome::Fail(error) => error,
+            })?;
         if self.get(second, 1024).await?.as_deref() != Some(CONTENT) {
             return Err(unfit("gives other bytes than were copied"));
         }

@@ -22,11 +22,33 @@ pub struct StorageOptions {
     pub write_concurrency: usize,
     /// One storage call may take so long.
     pub timeout: Duration,
+    /// Of `s3:` storage; those of the usual AWS chain when none.
+    pub credentials: Option<Credentials>,
+}
+
+/// A static key of S3 storage. Its secret is never shown.
+#[derive(Clone)]
+pub struct Credentials {
+    pub access_key_id: String,
+    pub secret_access_key: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials")
+            .field("access_key_id", &self.access_key_id)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for StorageOptions {
     fn default() -> Self {
-        Self { fsync: true, write_concurrency: 16, timeout: Duration::from_secs(60) }
+        Self {
+            fsync: true,
+            write_concurrency: 16,
+            timeout: Duration::from_secs(60),
+            credentials: None,
+        }
     }
 }
 
@@ -64,11 +86,25 @@ impl Objects {
             StorageUrl::Memory => (Operator::new(services::Memory::default()).map_err(bad)?, None),
             StorageUrl::Local { path } => {
                 std::fs::create_dir_all(path).map_err(|e| io_error(&format!("creating {}", path.display()), e))?;
-                let root = path.to_str().ok_or_else(|| Error::internal("the storage path is not UTF-8"))?;
+                let root = path
+                    .to_str()
+                    .ok_or_else(|| Error::internal("the storage path is not UTF-8"))?;
                 let operator = Operator::new(services::Fs::default().root(root)).map_err(bad)?;
-                (operator, Some(Arc::new(LocalRoot { path: path.clone(), fsync: options.fsync })))
+                (
+                    operator,
+                    Some(Arc::new(LocalRoot {
+                        path: path.clone(),
+                        fsync: options.fsync,
+                    })),
+                )
             }
-            StorageUrl::S3 { bucket, prefix, endpoint, region, virtual_host_style } => {
+            StorageUrl::S3 {
+                bucket,
+                prefix,
+                endpoint,
+                region,
+                virtual_host_style,
+            } => {
                 let mut service = services::S3::default().bucket(bucket).root(&format!("/{prefix}"));
                 if let Some(endpoint) = endpoint {
                     service = service.endpoint(endpoint);
@@ -76,15 +112,30 @@ impl Objects {
                 if let Some(region) = region {
                     service = service.region(region);
                 }
+                if let Some(credentials) = &options.credentials {
+                    service = service
+                        .access_key_id(&credentials.access_key_id)
+                        .secret_access_key(&credentials.secret_access_key);
+                }
                 if *virtual_host_style {
                     service = service.enable_virtual_host_style();
                 }
                 (Operator::new(service).map_err(bad)?, None)
             }
         };
-        let once = once.layer(TimeoutLayer::new().with_timeout(options.timeout).with_io_timeout(options.timeout));
+        let once = once.layer(
+            TimeoutLayer::new()
+                .with_timeout(options.timeout)
+                .with_io_timeout(options.timeout),
+        );
         let operator = once.clone().layer(RetryLayer::new().with_max_times(3).with_jitter());
-        Ok(Self { url: Arc::new(url), operator, once, local, options })
+        Ok(Self {
+            url: Arc::new(url),
+            operator,
+            once,
+            local,
+            options,
+        })
     }
 
     /// Where it is.
@@ -115,7 +166,11 @@ impl Objects {
         }
         stream::iter(objects)
             .map(|(key, bytes)| async move {
-                self.operator.write(&key, bytes).await.map(|_| ()).map_err(|e| storage_error(&format!("writing {key}"), e))
+                self.operator
+                    .write(&key, bytes)
+                    .await
+                    .map(|_| ())
+                    .map_err(|e| storage_error(&format!("writing {key}"), e))
             })
             .buffer_unordered(self.options.write_concurrency)
             .try_collect()
@@ -134,8 +189,10 @@ impl Objects {
             Err(e) => return Err(failed(e)),
         };
         if metadata.content_length() > limit {
-            return Err(crate::domain::Code::StorageUnavailable
-                .error(format!("{key} has {} bytes, at most {limit} are read", metadata.content_length())));
+            return Err(crate::domain::Code::StorageUnavailable.error(format!(
+                "{key} has {} bytes, at most {limit} are read",
+                metadata.content_length()
+            )));
         }
         match self.operator.read(key).await {
             Ok(buffer) => Ok(Some(buffer.to_vec())),
@@ -162,7 +219,13 @@ impl Objects {
             let metadata = entry.metadata();
             if metadata.is_file() {
                 let etag = metadata.etag().map(|e| e.trim_matches('"').to_string());
-                found.insert(entry.path().to_string(), Entry { size_bytes: metadata.content_length(), etag });
+                found.insert(
+                    entry.path().to_string(),
+                    Entry {
+                        size_bytes: metadata.content_length(),
+                        etag,
+                    },
+                );
             }
         }
         Ok(found)
@@ -198,7 +261,9 @@ impl Objects {
     /// A storage error.
     pub async fn sweep_temporary(&self) -> Result<usize> {
         let Some(local) = self.local.clone() else { return Ok(0) };
-        let swept = tokio::task::spawn_blocking(move || local.sweep_temporary()).await.map_err(Error::internal)?;
+        let swept = tokio::task::spawn_blocking(move || local.sweep_temporary())
+            .await
+            .map_err(Error::internal)?;
         swept.map_err(|e| io_error("sweeping temporary files", e))
     }
 }
@@ -211,7 +276,8 @@ async fn put_local(local: &Arc<LocalRoot>, mut objects: Vec<(String, Vec<u8>)>, 
         let part = objects.split_off(objects.len().saturating_sub(share));
         let local = local.clone();
         writers.push(tokio::task::spawn_blocking(move || {
-            part.iter().try_for_each(|(key, bytes)| local.put(key, bytes).map_err(|e| io_error(&format!("writing {key}"), e)))
+            part.iter()
+                .try_for_each(|(key, bytes)| local.put(key, bytes).map_err(|e| io_error(&format!("writing {key}"), e)))
         }));
     }
     for writer in writers {

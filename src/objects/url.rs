@@ -8,7 +8,13 @@ pub enum StorageUrl {
     /// A directory of this machine.
     Local { path: PathBuf },
     /// A bucket, and a prefix in it without slashes at its ends (may be empty).
-    S3 { bucket: String, prefix: String, endpoint: Option<String>, region: Option<String>, virtual_host_style: bool },
+    S3 {
+        bucket: String,
+        prefix: String,
+        endpoint: Option<String>,
+        region: Option<String>,
+        virtual_host_style: bool,
+    },
     /// The memory of this process; for tests.
     Memory,
 }
@@ -22,7 +28,8 @@ impl StorageUrl {
         if text == "memory:" {
             return Ok(StorageUrl::Memory);
         }
-        let url = ::url::Url::parse(text).map_err(|e| format!("storage {text:?} is no URL ({e}); expected file:///path or s3://bucket/prefix"))?;
+        let url = ::url::Url::parse(text)
+            .map_err(|e| format!("storage {text:?} is no URL ({e}); expected file:///path or s3://bucket/prefix"))?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err("the storage URL must not carry credentials; they come from the usual AWS environment".into());
         }
@@ -31,16 +38,23 @@ impl StorageUrl {
                 if url.query().is_some() || url.fragment().is_some() {
                     return Err("a file: storage URL takes no parameters".into());
                 }
-                let path = url.to_file_path().map_err(|()| format!("storage {text:?} names no absolute path; expected file:///path"))?;
+                let path = url
+                    .to_file_path()
+                    .map_err(|()| format!("storage {text:?} names no absolute path; expected file:///path"))?;
                 Ok(StorageUrl::Local { path })
             }
             "s3" => Self::s3(&url),
-            other => Err(format!("unknown storage scheme {other:?}; expected file:///path, s3://bucket/prefix or memory:")),
+            other => Err(format!(
+                "unknown storage scheme {other:?}; expected file:///path, s3://bucket/prefix or memory:"
+            )),
         }
     }
 
     fn s3(url: &::url::Url) -> Result<Self, String> {
-        let bucket = url.host_str().filter(|b| !b.is_empty()).ok_or("the storage URL names no bucket; expected s3://bucket/prefix")?;
+        let bucket = url
+            .host_str()
+            .filter(|b| !b.is_empty())
+            .ok_or("the storage URL names no bucket; expected s3://bucket/prefix")?;
         if url.port().is_some() {
             return Err("the bucket of a storage URL has no port; give the server as ?endpoint=http://host:port".into());
         }
@@ -60,14 +74,28 @@ impl StorageUrl {
                 }
                 "region" => region = Some(value.into_owned()),
                 "virtual_host_style" => {
-                    virtual_host_style = Some(value.parse().map_err(|_| format!("virtual_host_style must be true or false, not {value:?}"))?);
+                    virtual_host_style = Some(
+                        value
+                            .parse()
+                            .map_err(|_| format!("virtual_host_style must be true or false, not {value:?}"))?,
+                    );
                 }
-                other => return Err(format!("unknown parameter {other:?} of the storage URL; known: endpoint, region, virtual_host_style")),
+                other => {
+                    return Err(format!(
+                        "unknown parameter {other:?} of the storage URL; known: endpoint, region, virtual_host_style"
+                    ));
+                }
             }
         }
         // AWS itself wants the bucket in the host name, servers of one's own mostly in the path
         let virtual_host_style = virtual_host_style.unwrap_or(endpoint.is_none());
-        Ok(StorageUrl::S3 { bucket: bucket.to_string(), prefix, endpoint, region, virtual_host_style })
+        Ok(StorageUrl::S3 {
+            bucket: bucket.to_string(),
+            prefix,
+            endpoint,
+            region,
+            virtual_host_style,
+        })
     }
 
     /// The prefix of every key within its bucket; empty for a directory and for memory.
@@ -96,7 +124,10 @@ impl std::fmt::Display for StorageUrl {
     /// Where it is, for logs; holds no secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            StorageUrl::S3 { endpoint: Some(endpoint), .. } => write!(f, "{} at {endpoint}", self.location("")),
+            StorageUrl::S3 {
+                endpoint: Some(endpoint),
+                ..
+            } => write!(f, "{} at {endpoint}", self.location("")),
             _ => f.write_str(&self.location("")),
         }
     }
@@ -111,14 +142,30 @@ mod tests {
         let url = StorageUrl::parse("s3://bucket/a/b/?endpoint=http://127.0.0.1:9000/&region=us-east-1").expect("valid");
         assert_eq!(url.root(), "a/b");
         assert_eq!(url.location("k"), "s3://bucket/a/b/k");
-        assert!(matches!(url, StorageUrl::S3 { virtual_host_style: false, .. }));
+        assert!(matches!(
+            url,
+            StorageUrl::S3 {
+                virtual_host_style: false,
+                ..
+            }
+        ));
     }
 
     #[test]
     fn nothing_falls_back_to_something_else_silently() {
         for text in [
-            "", "bucket", "/path", "gs://b", "s3://", "s3://b?endpont=http://x", "s3://b?endpoint=x", "s3://key:secret@b/p",
-            "file://host/path", "file:///p?x=1", "s3://b/../c?virtual_host_style=maybe", "memory:x",
+            "",
+            "bucket",
+            "/path",
+            "gs://b",
+            "s3://",
+            "s3://b?endpont=http://x",
+            "s3://b?endpoint=x",
+            "s3://key:secret@b/p",
+            "file://host/path",
+            "file:///p?x=1",
+            "s3://b/../c?virtual_host_style=maybe",
+            "memory:x",
         ] {
             assert!(StorageUrl::parse(text).is_err(), "{text:?}");
         }

@@ -27,12 +27,18 @@ impl Service {
         let moved = or_move && store::names::move_alias(&mut tx, found.db_id, alias, found.collection_id).await?;
         if !moved {
             store::names::take(&mut tx, found.db_id, alias, NameKind::Alias, found.collection_id, || {
-                Code::AliasAlreadyExists.error(format!("the name {alias:?} is taken by a collection, an alias or a running restore"))
+                Code::AliasAlreadyExists.error(format!(
+                    "the name {alias:?} is taken by a collection, an alias or a running restore"
+                ))
             })
             .await?;
         }
         commit(tx).await?;
-        Ok(Alias { alias: alias.to_string(), collection_id: found.collection_id, collection_name: found.name })
+        Ok(Alias {
+            alias: alias.to_string(),
+            collection_id: found.collection_id,
+            collection_name: found.name,
+        })
     }
 
     /// Finds an alias.
@@ -42,7 +48,9 @@ impl Service {
     pub async fn alias(&self, db_name: &str, alias: &str) -> Result<Alias> {
         let mut conn = self.conn().await?;
         let db = database(&mut conn, db_name).await?;
-        store::names::find_alias(&mut conn, db.db_id, alias).await?.ok_or_else(|| not_found(alias, db_name))
+        store::names::find_alias(&mut conn, db.db_id, alias)
+            .await?
+            .ok_or_else(|| not_found(alias, db_name))
     }
 
     /// Lists aliases by name, of one collection when given.
@@ -66,6 +74,10 @@ impl Service {
     pub async fn drop_alias(&self, db_name: &str, alias: &str) -> Result<()> {
         let mut conn = self.conn().await?;
         let db = database(&mut conn, db_name).await?;
-        if store::names::delete_alias(&mut conn, db.db_id, alias).await? { Ok(()) } else { Err(not_found(alias, db_name)) }
+        if store::names::delete_alias(&mut conn, db.db_id, alias).await? {
+            Ok(())
+        } else {
+            Err(not_found(alias, db_name))
+        }
     }
 }

@@ -13,14 +13,21 @@ impl Service {
     ///
     /// # Errors
     /// `collection_not_found`, `channel_not_found`.
-    pub async fn report_channel(&self, db_name: &str, collection_name: &str, channel: &str, position: &Position) -> Result<Channel> {
+    pub async fn report_channel(
+        &self,
+        db_name: &str,
+        collection_name: &str,
+        channel: &str,
+        position: &Position,
+    ) -> Result<Channel> {
         let mut conn = self.conn().await?;
         let found = collection(&mut conn, db_name, collection_name).await?;
         store::channels::report(&mut conn, found.collection_id, channel, position).await?;
         let channels = store::channels::list(&mut conn, found.collection_id).await?;
-        channels.into_iter().find(|c| c.channel_name == channel).ok_or_else(|| {
-            Code::ChannelNotFound.error(format!("collection {:?} has no channel {channel:?}", found.name))
-        })
+        channels
+            .into_iter()
+            .find(|c| c.channel_name == channel)
+            .ok_or_else(|| Code::ChannelNotFound.error(format!("collection {:?} has no channel {channel:?}", found.name)))
     }
 
     /// Lists the channels of a collection by shard number.
@@ -30,6 +37,10 @@ impl Service {
         let list = format!("channels?{}", found.collection_id);
         let after: i32 = page.cursor(&list)?.unwrap_or(-1);
         let channels = store::channels::list(&mut conn, found.collection_id).await?;
-        Ok(page.page(&list, channels.into_iter().filter(|c| c.shard_no > after).collect(), |c| c.shard_no))
+        Ok(
+            page.page(&list, channels.into_iter().filter(|c| c.shard_no > after).collect(), |c| {
+                c.shard_no
+            }),
+        )
     }
 }

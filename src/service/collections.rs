@@ -79,8 +79,10 @@ impl Service {
         };
         store::collections::insert(&mut tx, &record, false).await?;
         store::names::take(&mut tx, db.db_id, &new.name, NameKind::Collection, collection_id, || {
-            Code::CollectionAlreadyExists
-                .error(format!("the name {:?} is taken by a collection, an alias or a running restore", new.name))
+            Code::CollectionAlreadyExists.error(format!(
+                "the name {:?} is taken by a collection, an alias or a running restore",
+                new.name
+            ))
         })
         .await?;
         let mut partitions = new.partitions;
@@ -93,7 +95,11 @@ impl Service {
         }
         let mut channels = new.channels;
         if channels.is_empty() {
-            let generated = |shard_no| Channel { channel_name: channel_name(collection_id, shard_no), shard_no, seek_position: None };
+            let generated = |shard_no| Channel {
+                channel_name: channel_name(collection_id, shard_no),
+                shard_no,
+                seek_position: None,
+            };
             channels = (0..new.num_shards).map(generated).collect();
         }
         for channel in &channels {
@@ -160,7 +166,10 @@ impl Service {
         let found = collection(&mut tx, db_name, name).await?;
         // an alias names a collection when it is read; dropping through one surprises somebody
         if found.name != name {
-            return Err(Code::CollectionNotFound.error(format!("{name:?} is an alias of {:?}; drop the collection by its own name", found.name)));
+            return Err(Code::CollectionNotFound.error(format!(
+                "{name:?} is an alias of {:?}; drop the collection by its own name",
+                found.name
+            )));
         }
         if !store::collections::lock(&mut tx, found.collection_id).await? {
             return Err(gone(&found));
@@ -180,7 +189,13 @@ impl Service {
     ///
     /// # Errors
     /// `invalid_request`, `collection_not_found`, `partition_already_exists`.
-    pub async fn create_partition(&self, db_name: &str, collection_name: &str, name: &str, id: Option<PartitionId>) -> Result<Partition> {
+    pub async fn create_partition(
+        &self,
+        db_name: &str,
+        collection_name: &str,
+        name: &str,
+        id: Option<PartitionId>,
+    ) -> Result<Partition> {
         check_name("/name", name)?;
         let mut tx = self.begin().await?;
         let found = collection(&mut tx, db_name, collection_name).await?;
@@ -191,7 +206,10 @@ impl Service {
             Some(id) => id,
             None => PartitionId(store::catalog::allocate_ids(&mut tx, 1).await?),
         };
-        let partition = Partition { partition_id, name: name.to_string() };
+        let partition = Partition {
+            partition_id,
+            name: name.to_string(),
+        };
         store::partitions::insert(&mut tx, found.collection_id, &partition).await?;
         commit(tx).await?;
         Ok(partition)
@@ -260,25 +278,48 @@ fn check_collection(new: &NewCollection) -> Result<()> {
         refuse("/num_shards".into(), "must be from 1 to 1024".into());
     }
     if !CONSISTENCY_LEVELS.contains(&new.consistency_level.as_str()) {
-        refuse("/consistency_level".into(), format!("must be one of {}", CONSISTENCY_LEVELS.join(", ")));
+        refuse(
+            "/consistency_level".into(),
+            format!("must be one of {}", CONSISTENCY_LEVELS.join(", ")),
+        );
     }
     for (at, (partition, _)) in new.partitions.iter().enumerate() {
         if let Err(why) = name::check(partition) {
             refuse(format!("/partitions/{at}/name"), why);
         }
         if new.partitions.iter().take(at).any(|(earlier, _)| earlier == partition) {
-            refuse(format!("/partitions/{at}/name"), format!("partition {partition:?} is given twice"));
+            refuse(
+                format!("/partitions/{at}/name"),
+                format!("partition {partition:?} is given twice"),
+            );
         }
     }
     if !new.channels.is_empty() && new.channels.len() != usize::try_from(new.num_shards).unwrap_or(0) {
-        refuse("/channels".into(), format!("{} channels are given for {} shards", new.channels.len(), new.num_shards));
+        refuse(
+            "/channels".into(),
+            format!("{} channels are given for {} shards", new.channels.len(), new.num_shards),
+        );
     }
     for (at, channel) in new.channels.iter().enumerate() {
-        if channel.channel_name.is_empty() || channel.channel_name.len() > 1024 || channel.channel_name.chars().any(char::is_control) {
-            refuse(format!("/channels/{at}/channel_name"), "must have 1 to 1024 bytes and no control character".into());
+        if channel.channel_name.is_empty()
+            || channel.channel_name.len() > 1024
+            || channel.channel_name.chars().any(char::is_control)
+        {
+            refuse(
+                format!("/channels/{at}/channel_name"),
+                "must have 1 to 1024 bytes and no control character".into(),
+            );
         }
-        if new.channels.iter().take(at).any(|earlier| earlier.channel_name == channel.channel_name) {
-            refuse(format!("/channels/{at}/channel_name"), format!("channel {:?} is given twice", channel.channel_name));
+        if new
+            .channels
+            .iter()
+            .take(at)
+            .any(|earlier| earlier.channel_name == channel.channel_name)
+        {
+            refuse(
+                format!("/channels/{at}/channel_name"),
+                format!("channel {:?} is given twice", channel.channel_name),
+            );
         }
     }
     match errors.first() {

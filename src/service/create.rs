@@ -83,7 +83,9 @@ impl Service {
     pub async fn create_snapshot(&self, request: CreateSnapshot) -> Result<CreatedSnapshot> {
         // a caller that hangs up must not leave a half-written snapshot behind for a whole lease
         let service = self.clone();
-        tokio::spawn(async move { service.create_to_the_end(request).await }).await.map_err(Error::internal)?
+        tokio::spawn(async move { service.create_to_the_end(request).await })
+            .await
+            .map_err(Error::internal)?
     }
 
     async fn create_to_the_end(&self, request: CreateSnapshot) -> Result<CreatedSnapshot> {
@@ -102,7 +104,10 @@ impl Service {
         }
         let pending = self.capture(&request).await?;
         match self.write_and_commit(&request, &pending).await {
-            Ok(snapshot) => Ok(CreatedSnapshot { snapshot, took: began.elapsed() }),
+            Ok(snapshot) => Ok(CreatedSnapshot {
+                snapshot,
+                took: began.elapsed(),
+            }),
             Err(error) => {
                 // frees the name at once; should this fail too, the lease frees it later
                 if let Ok(mut conn) = self.conn().await
@@ -132,7 +137,12 @@ impl Service {
             )));
         }
         let unbounded = silent.is_some();
-        let create_ts = match channels.iter().filter_map(|c| c.seek_position.as_ref()).map(|p| p.timestamp).min() {
+        let create_ts = match channels
+            .iter()
+            .filter_map(|c| c.seek_position.as_ref())
+            .map(|p| p.timestamp)
+            .min()
+        {
             Some(least) if !unbounded => least,
             _ => timestamp::from_millis(store::catalog::now_millis(&mut tx).await?),
         };
@@ -144,11 +154,22 @@ impl Service {
             partitions: store::partitions::list(&mut tx, id, None, None).await?,
             indexes: store::indexes::list(&mut tx, id, None, None).await?,
         };
-        let (snapshot_id, token) = self.insert_pending(&mut tx, request, &found, &captured, &channels, create_ts).await?;
+        let (snapshot_id, token) = self
+            .insert_pending(&mut tx, request, &found, &captured, &channels, create_ts)
+            .await?;
         let counts = store::snapshots::reference_segments(&mut tx, snapshot_id, id, unbounded).await?;
         let left_out = left_out(store::snapshots::left_out(&mut tx, snapshot_id, id).await?);
         commit(tx).await?;
-        Ok(Pending { snapshot_id, token, collection: found, captured, channels, create_ts, counts, left_out })
+        Ok(Pending {
+            snapshot_id,
+            token,
+            collection: found,
+            captured,
+            channels,
+            create_ts,
+            counts,
+            left_out,
+        })
     }
 
     async fn insert_pending(
@@ -215,7 +236,10 @@ impl Service {
         if !store::snapshots::commit(&mut conn, pending.snapshot_id, pending.token, &totals, &left_out, &location).await? {
             return Err(interrupted(&request.snapshot_name));
         }
-        let filter = SnapshotFilter { snapshot: Some(pending.snapshot_id), ..SnapshotFilter::default() };
+        let filter = SnapshotFilter {
+            snapshot: Some(pending.snapshot_id),
+            ..SnapshotFilter::default()
+        };
         let found = store::snapshots::list(&mut conn, &filter, false, None, 1).await?;
         // dropped again between the commit and the look: as good as created
         found.into_iter().next().ok_or_else(|| interrupted(&request.snapshot_name))
@@ -235,7 +259,9 @@ impl Service {
                 written.build_ids.extend(manifest.builds.iter().map(|b| b.build_id.0));
                 written.build_ids.extend(content.files.build_ids().map(|b| b.0));
                 if !content.manifest_path.is_empty() {
-                    written.storagev2.push((manifest.segment.segment_id, content.manifest_path.clone()));
+                    written
+                        .storagev2
+                        .push((manifest.segment.segment_id, content.manifest_path.clone()));
                 }
             }
             for manifest in self.write_page(pending, page).await? {
@@ -264,8 +290,11 @@ impl Service {
             let rest = page.split_off(page.len().min(CHUNK));
             chunks.push(std::mem::replace(&mut page, rest));
         }
-        let written: Vec<Vec<WrittenManifest>> =
-            stream::iter(chunks).map(|chunk| self.write_chunk(pending, chunk)).buffered(4).try_collect().await?;
+        let written: Vec<Vec<WrittenManifest>> = stream::iter(chunks)
+            .map(|chunk| self.write_chunk(pending, chunk))
+            .buffered(4)
+            .try_collect()
+            .await?;
         Ok(written.into_iter().flatten().collect())
     }
 
@@ -281,7 +310,12 @@ impl Service {
                 let key = keys::manifest(collection, snapshot, manifest.segment.segment_id);
                 let sha256 = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
                 let size_bytes = bytes.len() as u64;
-                written.push(WrittenManifest { segment_id: manifest.segment.segment_id, key: key.clone(), size_bytes, sha256 });
+                written.push(WrittenManifest {
+                    segment_id: manifest.segment.segment_id,
+                    key: key.clone(),
+                    size_bytes,
+                    sha256,
+                });
                 objects.push((key, bytes));
             }
             Ok((written, objects))
@@ -293,7 +327,9 @@ impl Service {
 }
 
 fn interrupted(name: &str) -> Error {
-    Code::SnapshotInterrupted.error(format!("the snapshot {name} took longer than its lease and was taken away; try again"))
+    Code::SnapshotInterrupted.error(format!(
+        "the snapshot {name} took longer than its lease and was taken away; try again"
+    ))
 }
 
 fn left_out(counts: Vec<(String, bool, i64, i64)>) -> Vec<LeftOut> {

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::Service;
-use super::paths::{collection, gone};
 use super::commit;
+use super::paths::{collection, gone};
 use crate::domain::Result;
 use crate::domain::collection::Collection;
 use crate::domain::id::SegmentId;
@@ -45,6 +45,8 @@ impl Service {
             collection(&mut *self.conn().await?, &found.db_name, &found.name).await?;
             unflushed = store::segments::unflushed(&mut *self.conn().await?, found.collection_id).await?;
         }
-        Ok(Flushed { unflushed: unflushed.into_iter().map(SegmentId).collect() })
+        Ok(Flushed {
+            unflushed: unflushed.into_iter().map(SegmentId).collect(),
+        })
     }
 }

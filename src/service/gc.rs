@@ -32,7 +32,9 @@ impl Service {
     pub async fn collect(&self, dry_run: bool, grace_seconds: Option<i64>) -> Result<GcRun> {
         let service = self.clone();
         // a caller that hangs up does not stop a run half way
-        tokio::spawn(async move { service.collect_to_the_end(dry_run, grace_seconds).await }).await.map_err(Error::internal)?
+        tokio::spawn(async move { service.collect_to_the_end(dry_run, grace_seconds).await })
+            .await
+            .map_err(Error::internal)?
     }
 
     async fn collect_to_the_end(&self, dry_run: bool, grace_seconds: Option<i64>) -> Result<GcRun> {
@@ -49,11 +51,17 @@ impl Service {
         if report.objects > 0 || report.failed_objects > 0 {
             tracing::info!(run.id = %run_id, dry_run, objects = report.objects, bytes = report.bytes, failed = report.failed_objects, "collected");
         }
-        store::gc_runs::list(&mut conn, Some(run_id), None, 1).await?.pop().ok_or_else(|| run_not_found(run_id))
+        store::gc_runs::list(&mut conn, Some(run_id), None, 1)
+            .await?
+            .pop()
+            .ok_or_else(|| run_not_found(run_id))
     }
 
     async fn collect_all(&self, dry_run: bool, grace_seconds: i64, report: &mut Report) -> Result<()> {
-        let scope = Scope { grace_seconds, collection: None };
+        let scope = Scope {
+            grace_seconds,
+            collection: None,
+        };
         report.pending_snapshots = store::gc::expire_pending_snapshots(&mut *self.conn().await?, dry_run).await?;
         self.collect_snapshots(dry_run, grace_seconds, report).await?;
         self.collect_kind(Kind::Build, scope, dry_run, report).await?;
@@ -70,7 +78,10 @@ impl Service {
 
     /// Collects what an unsuccessful restore left of its target, at once.
     pub(super) async fn collect_collection(&self, collection: CollectionId) -> Result<Report> {
-        let scope = Scope { grace_seconds: 0, collection: Some(collection) };
+        let scope = Scope {
+            grace_seconds: 0,
+            collection: Some(collection),
+        };
         let mut report = Report::default();
         self.collect_kind(Kind::Build, scope, false, &mut report).await?;
         self.collect_kind(Kind::Segment, scope, false, &mut report).await?;
@@ -84,15 +95,27 @@ impl Service {
             let candidates = candidates(&mut *self.conn().await?, kind, scope, after).await?;
             let Some(last) = candidates.last() else { return Ok(()) };
             after = *last;
-            let chosen = if dry_run { candidates } else { self.condemn(kind, &candidates).await? };
+            let chosen = if dry_run {
+                candidates
+            } else {
+                self.condemn(kind, &candidates).await?
+            };
             let condemned = files(&mut *self.conn().await?, kind, &chosen).await?;
-            let gone = if dry_run { condemned } else { self.delete_objects(condemned, report).await? };
+            let gone = if dry_run {
+                condemned
+            } else {
+                self.delete_objects(condemned, report).await?
+            };
             for thing in &gone {
                 report.objects += thing.paths.len() as i64;
                 report.bytes += thing.size_bytes;
             }
             let ids: Vec<i64> = gone.iter().map(|c| c.id).collect();
-            let rows = if dry_run { ids.len() as u64 } else { delete_rows(&mut *self.conn().await?, kind, &ids).await? };
+            let rows = if dry_run {
+                ids.len() as u64
+            } else {
+                delete_rows(&mut *self.conn().await?, kind, &ids).await?
+            };
             match kind {
                 Kind::Build => report.index_builds += i64::try_from(rows).unwrap_or(i64::MAX),
                 Kind::Segment => report.segments += i64::try_from(rows).unwrap_or(i64::MAX),
@@ -155,7 +178,10 @@ impl Service {
             let page = store::gc::referenced_segments(&mut conn, snapshot.snapshot_id, after, BATCH).await?;
             let Some(last) = page.last() else { break };
             after = *last;
-            keys = page.iter().map(|s| keys::manifest(snapshot.collection_id, snapshot.snapshot_id, SegmentId(*s))).collect();
+            keys = page
+                .iter()
+                .map(|s| keys::manifest(snapshot.collection_id, snapshot.snapshot_id, SegmentId(*s)))
+                .collect();
         }
         if !dry_run {
             let mut tx = self.begin().await?;
@@ -171,7 +197,11 @@ impl Service {
     async fn collect_empty(&self, scope: Scope, dry_run: bool, report: &mut Report) -> Result<()> {
         let mut conn = self.conn().await?;
         let empty = store::gc::empty_collections(&mut conn, scope).await?;
-        let deleted = if dry_run { empty.len() as u64 } else { store::gc::delete_collections(&mut conn, &empty).await? };
+        let deleted = if dry_run {
+            empty.len() as u64
+        } else {
+            store::gc::delete_collections(&mut conn, &empty).await?
+        };
         report.collections += i64::try_from(deleted).unwrap_or(i64::MAX);
         Ok(())
     }
@@ -181,7 +211,10 @@ impl Service {
     /// # Errors
     /// `gc_run_not_found`.
     pub async fn gc_run(&self, id: RunId) -> Result<GcRun> {
-        store::gc_runs::list(&mut *self.conn().await?, Some(id), None, 1).await?.pop().ok_or_else(|| run_not_found(id))
+        store::gc_runs::list(&mut *self.conn().await?, Some(id), None, 1)
+            .await?
+            .pop()
+            .ok_or_else(|| run_not_found(id))
     }
 
     /// Lists runs of the collector, newest first.

@@ -34,7 +34,10 @@ impl Service {
             return Err(gone(&found));
         }
         if !found.schema.field_ids().contains(&new.field_id) {
-            return Err(Error::invalid("/field_id", format!("collection {:?} has no field {}", found.name, new.field_id)));
+            return Err(Error::invalid(
+                "/field_id",
+                format!("collection {:?} has no field {}", found.name, new.field_id),
+            ));
         }
         let index_id = match new.index_id {
             Some(id) => id,

@@ -35,6 +35,7 @@ pub use flush::Flushed;
 pub use indexes::NewIndex;
 pub use registration::{Check, NewBuild, NewSegment, PartitionRef};
 pub use restore::RestoreRequest;
+pub use restore_copy::CopyProgress;
 pub use restore_run::Outcome;
 pub use segments::{Compacted, Compaction, SegmentChange};
 pub use snapshots::{SnapshotDetails, SnapshotList, SnapshotRef};
@@ -93,7 +94,12 @@ pub struct Service {
 impl Service {
     pub fn new(pool: PgPool, objects: Objects, settings: ServiceSettings) -> Self {
         let copy_slots = Arc::new(tokio::sync::Semaphore::new(settings.copy_concurrency.max(1)));
-        Self { pool, objects, settings: Arc::new(settings), copy_slots }
+        Self {
+            pool,
+            objects,
+            settings: Arc::new(settings),
+            copy_slots,
+        }
     }
 
     pub fn settings(&self) -> &ServiceSettings {

@@ -14,7 +14,9 @@ pub(super) fn check_name(pointer: &str, text: &str) -> Result<()> {
 
 /// Finds a database.
 pub(super) async fn database(conn: &mut PgConnection, name: &str) -> Result<Database> {
-    store::databases::find(conn, name).await?.ok_or_else(|| Code::DatabaseNotFound.error(format!("database {name:?} does not exist")))
+    store::databases::find(conn, name)
+        .await?
+        .ok_or_else(|| Code::DatabaseNotFound.error(format!("database {name:?} does not exist")))
 }
 
 /// Finds a living collection by name or alias.
@@ -29,7 +31,10 @@ pub(super) async fn collection(conn: &mut PgConnection, db_name: &str, name: &st
 pub(super) async fn partition(conn: &mut PgConnection, collection: &Collection, name: &str) -> Result<Partition> {
     let partitions = store::partitions::list(conn, collection.collection_id, None, None).await?;
     partitions.into_iter().find(|p| p.name == name).ok_or_else(|| {
-        Code::PartitionNotFound.error(format!("partition {name:?} does not exist in collection {:?}", collection.name))
+        Code::PartitionNotFound.error(format!(
+            "partition {name:?} does not exist in collection {:?}",
+            collection.name
+        ))
     })
 }
 

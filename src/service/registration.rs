@@ -62,7 +62,13 @@ pub(super) struct Context<'a> {
 
 impl<'a> Context<'a> {
     pub fn new(collection: &'a Collection, partitions: &'a [Partition], channels: &'a [Channel], indexes: &'a [Index]) -> Self {
-        Self { collection, partitions, channels, indexes, fields: collection.schema.field_ids() }
+        Self {
+            collection,
+            partitions,
+            channels,
+            indexes,
+            fields: collection.schema.field_ids(),
+        }
     }
 
     /// Checks a segment and fills in its ids; `at` is where it stands in the request.
@@ -71,10 +77,16 @@ impl<'a> Context<'a> {
         segment.collection_id = self.collection.collection_id;
         segment.partition_id = self.partition(&new.partition, segment.level, at)?;
         if matches!(segment.state, SegmentState::Dropped | SegmentState::Condemned) {
-            return Err(Error::invalid(format!("{at}/state"), "must be importing, growing, sealed or flushed"));
+            return Err(Error::invalid(
+                format!("{at}/state"),
+                "must be importing, growing, sealed or flushed",
+            ));
         }
         if !self.channels.iter().any(|c| c.channel_name == segment.channel_name) {
-            let why = format!("collection {:?} has no channel {:?}", self.collection.name, segment.channel_name);
+            let why = format!(
+                "collection {:?} has no channel {:?}",
+                self.collection.name, segment.channel_name
+            );
             return Err(Error::invalid(format!("{at}/channel_name"), why));
         }
         self.content(&segment, at)?;
@@ -89,7 +101,10 @@ impl<'a> Context<'a> {
         let found = match partition {
             PartitionRef::Id(PartitionId::ALL) if level == Level::L0 => return Ok(PartitionId::ALL),
             PartitionRef::Id(PartitionId::ALL) => {
-                return Err(Error::invalid(format!("{at}/partition_id"), "-1 (all partitions) is for L0 segments only"));
+                return Err(Error::invalid(
+                    format!("{at}/partition_id"),
+                    "-1 (all partitions) is for L0 segments only",
+                ));
             }
             PartitionRef::Id(id) => self.partitions.iter().find(|p| p.partition_id == *id),
             PartitionRef::Name(name) => self.partitions.iter().find(|p| p.name == *name),
@@ -99,7 +114,10 @@ impl<'a> Context<'a> {
                 PartitionRef::Id(id) => ("partition_id", id.to_string()),
                 PartitionRef::Name(name) => ("partition_name", format!("{name:?}")),
             };
-            Error::invalid(format!("{at}/{key}"), format!("collection {:?} has no partition {what}", self.collection.name))
+            Error::invalid(
+                format!("{at}/{key}"),
+                format!("collection {:?} has no partition {what}", self.collection.name),
+            )
         })
     }
 
@@ -109,7 +127,10 @@ impl<'a> Context<'a> {
         // version 3 keeps files that no list names (recursive listing, LOB files shared by a partition)
         if !(0..=2).contains(&content.storage_version) {
             return Err(Code::UnsupportedStorageVersion
-                .error(format!("{at}/storage_version: storage version {} is not supported, 0 to 2 are", content.storage_version))
+                .error(format!(
+                    "{at}/storage_version: storage version {} is not supported, 0 to 2 are",
+                    content.storage_version
+                ))
                 .with_fields(vec![FieldError::new(format!("{at}/storage_version"), "must be 0, 1 or 2")]));
         }
         if segment.level == Level::L0 && content.files.binlogs.iter().any(|g| !g.logs.is_empty()) {
@@ -119,7 +140,13 @@ impl<'a> Context<'a> {
         if content.storage_version < 2
             && let Some(unknown) = content.files.field_ids().find(|f| !self.fields.contains(f))
         {
-            return Err(Error::invalid(at, format!("field {unknown} is not in the schema of collection {:?}", self.collection.name)));
+            return Err(Error::invalid(
+                at,
+                format!(
+                    "field {unknown} is not in the schema of collection {:?}",
+                    self.collection.name
+                ),
+            ));
         }
         let mut seen = HashSet::new();
         for (file, build) in content.files.files() {
@@ -140,7 +167,10 @@ impl<'a> Context<'a> {
         };
         let Some(index) = index else {
             let key = if new.index_id.is_some() { "index_id" } else { "index_name" };
-            return Err(Error::invalid(format!("{at}/{key}"), format!("collection {:?} has no such index", self.collection.name)));
+            return Err(Error::invalid(
+                format!("{at}/{key}"),
+                format!("collection {:?} has no such index", self.collection.name),
+            ));
         };
         let mut content = new.content;
         if content.field_id != 0 && content.field_id != index.field_id.0 {
@@ -159,7 +189,12 @@ impl<'a> Context<'a> {
                 return Err(bad_path(at, &file.path, "is given twice"));
             }
         }
-        Ok(IndexBuild { build_id: new.build_id, segment_id: segment.segment_id, index_id: index.index_id, content })
+        Ok(IndexBuild {
+            build_id: new.build_id,
+            segment_id: segment.segment_id,
+            index_id: index.index_id,
+            content,
+        })
     }
 
     fn path(&self, file: &File, segment: &Segment, build: Option<BuildId>, of_build: bool, at: &str) -> Result<()> {
@@ -172,7 +207,10 @@ impl<'a> Context<'a> {
         if let Some(collection) = path.collection
             && collection != self.collection.collection_id
         {
-            return refuse(format!("is a path of collection {collection}, not of {}", self.collection.collection_id));
+            return refuse(format!(
+                "is a path of collection {collection}, not of {}",
+                self.collection.collection_id
+            ));
         }
         if let Some(partition) = path.partition
             && partition != segment.partition_id
@@ -209,7 +247,10 @@ pub(super) async fn check_files(
 ) -> Result<()> {
     let mut listings = Vec::with_capacity(segments.len());
     for (segment, builds) in segments.iter() {
-        listings.push(list_all(objects, directories(files_of(segment, builds).map(|f| f.path.as_str()))?));
+        listings.push(list_all(
+            objects,
+            directories(files_of(segment, builds).map(|f| f.path.as_str()))?,
+        ));
     }
     let found: Vec<HashMap<String, Entry>> = stream::iter(listings).buffered(concurrency).try_collect().await?;
     for (n, ((segment, builds), found)) in segments.iter_mut().zip(&found).enumerate() {
@@ -226,7 +267,12 @@ pub(super) async fn check_files(
 }
 
 fn files_of<'a>(segment: &'a Segment, builds: &'a [IndexBuild]) -> impl Iterator<Item = &'a File> {
-    segment.content.files.files().map(|(file, _)| file).chain(builds.iter().flat_map(|b| &b.content.files))
+    segment
+        .content
+        .files
+        .files()
+        .map(|(file, _)| file)
+        .chain(builds.iter().flat_map(|b| &b.content.files))
 }
 
 /// The owners' directories that hold these paths, each once.
@@ -250,12 +296,19 @@ pub(super) async fn list_all(objects: &Objects, directories: Vec<String>) -> Res
 
 fn missing(at: &str, file: &File) -> Error {
     let text = format!("{} is not in the object storage", file.path);
-    Code::FileMissing.error(text.clone()).with_fields(vec![FieldError::new(at, text)])
+    Code::FileMissing
+        .error(text.clone())
+        .with_fields(vec![FieldError::new(at, text)])
 }
 
 fn wrong_size(at: &str, file: &File, entry: &Entry) -> Error {
-    let text = format!("{} has {} bytes in the object storage, not {}", file.path, entry.size_bytes, file.size_bytes);
-    Code::FileSizeMismatch.error(text.clone()).with_fields(vec![FieldError::new(at, text)])
+    let text = format!(
+        "{} has {} bytes in the object storage, not {}",
+        file.path, entry.size_bytes, file.size_bytes
+    );
+    Code::FileSizeMismatch
+        .error(text.clone())
+        .with_fields(vec![FieldError::new(at, text)])
 }
 
 /// Segment ids that stand twice in a request.
@@ -264,10 +317,16 @@ pub(super) fn refuse_twice(segments: &[(Segment, Vec<IndexBuild>)], at: impl Fn(
     let mut builds: HashSet<BuildId> = HashSet::new();
     for (n, (segment, own)) in segments.iter().enumerate() {
         if !ids.insert(segment.segment_id) {
-            return Err(Error::invalid(at(n), format!("segment {} is given twice", segment.segment_id)));
+            return Err(Error::invalid(
+                at(n),
+                format!("segment {} is given twice", segment.segment_id),
+            ));
         }
         if let Some(twice) = own.iter().find(|b| !builds.insert(b.build_id)) {
-            return Err(Error::invalid(at(n), format!("index build {} is given twice", twice.build_id)));
+            return Err(Error::invalid(
+                at(n),
+                format!("index build {} is given twice", twice.build_id),
+            ));
         }
     }
     Ok(())

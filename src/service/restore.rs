@@ -91,7 +91,13 @@ impl Service {
             Some(name) => Some(database(&mut conn, name).await?.db_id),
             None => None,
         };
-        let filter = JobFilter { job: None, db, collection_name, snapshot_name, state };
+        let filter = JobFilter {
+            job: None,
+            db,
+            collection_name,
+            snapshot_name,
+            state,
+        };
         let list = format!("restore-jobs?{filter:?}");
         let after = page.cursor(&list)?;
         let items = store::jobs::list(&mut conn, &filter, after, page.limit()).await?;
@@ -137,8 +143,14 @@ fn job_not_found(id: JobId) -> Error {
 }
 
 pub(super) async fn one_job(conn: &mut PgConnection, id: JobId) -> Result<RestoreJob> {
-    let filter = JobFilter { job: Some(id), ..JobFilter::default() };
-    store::jobs::list(conn, &filter, None, 1).await?.pop().ok_or_else(|| job_not_found(id))
+    let filter = JobFilter {
+        job: Some(id),
+        ..JobFilter::default()
+    };
+    store::jobs::list(conn, &filter, None, 1)
+        .await?
+        .pop()
+        .ok_or_else(|| job_not_found(id))
 }
 
 /// Ends a locked job as failed or cancelled: frees the name, drops the target, and queues the
@@ -162,11 +174,18 @@ pub(super) async fn end_unsuccessfully(
 
 fn check_partitions(captured: &CapturedCollection, options: &RestoreOptions) -> Result<()> {
     let known: HashSet<&str> = captured.partitions.iter().map(|p| p.name.as_str()).collect();
-    match options.partitions.iter().enumerate().find(|(_, name)| !known.contains(name.as_str())) {
+    match options
+        .partitions
+        .iter()
+        .enumerate()
+        .find(|(_, name)| !known.contains(name.as_str()))
+    {
         None => Ok(()),
         Some((at, name)) => {
             let why = format!("the snapshot has no partition {name:?}");
-            Err(Code::PartitionNotFound.error(why.clone()).with_fields(vec![FieldError::new(format!("/partitions/{at}"), why)]))
+            Err(Code::PartitionNotFound
+                .error(why.clone())
+                .with_fields(vec![FieldError::new(format!("/partitions/{at}"), why)]))
         }
     }
 }
@@ -196,12 +215,17 @@ async fn reserve_target(
     };
     store::collections::insert(conn, &target, true).await?;
     store::names::take(conn, db.db_id, &target.name, NameKind::Reserved, collection_id, || {
-        Code::CollectionAlreadyExists
-            .error(format!("collection already exists: the name {:?} is taken by a collection, an alias or a running restore", target.name))
+        Code::CollectionAlreadyExists.error(format!(
+            "collection already exists: the name {:?} is taken by a collection, an alias or a running restore",
+            target.name
+        ))
     })
     .await?;
     for (at, partition) in captured.partitions.iter().enumerate() {
-        let partition = Partition { partition_id: PartitionId(first_partition + at as i64), name: partition.name.clone() };
+        let partition = Partition {
+            partition_id: PartitionId(first_partition + at as i64),
+            name: partition.name.clone(),
+        };
         store::partitions::insert(conn, collection_id, &partition).await?;
     }
     for channel in &snapshot.channels {

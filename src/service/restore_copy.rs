@@ -36,7 +36,8 @@ impl CopyProgress {
 
     fn done(&self, file: &FileCopy) {
         self.files.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(i64::try_from(file.size_bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
+        self.bytes
+            .fetch_add(i64::try_from(file.size_bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
     }
 }
 
@@ -56,13 +57,20 @@ impl Service {
     /// and nobody else writes under the new ids, so a file that is there with its size is done.
     pub(super) async fn copy_segment(&self, task: &ClaimedTask, progress: &CopyProgress) -> Result<Outcome, RunError> {
         let copies = self.plan_copies(task).await?;
-        let there = if task.attempt > 1 { self.list_targets(&copies).await? } else { HashMap::new() };
+        let there = if task.attempt > 1 {
+            self.list_targets(&copies).await?
+        } else {
+            HashMap::new()
+        };
         let mut running = Vec::with_capacity(copies.len());
         for file in &copies {
             let is_there = there.get(&file.target) == Some(&file.size_bytes);
             running.push(self.copy_unless(is_there, file, progress));
         }
-        stream::iter(running).buffer_unordered(self.settings.copy_concurrency).try_collect::<()>().await?;
+        stream::iter(running)
+            .buffer_unordered(self.settings.copy_concurrency)
+            .try_collect::<()>()
+            .await?;
         self.prove(&copies).await?;
         self.finish_copy(task, progress).await
     }
@@ -79,12 +87,20 @@ impl Service {
         let target = store::targets::manifest(&mut conn, target, 1, &to).await?;
         let (source, mut target) = (source.ok_or_else(|| gone("source"))?, target.ok_or_else(|| gone("target"))?);
         // builds pair by their ids, not by their order
-        let position: HashMap<i64, usize> =
-            source.builds.iter().enumerate().filter_map(|(at, b)| ids.get(&b.build_id.0).map(|new| (*new, at))).collect();
+        let position: HashMap<i64, usize> = source
+            .builds
+            .iter()
+            .enumerate()
+            .filter_map(|(at, b)| ids.get(&b.build_id.0).map(|new| (*new, at)))
+            .collect();
         target.builds.sort_by_key(|b| position.get(&b.build_id.0).copied());
         let pairs: Vec<FileCopy> = files(&source)
             .zip(files(&target))
-            .map(|(s, t)| FileCopy { source: s.path.clone(), target: t.path.clone(), size_bytes: s.size_bytes })
+            .map(|(s, t)| FileCopy {
+                source: s.path.clone(),
+                target: t.path.clone(),
+                size_bytes: s.size_bytes,
+            })
             .collect();
         if files(&source).count() != pairs.len() || files(&target).count() != pairs.len() {
             return Err(RunError::Fail(Error::internal("source and target have different files")));
@@ -110,7 +126,9 @@ impl Service {
             match outcome {
                 Ok(()) => return Ok(()),
                 Err(CopyOutcome::SourceMissing) => {
-                    return Err(RunError::Fail(Code::FileMissing.error(format!("source file {} is missing", file.source))));
+                    return Err(RunError::Fail(
+                        Code::FileMissing.error(format!("source file {} is missing", file.source)),
+                    ));
                 }
                 Err(CopyOutcome::Fail(error)) => return Err(RunError::Fail(error)),
                 Err(CopyOutcome::Retry(error)) if tries >= self.settings.copy_tries => return Err(RunError::Retry(error)),
@@ -143,9 +161,10 @@ impl Service {
                     ))));
                 }
                 None => {
-                    return Err(RunError::Retry(
-                        Code::FileMissing.error(format!("the copy {} of {} is not there after it was made", copy.target, copy.source)),
-                    ));
+                    return Err(RunError::Retry(Code::FileMissing.error(format!(
+                        "the copy {} of {} is not there after it was made",
+                        copy.target, copy.source
+                    ))));
                 }
             }
         }

@@ -89,7 +89,11 @@ impl Service {
     /// claimed again.
     pub async fn run_task(&self, task: &ClaimedTask, progress: &CopyProgress) -> Result<Outcome> {
         if task.attempt > MAX_ATTEMPTS && task.kind != TaskKind::Cleanup {
-            let error = Code::RestoreFailed.error(format!("task {} was claimed {} times and never ended", task.task_id, task.attempt - 1));
+            let error = Code::RestoreFailed.error(format!(
+                "task {} was claimed {} times and never ended",
+                task.task_id,
+                task.attempt - 1
+            ));
             return self.fail_task(task, &error).await;
         }
         let result = match task.kind {
@@ -171,7 +175,11 @@ impl Service {
         let job = one_job(&mut *self.conn().await?, task.job_id).await?;
         let report = self.collect_collection(job.collection_id).await?;
         if report.failed_objects > 0 {
-            let first = report.failures.first().map(|f| format!("{}: {}", f.key, f.reason)).unwrap_or_default();
+            let first = report
+                .failures
+                .first()
+                .map(|f| format!("{}: {}", f.key, f.reason))
+                .unwrap_or_default();
             let why = format!("{} objects could not be deleted, for example {first}", report.failed_objects);
             return Err(RunError::Retry(Code::StorageUnavailable.error(why)));
         }
@@ -184,4 +192,3 @@ impl Service {
         Ok(Outcome::Done)
     }
 }
-

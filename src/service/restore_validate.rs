@@ -63,7 +63,10 @@ impl Service {
 
     async fn restore_mapping(&self, job: &RestoreJob) -> Result<(Snapshot, Mapping), RunError> {
         let mut conn = self.conn().await?;
-        let filter = SnapshotFilter { snapshot: job.snapshot_id, ..SnapshotFilter::default() };
+        let filter = SnapshotFilter {
+            snapshot: job.snapshot_id,
+            ..SnapshotFilter::default()
+        };
         let snapshot = match job.snapshot_id {
             Some(_) => store::snapshots::list(&mut conn, &filter, false, None, 1).await?.pop(),
             None => None,
@@ -80,7 +83,10 @@ impl Service {
     async fn check_sources(&self, manifests: &[Manifest]) -> Result<(), RunError> {
         let mut listings = Vec::with_capacity(manifests.len());
         for manifest in manifests {
-            listings.push(list_all(&self.objects, directories(files(manifest).map(|(f, _)| f.path.as_str()))?));
+            listings.push(list_all(
+                &self.objects,
+                directories(files(manifest).map(|(f, _)| f.path.as_str()))?,
+            ));
         }
         let mut listings = stream::iter(listings).buffered(self.settings.list_concurrency);
         for manifest in manifests {
@@ -101,7 +107,13 @@ impl Service {
         Ok(())
     }
 
-    async fn lay_out(&self, task: &ClaimedTask, job: &RestoreJob, snapshot: &Snapshot, mapping: &Mapping) -> Result<Outcome, RunError> {
+    async fn lay_out(
+        &self,
+        task: &ClaimedTask,
+        job: &RestoreJob,
+        snapshot: &Snapshot,
+        mapping: &Mapping,
+    ) -> Result<Outcome, RunError> {
         let mut tx = self.begin().await?;
         store::jobs::lock(&mut tx, task.job_id).await?;
         if !store::tasks::succeed(&mut tx, task, None).await? {
@@ -142,8 +154,16 @@ impl Mapping {
         }
         // deletes that concern every partition come along with any subset
         partitions.insert(PartitionId::ALL, PartitionId::ALL);
-        let shards = snapshot.channels.iter().map(|c| (c.channel_name.clone(), c.shard_no)).collect();
-        Ok(Self { collection: job.collection_id, partitions, shards })
+        let shards = snapshot
+            .channels
+            .iter()
+            .map(|c| (c.channel_name.clone(), c.shard_no))
+            .collect();
+        Ok(Self {
+            collection: job.collection_id,
+            partitions,
+            shards,
+        })
     }
 
     fn takes(&self, segment: &Segment) -> bool {
@@ -152,7 +172,10 @@ impl Mapping {
 }
 
 fn files(manifest: &Manifest) -> impl Iterator<Item = (&crate::domain::segment::File, Option<BuildId>)> {
-    let builds = manifest.builds.iter().flat_map(|b| b.content.files.iter().map(|f| (f, Some(b.build_id))));
+    let builds = manifest
+        .builds
+        .iter()
+        .flat_map(|b| b.content.files.iter().map(|f| (f, Some(b.build_id))));
     manifest.segment.content.files.files().chain(builds)
 }
 
@@ -177,7 +200,11 @@ async fn insert_targets(
     for source in sources {
         let target = SegmentId(take());
         let mut new_builds: HashMap<BuildId, BuildId> = HashMap::new();
-        let own = source.builds.iter().map(|b| b.build_id).chain(source.segment.content.files.build_ids());
+        let own = source
+            .builds
+            .iter()
+            .map(|b| b.build_id)
+            .chain(source.segment.content.files.build_ids());
         for build in own {
             new_builds.entry(build).or_insert_with(|| BuildId(take()));
         }
@@ -204,7 +231,10 @@ async fn insert_targets(
     if let Some(id) = taken.first() {
         return Err(RunError::Retry(Error::internal(format!("the new segment id {id} is in use"))));
     }
-    if let Some(id) = store::builds::insert_many(conn, mapping.collection, &builds, true).await?.first() {
+    if let Some(id) = store::builds::insert_many(conn, mapping.collection, &builds, true)
+        .await?
+        .first()
+    {
         return Err(RunError::Retry(Error::internal(format!("the new build id {id} is in use"))));
     }
     store::targets::insert_build_ids(conn, job.job_id, &build_ids).await?;
@@ -216,8 +246,14 @@ async fn insert_targets(
 /// are kept; segment and build ids are new.
 fn map_manifest(source: &Manifest, mapping: &Mapping, target: SegmentId, builds: &HashMap<BuildId, BuildId>) -> Result<Manifest> {
     let gap = |what: &str| Error::internal(format!("segment {} has an unmapped {what}", source.segment.segment_id));
-    let partition = *mapping.partitions.get(&source.segment.partition_id).ok_or_else(|| gap("partition"))?;
-    let shard = *mapping.shards.get(&source.segment.channel_name).ok_or_else(|| gap("channel"))?;
+    let partition = *mapping
+        .partitions
+        .get(&source.segment.partition_id)
+        .ok_or_else(|| gap("partition"))?;
+    let shard = *mapping
+        .shards
+        .get(&source.segment.channel_name)
+        .ok_or_else(|| gap("channel"))?;
     let channel = channel_name(mapping.collection, shard);
     let remap = |path: &str, build: Option<BuildId>| -> Result<String> {
         let parsed = DataPath::parse(path).map_err(|why| Error::internal(format!("captured path {path:?} {why}")))?;
@@ -225,7 +261,12 @@ fn map_manifest(source: &Manifest, mapping: &Mapping, target: SegmentId, builds:
             Some(build) => Some(*builds.get(&build).ok_or_else(|| gap("build"))?),
             None => None,
         };
-        Ok(parsed.remap(&Target { collection: mapping.collection, partition, segment: target, build }))
+        Ok(parsed.remap(&Target {
+            collection: mapping.collection,
+            partition,
+            segment: target,
+            build,
+        }))
     };
 
     let mut segment = source.segment.clone();
@@ -244,7 +285,12 @@ fn map_manifest(source: &Manifest, mapping: &Mapping, target: SegmentId, builds:
         file.path = remap(&file.path, build)?;
         file.etag = None;
     }
-    let indexes = segment.content.files.text_index_files.iter_mut().chain(&mut segment.content.files.json_key_index_files);
+    let indexes = segment
+        .content
+        .files
+        .text_index_files
+        .iter_mut()
+        .chain(&mut segment.content.files.json_key_index_files);
     for index in indexes.filter(|i| i.build_id != 0) {
         index.build_id = builds.get(&BuildId(index.build_id)).ok_or_else(|| gap("build"))?.0;
     }
@@ -258,7 +304,12 @@ fn map_manifest(source: &Manifest, mapping: &Mapping, target: SegmentId, builds:
             file.etag = None;
         }
         let build_id = *builds.get(&build.build_id).ok_or_else(|| gap("build"))?;
-        mapped.push(IndexBuild { build_id, segment_id: target, index_id: build.index_id, content });
+        mapped.push(IndexBuild {
+            build_id,
+            segment_id: target,
+            index_id: build.index_id,
+            content,
+        });
     }
     Ok(Manifest { segment, builds: mapped })
 }

@@ -77,7 +77,10 @@ impl Service {
         at: impl Fn(usize) -> String + Sync,
     ) -> Result<(Collection, Vec<(Segment, Vec<IndexBuild>)>)> {
         if segments.len() > MAX_BATCH {
-            return Err(Error::invalid("/segments", format!("at most {MAX_BATCH} segments can be given at once")));
+            return Err(Error::invalid(
+                "/segments",
+                format!("at most {MAX_BATCH} segments can be given at once"),
+            ));
         }
         let mut conn = self.conn().await?;
         let found = collection(&mut conn, db_name, collection_name).await?;
@@ -103,7 +106,9 @@ impl Service {
     /// As [`Service::register_segments`]; `segment_not_found` for an input that is not living.
     pub async fn compact(&self, db_name: &str, collection_name: &str, compaction: Compaction, check: Check) -> Result<Compacted> {
         let at = |n: usize| format!("/outputs/{n}");
-        let (found, outputs) = self.check_segments(db_name, collection_name, compaction.outputs, check, at).await?;
+        let (found, outputs) = self
+            .check_segments(db_name, collection_name, compaction.outputs, check, at)
+            .await?;
         let inputs: Vec<i64> = compaction.inputs.iter().map(|s| s.0).collect();
         let mut tx = self.begin().await?;
         // not only held: a snapshot that is choosing segments must see the inputs or the outputs,
@@ -114,12 +119,21 @@ impl Service {
         let dropped = store::segments::drop(&mut tx, found.collection_id, DropScope::Segments(&inputs)).await?;
         if let Some((n, id)) = inputs.iter().enumerate().find(|(_, id)| !dropped.contains(id)) {
             return Err(Code::SegmentNotFound
-                .error(format!("input segment {id} is not a living segment of collection {:?}", found.name))
-                .with_fields(vec![crate::domain::FieldError::new(format!("/inputs/{n}"), "is not a living segment")]));
+                .error(format!(
+                    "input segment {id} is not a living segment of collection {:?}",
+                    found.name
+                ))
+                .with_fields(vec![crate::domain::FieldError::new(
+                    format!("/inputs/{n}"),
+                    "is not a living segment",
+                )]));
         }
         insert(&mut tx, &found, &outputs).await?;
         commit(tx).await?;
-        Ok(Compacted { dropped: compaction.inputs, added: outputs.iter().map(|(s, _)| s.segment_id).collect() })
+        Ok(Compacted {
+            dropped: compaction.inputs,
+            added: outputs.iter().map(|(s, _)| s.segment_id).collect(),
+        })
     }
 
     /// Finds a segment with its index builds.
@@ -129,8 +143,13 @@ impl Service {
     pub async fn segment(&self, db_name: &str, collection_name: &str, id: SegmentId) -> Result<(Segment, Vec<IndexBuild>)> {
         let mut conn = self.conn().await?;
         let found = collection(&mut conn, db_name, collection_name).await?;
-        let segment = store::segments::find(&mut conn, found.collection_id, id).await?.ok_or_else(|| not_found(id, &found))?;
-        let builds = store::builds::of_segments(&mut conn, &[id.0]).await?.remove(&id.0).unwrap_or_default();
+        let segment = store::segments::find(&mut conn, found.collection_id, id)
+            .await?
+            .ok_or_else(|| not_found(id, &found))?;
+        let builds = store::builds::of_segments(&mut conn, &[id.0])
+            .await?
+            .remove(&id.0)
+            .unwrap_or_default();
         Ok((segment, builds))
     }
 
@@ -151,7 +170,10 @@ impl Service {
             Some(name) => Some(partition(&mut conn, &found, name).await?.partition_id),
             None => None,
         };
-        let filter = SegmentFilter { state, partition: in_partition };
+        let filter = SegmentFilter {
+            state,
+            partition: in_partition,
+        };
         let segments = store::segments::list(&mut conn, found.collection_id, filter, after, page.limit()).await?;
         let ids: Vec<i64> = segments.iter().map(|s| s.segment_id.0).collect();
         let mut builds: HashMap<i64, Vec<IndexBuild>> = store::builds::of_segments(&mut conn, &ids).await?;
@@ -159,7 +181,9 @@ impl Service {
             let own = builds.remove(&s.segment_id.0).unwrap_or_default();
             (s, own)
         };
-        Ok(page.page(&list, segments.into_iter().map(with_builds).collect(), |(s, _)| s.segment_id.0))
+        Ok(page.page(&list, segments.into_iter().map(with_builds).collect(), |(s, _)| {
+            s.segment_id.0
+        }))
     }
 
     /// Seals, flushes, or appends files to a segment.
@@ -177,7 +201,10 @@ impl Service {
     ) -> Result<(Segment, Vec<IndexBuild>)> {
         let mut appended = change.append.clone();
         if let (Some(files), Check::Size) = (&mut appended, check) {
-            let mut only_new = Segment { content: Default::default(), ..self.segment(db_name, collection_name, id).await?.0 };
+            let mut only_new = Segment {
+                content: Default::default(),
+                ..self.segment(db_name, collection_name, id).await?.0
+            };
             only_new.content.files = files.clone();
             let mut pair = [(only_new, Vec::new())];
             // the paths are checked before they are listed
@@ -191,12 +218,19 @@ impl Service {
         if !store::collections::hold(&mut tx, found.collection_id).await? {
             return Err(gone(&found));
         }
-        store::segments::lock(&mut tx, found.collection_id, id).await?.ok_or_else(|| not_found(id, &found))?;
-        let mut segment = store::segments::find(&mut tx, found.collection_id, id).await?.ok_or_else(|| not_found(id, &found))?;
+        store::segments::lock(&mut tx, found.collection_id, id)
+            .await?
+            .ok_or_else(|| not_found(id, &found))?;
+        let mut segment = store::segments::find(&mut tx, found.collection_id, id)
+            .await?
+            .ok_or_else(|| not_found(id, &found))?;
         if let Some(state) = change.state {
             if !segment.state.may_become(state) {
-                return Err(Code::SegmentState
-                    .error(format!("segment {id} is {} and can't become {}", segment.state.as_str(), state.as_str())));
+                return Err(Code::SegmentState.error(format!(
+                    "segment {id} is {} and can't become {}",
+                    segment.state.as_str(),
+                    state.as_str()
+                )));
             }
             segment.state = state;
         }
@@ -214,7 +248,10 @@ impl Service {
             Context::new(&found, &[], &[], &[]).content(&segment, "/append")?;
         }
         store::segments::update(&mut tx, &segment, new_version).await?;
-        let builds = store::builds::of_segments(&mut tx, &[id.0]).await?.remove(&id.0).unwrap_or_default();
+        let builds = store::builds::of_segments(&mut tx, &[id.0])
+            .await?
+            .remove(&id.0)
+            .unwrap_or_default();
         commit(tx).await?;
         Ok((segment, builds))
     }
@@ -226,7 +263,10 @@ impl Service {
     pub async fn drop_segment(&self, db_name: &str, collection_name: &str, id: SegmentId) -> Result<()> {
         let mut tx = self.begin().await?;
         let found = collection(&mut tx, db_name, collection_name).await?;
-        if store::segments::drop(&mut tx, found.collection_id, DropScope::Segments(&[id.0])).await?.is_empty() {
+        if store::segments::drop(&mut tx, found.collection_id, DropScope::Segments(&[id.0]))
+            .await?
+            .is_empty()
+        {
             return Err(not_found(id, &found));
         }
         commit(tx).await
@@ -247,21 +287,35 @@ impl Service {
         let mut conn = self.conn().await?;
         let found = collection(&mut conn, db_name, collection_name).await?;
         let indexes = store::indexes::list(&mut conn, found.collection_id, None, None).await?;
-        let segment = store::segments::find(&mut conn, found.collection_id, id).await?.ok_or_else(|| not_found(id, &found))?;
+        let segment = store::segments::find(&mut conn, found.collection_id, id)
+            .await?
+            .ok_or_else(|| not_found(id, &found))?;
         drop(conn);
         let build = Context::new(&found, &[], &[], &indexes).build(new, &segment, "")?;
-        let mut pair = [(Segment { content: Default::default(), ..segment }, vec![build])];
+        let mut pair = [(
+            Segment {
+                content: Default::default(),
+                ..segment
+            },
+            vec![build],
+        )];
         if check == Check::Size {
             check_files(&self.objects, 1, &mut pair, |_| String::new()).await?;
         }
         let [(_, builds)] = pair;
         let mut tx = self.begin().await?;
-        if !store::segments::living(&mut tx, found.collection_id, &[id.0]).await?.contains(&id.0) {
+        if !store::segments::living(&mut tx, found.collection_id, &[id.0])
+            .await?
+            .contains(&id.0)
+        {
             return Err(not_found(id, &found));
         }
         insert_builds(&mut tx, &found, &builds).await?;
         commit(tx).await?;
-        builds.into_iter().next().ok_or_else(|| Error::internal("one build was given"))
+        builds
+            .into_iter()
+            .next()
+            .ok_or_else(|| Error::internal("one build was given"))
     }
 }
 

@@ -44,12 +44,20 @@ pub struct SnapshotDetails {
 
 /// Narrows a filter to a collection by name: a living one, else dropped ones of that name.
 /// A write never goes through an alias: it may have been moved since.
-async fn of_collection(conn: &mut PgConnection, db: &Database, name: &str, may_be_alias: bool, filter: &mut SnapshotFilter) -> Result<()> {
+async fn of_collection(
+    conn: &mut PgConnection,
+    db: &Database,
+    name: &str,
+    may_be_alias: bool,
+    filter: &mut SnapshotFilter,
+) -> Result<()> {
     match store::collections::find(conn, db.db_id, name).await? {
         Some(found) if may_be_alias || found.name == name => filter.collection = Some(found.collection_id),
         Some(found) => {
-            return Err(Code::CollectionNotFound
-                .error(format!("{name:?} is an alias of {:?}; name the collection itself, or give snapshot_id", found.name)));
+            return Err(Code::CollectionNotFound.error(format!(
+                "{name:?} is an alias of {:?}; name the collection itself, or give snapshot_id",
+                found.name
+            )));
         }
         None => filter.dropped_collection_name = Some(name.to_string()),
     }
@@ -79,9 +87,16 @@ pub(super) async fn find(conn: &mut PgConnection, wanted: &SnapshotRef, for_writ
 }
 
 fn not_found(wanted: &SnapshotRef) -> Error {
-    let of = wanted.collection_name.as_ref().map(|c| format!(" of collection {c:?}")).unwrap_or_default();
+    let of = wanted
+        .collection_name
+        .as_ref()
+        .map(|c| format!(" of collection {c:?}"))
+        .unwrap_or_default();
     let id = wanted.snapshot_id.map(|id| format!(" with id {id}")).unwrap_or_default();
-    Code::SnapshotNotFound.error(format!("snapshot not found: {:?}{id}{of} in database {:?}", wanted.snapshot_name, wanted.db_name))
+    Code::SnapshotNotFound.error(format!(
+        "snapshot not found: {:?}{id}{of} in database {:?}",
+        wanted.snapshot_name, wanted.db_name
+    ))
 }
 
 /// Marks a committed snapshot as dropped unless it is in use. True when this call did it.
@@ -90,8 +105,9 @@ pub(super) async fn drop_locked(conn: &mut PgConnection, id: SnapshotId) -> Resu
         return Ok(false);
     }
     if let Some(job) = store::snapshots::running_restore(conn, id).await? {
-        return Err(Code::SnapshotBeingRestored
-            .error(format!("snapshot {id} is being restored by job {job}; wait for it, or cancel it")));
+        return Err(Code::SnapshotBeingRestored.error(format!(
+            "snapshot {id} is being restored by job {job}; wait for it, or cancel it"
+        )));
     }
     store::snapshots::mark_dropped(conn, id).await?;
     Ok(true)
@@ -130,8 +146,11 @@ impl Service {
     pub async fn describe_snapshot(&self, wanted: &SnapshotRef, include_collection_info: bool) -> Result<SnapshotDetails> {
         let mut conn = self.conn().await?;
         let snapshot = find(&mut conn, wanted, false).await?;
-        let captured =
-            if include_collection_info { Some(store::snapshots::description(&mut conn, snapshot.snapshot_id).await?) } else { None };
+        let captured = if include_collection_info {
+            Some(store::snapshots::description(&mut conn, snapshot.snapshot_id).await?)
+        } else {
+            None
+        };
         Ok(SnapshotDetails { snapshot, captured })
     }
 

@@ -67,7 +67,11 @@ pub async fn insert_many(
         Code::IndexBuildAlreadyExists.error("a segment has a build of this index already")
     })?;
     let inserted: HashSet<i64> = inserted.into_iter().collect();
-    Ok(builds.iter().map(|b| b.build_id).filter(|id| !inserted.contains(&id.0)).collect())
+    Ok(builds
+        .iter()
+        .map(|b| b.build_id)
+        .filter(|id| !inserted.contains(&id.0))
+        .collect())
 }
 
 /// The finished builds of segments, by segment.

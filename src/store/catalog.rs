@@ -9,12 +9,18 @@ use crate::domain::Result;
 
 /// The identity of this catalog.
 pub async fn id(conn: &mut PgConnection) -> Result<Uuid> {
-    sqlx::query_scalar!("select catalog_id from catalog").fetch_one(conn).await.map_err(failed)
+    sqlx::query_scalar!("select catalog_id from catalog")
+        .fetch_one(conn)
+        .await
+        .map_err(failed)
 }
 
 /// Now, by the only clock of ages and leases.
 pub async fn now(conn: &mut PgConnection) -> Result<OffsetDateTime> {
-    sqlx::query_scalar!(r#"select stillframe_now() as "now!""#).fetch_one(conn).await.map_err(failed)
+    sqlx::query_scalar!(r#"select stillframe_now() as "now!""#)
+        .fetch_one(conn)
+        .await
+        .map_err(failed)
 }
 
 /// Now, in milliseconds since 1970.
@@ -27,17 +33,45 @@ pub async fn now_millis(conn: &mut PgConnection) -> Result<i64> {
 
 /// Reserves a block of ids and gives its first. Not undone by a rollback.
 pub async fn allocate_ids(conn: &mut PgConnection, amount: i64) -> Result<i64> {
-    sqlx::query_scalar!(r#"select allocate_ids($1) as "first!""#, amount.max(1)).fetch_one(conn).await.map_err(failed)
+    sqlx::query_scalar!(r#"select allocate_ids($1) as "first!""#, amount.max(1))
+        .fetch_one(conn)
+        .await
+        .map_err(failed)
 }
 
 /// Moves the clock; for tests.
 pub async fn set_clock_offset(conn: &mut PgConnection, millis: i64) -> Result<()> {
-    sqlx::query!("update clock set offset_ms = $1", millis).execute(conn).await.map_err(failed)?;
+    sqlx::query!("update clock set offset_ms = $1", millis)
+        .execute(conn)
+        .await
+        .map_err(failed)?;
     Ok(())
 }
 
 /// Wakes the workers of every replica when the transaction commits.
 pub async fn notify_workers(conn: &mut PgConnection) -> Result<()> {
-    sqlx::query!("select pg_notify('stillframe_tasks', '')").execute(conn).await.map_err(failed)?;
+    sqlx::query!("select pg_notify('stillframe_tasks', '')")
+        .execute(conn)
+        .await
+        .map_err(failed)?;
     Ok(())
+}
+
+/// Versions of the migrations that were applied; none when there is no catalog yet.
+///
+/// # Errors
+/// Database errors.
+pub async fn applied_migrations(pool: &sqlx::PgPool) -> Result<Vec<i64>> {
+    // the table is sqlx' own and not part of our schema, so the macros can't check this
+    let there: bool = sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null")
+        .fetch_one(pool)
+        .await
+        .map_err(failed)?;
+    if !there {
+        return Ok(Vec::new());
+    }
+    sqlx::query_scalar("select version from _sqlx_migrations where success")
+        .fetch_all(pool)
+        .await
+        .map_err(failed)
 }

@@ -32,7 +32,11 @@ impl TryFrom<CollectionRow> for Collection {
             db_id: DatabaseId(row.db_id),
             db_name: row.db_name,
             name: row.name,
-            ownership: if row.ownership == "external" { Ownership::External } else { Ownership::Owned },
+            ownership: if row.ownership == "external" {
+                Ownership::External
+            } else {
+                Ownership::Owned
+            },
             dropped: row.state == "dropped",
             num_shards: row.num_shards,
             consistency_level: row.consistency_level,
@@ -64,8 +68,10 @@ pub async fn insert(conn: &mut PgConnection, collection: &Collection, restoring:
     .execute(conn)
     .await;
     on_constraint(inserted, "collections_pkey", || {
-        Code::CollectionAlreadyExists
-            .error(format!("collection id {} is in use, by a collection of any database or by one dropped but not yet collected", collection.collection_id))
+        Code::CollectionAlreadyExists.error(format!(
+            "collection id {} is in use, by a collection of any database or by one dropped but not yet collected",
+            collection.collection_id
+        ))
     })?;
     Ok(())
 }
@@ -93,24 +99,36 @@ pub async fn find(conn: &mut PgConnection, db: DatabaseId, name: &str) -> Result
 /// Holds a living collection against being dropped until the transaction ends; false when it
 /// has been dropped.
 pub async fn hold(conn: &mut PgConnection, id: CollectionId) -> Result<bool> {
-    let row = sqlx::query_scalar!("select collection_id from collections where collection_id = $1 and state = 'active' for share", id.0)
-        .fetch_optional(conn)
-        .await
-        .map_err(failed)?;
+    let row = sqlx::query_scalar!(
+        "select collection_id from collections where collection_id = $1 and state = 'active' for share",
+        id.0
+    )
+    .fetch_optional(conn)
+    .await
+    .map_err(failed)?;
     Ok(row.is_some())
 }
 
 /// Locks a living collection for a change; false when it has been dropped.
 pub async fn lock(conn: &mut PgConnection, id: CollectionId) -> Result<bool> {
-    let row = sqlx::query_scalar!("select collection_id from collections where collection_id = $1 and state = 'active' for update", id.0)
-        .fetch_optional(conn)
-        .await
-        .map_err(failed)?;
+    let row = sqlx::query_scalar!(
+        "select collection_id from collections where collection_id = $1 and state = 'active' for update",
+        id.0
+    )
+    .fetch_optional(conn)
+    .await
+    .map_err(failed)?;
     Ok(row.is_some())
 }
 
 /// Lists living collections of a database by name.
-pub async fn list(conn: &mut PgConnection, db: DatabaseId, prefix: &str, after: Option<&str>, limit: i64) -> Result<Vec<Collection>> {
+pub async fn list(
+    conn: &mut PgConnection,
+    db: DatabaseId,
+    prefix: &str,
+    after: Option<&str>,
+    limit: i64,
+) -> Result<Vec<Collection>> {
     let rows = sqlx::query_as!(
         CollectionRow,
         "select c.collection_id, c.db_id, d.name as db_name, c.name, c.state, c.ownership, c.num_shards, c.consistency_level,
@@ -131,10 +149,14 @@ pub async fn list(conn: &mut PgConnection, db: DatabaseId, prefix: &str, after: 
 
 /// Replaces the properties.
 pub async fn set_properties(conn: &mut PgConnection, id: CollectionId, properties: &Params) -> Result<()> {
-    sqlx::query!("update collections set properties = $2 where collection_id = $1", id.0, to_json(properties)?)
-        .execute(conn)
-        .await
-        .map_err(failed)?;
+    sqlx::query!(
+        "update collections set properties = $2 where collection_id = $1",
+        id.0,
+        to_json(properties)?
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
     Ok(())
 }
 
@@ -155,11 +177,18 @@ pub async fn mark_dropped(conn: &mut PgConnection, id: CollectionId) -> Result<(
 /// # Errors
 /// `internal` when it is not being restored.
 pub async fn publish(conn: &mut PgConnection, id: CollectionId) -> Result<()> {
-    let updated = sqlx::query!("update collections set state = 'active' where collection_id = $1 and state = 'restoring'", id.0)
-        .execute(conn)
-        .await
-        .map_err(failed)?;
-    if updated.rows_affected() == 1 { Ok(()) } else { Err(Error::internal("the target collection is not being restored")) }
+    let updated = sqlx::query!(
+        "update collections set state = 'active' where collection_id = $1 and state = 'restoring'",
+        id.0
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
+    if updated.rows_affected() == 1 {
+        Ok(())
+    } else {
+        Err(Error::internal("the target collection is not being restored"))
+    }
 }
 
 /// Counts of a collection.
@@ -182,5 +211,9 @@ pub async fn statistics(conn: &mut PgConnection, id: CollectionId) -> Result<Sta
     .fetch_one(conn)
     .await
     .map_err(failed)?;
-    Ok(Statistics { segments: row.segments, rows: row.rows, size_bytes: row.bytes })
+    Ok(Statistics {
+        segments: row.segments,
+        rows: row.rows,
+        size_bytes: row.bytes,
+    })
 }

@@ -12,8 +12,12 @@ use crate::domain::{Code, Result};
 /// # Errors
 /// `database_already_exists`.
 pub async fn insert(conn: &mut PgConnection, id: DatabaseId, name: &str) -> Result<()> {
-    let inserted = sqlx::query!("insert into databases (db_id, name) values ($1, $2)", id.0, name).execute(conn).await;
-    on_constraint(inserted, "databases_name_key", || Code::DatabaseAlreadyExists.error(format!("database {name:?} exists already")))?;
+    let inserted = sqlx::query!("insert into databases (db_id, name) values ($1, $2)", id.0, name)
+        .execute(conn)
+        .await;
+    on_constraint(inserted, "databases_name_key", || {
+        Code::DatabaseAlreadyExists.error(format!("database {name:?} exists already"))
+    })?;
     Ok(())
 }
 
@@ -23,7 +27,11 @@ pub async fn find(conn: &mut PgConnection, name: &str) -> Result<Option<Database
         .fetch_optional(conn)
         .await
         .map_err(failed)?;
-    Ok(row.map(|r| Database { db_id: DatabaseId(r.db_id), name: r.name, created_at: r.created_at }))
+    Ok(row.map(|r| Database {
+        db_id: DatabaseId(r.db_id),
+        name: r.name,
+        created_at: r.created_at,
+    }))
 }
 
 /// Lists databases by name.
@@ -36,7 +44,14 @@ pub async fn list(conn: &mut PgConnection, after: Option<&str>, limit: i64) -> R
     .fetch_all(conn)
     .await
     .map_err(failed)?;
-    Ok(rows.into_iter().map(|r| Database { db_id: DatabaseId(r.db_id), name: r.name, created_at: r.created_at }).collect())
+    Ok(rows
+        .into_iter()
+        .map(|r| Database {
+            db_id: DatabaseId(r.db_id),
+            name: r.name,
+            created_at: r.created_at,
+        })
+        .collect())
 }
 
 /// Deletes a database; none of its collections, snapshots or jobs may be left.
@@ -52,12 +67,17 @@ pub async fn delete(conn: &mut PgConnection, id: DatabaseId, name: &str) -> Resu
     .fetch_one(&mut *conn)
     .await
     .map_err(failed)?;
-    let not_empty =
-        || Code::DatabaseNotEmpty.error(format!("database {name:?} still holds collections, or snapshots of dropped ones"));
+    let not_empty = || {
+        Code::DatabaseNotEmpty.error(format!(
+            "database {name:?} still holds collections, or snapshots of dropped ones"
+        ))
+    };
     if in_use {
         return Err(not_empty());
     }
-    let deleted = sqlx::query!("delete from databases where db_id = $1", id.0).execute(conn).await;
+    let deleted = sqlx::query!("delete from databases where db_id = $1", id.0)
+        .execute(conn)
+        .await;
     on_constraint(deleted, "collections_db_id_fkey", not_empty)?;
     Ok(())
 }

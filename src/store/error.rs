@@ -5,7 +5,11 @@ use crate::domain::{Code, Error};
 /// An error of the database that no rule of ours explains: it is down, or we are wrong.
 pub fn failed(error: sqlx::Error) -> Error {
     let unavailable = match &error {
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Protocol(_) => true,
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::Protocol(_) => true,
         // 57P01 shutdown, 57P02 crash, 57P03 starting, 08 connection, 53300 too many connections,
         // 40001 and 40P01: another transaction won, the caller may try again
         sqlx::Error::Database(e) => e.code().is_some_and(|c| {
@@ -14,7 +18,9 @@ pub fn failed(error: sqlx::Error) -> Error {
         _ => false,
     };
     if unavailable {
-        Code::DatabaseUnavailable.error("the catalog database does not answer; try again").because(error)
+        Code::DatabaseUnavailable
+            .error("the catalog database does not answer; try again")
+            .because(error)
     } else {
         Error::internal(error)
     }
@@ -27,5 +33,11 @@ pub fn violates(error: &sqlx::Error, constraint: &str) -> bool {
 
 /// Turns the violation of a named constraint into an error of ours.
 pub fn on_constraint<T>(result: Result<T, sqlx::Error>, constraint: &str, error: impl FnOnce() -> Error) -> Result<T, Error> {
-    result.map_err(|e| if violates(&e, constraint) { error().because(e) } else { failed(e) })
+    result.map_err(|e| {
+        if violates(&e, constraint) {
+            error().because(e)
+        } else {
+            failed(e)
+        }
+    })
 }

@@ -5,10 +5,10 @@ use sqlx::PgConnection;
 
 use super::codec::decode;
 use super::failed;
+use crate::domain::Result;
 use crate::domain::id::{CollectionId, SnapshotId};
 use crate::domain::index::BuildContent;
 use crate::domain::segment::SegmentContent;
-use crate::domain::Result;
 
 /// Which things a run looks at.
 #[derive(Debug, Clone, Copy)]
@@ -95,7 +95,15 @@ pub async fn segment_files(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<C
 }
 
 fn owned(id: i64, paths: Vec<String>, size_bytes: i64, ownership: &str) -> Condemned {
-    if ownership == "owned" { Condemned { id, paths, size_bytes } } else { Condemned { id, paths: Vec::new(), size_bytes: 0 } }
+    if ownership == "owned" {
+        Condemned { id, paths, size_bytes }
+    } else {
+        Condemned {
+            id,
+            paths: Vec::new(),
+            size_bytes: 0,
+        }
+    }
 }
 
 /// Deletes the rows of condemned segments whose objects are gone; those that still have index
@@ -176,10 +184,13 @@ pub async fn build_files(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Con
 
 /// Deletes the rows of condemned builds whose objects are gone.
 pub async fn delete_builds(conn: &mut PgConnection, ids: &[i64]) -> Result<u64> {
-    let deleted = sqlx::query!("delete from index_builds where build_id = any($1) and state = 'condemned'", ids)
-        .execute(conn)
-        .await
-        .map_err(failed)?;
+    let deleted = sqlx::query!(
+        "delete from index_builds where build_id = any($1) and state = 'condemned'",
+        ids
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
     Ok(deleted.rows_affected())
 }
 
@@ -212,7 +223,12 @@ pub struct DroppedSnapshot {
 }
 
 /// Dropped snapshots past their grace period that no job is reading, by id after a cursor.
-pub async fn dropped_snapshots(conn: &mut PgConnection, grace_seconds: i64, after: i64, limit: i64) -> Result<Vec<DroppedSnapshot>> {
+pub async fn dropped_snapshots(
+    conn: &mut PgConnection,
+    grace_seconds: i64,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<DroppedSnapshot>> {
     let rows = sqlx::query!(
         "select s.snapshot_id, s.collection_id, s.metadata_bytes from snapshots s
           where s.state = 'deleting' and s.snapshot_id > $2
@@ -251,12 +267,21 @@ pub async fn referenced_segments(conn: &mut PgConnection, snapshot: SnapshotId, 
 
 /// Deletes the row of a dropped snapshot and its references, once its objects are gone.
 pub async fn delete_snapshot(conn: &mut PgConnection, snapshot: SnapshotId) -> Result<()> {
-    sqlx::query!("delete from snapshot_builds where snapshot_id = $1", snapshot.0).execute(&mut *conn).await.map_err(failed)?;
-    sqlx::query!("delete from snapshot_segments where snapshot_id = $1", snapshot.0).execute(&mut *conn).await.map_err(failed)?;
-    sqlx::query!("delete from snapshots where snapshot_id = $1 and state = 'deleting'", snapshot.0)
-        .execute(conn)
+    sqlx::query!("delete from snapshot_builds where snapshot_id = $1", snapshot.0)
+        .execute(&mut *conn)
         .await
         .map_err(failed)?;
+    sqlx::query!("delete from snapshot_segments where snapshot_id = $1", snapshot.0)
+        .execute(&mut *conn)
+        .await
+        .map_err(failed)?;
+    sqlx::query!(
+        "delete from snapshots where snapshot_id = $1 and state = 'deleting'",
+        snapshot.0
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
     Ok(())
 }
 

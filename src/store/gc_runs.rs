@@ -10,10 +10,15 @@ use crate::domain::id::RunId;
 
 /// Notes the start of a run.
 pub async fn start(conn: &mut PgConnection, id: RunId, dry_run: bool, grace_seconds: i64) -> Result<()> {
-    sqlx::query!("insert into gc_runs (run_id, dry_run, grace_seconds) values ($1, $2, $3)", id.0, dry_run, grace_seconds)
-        .execute(conn)
-        .await
-        .map_err(failed)?;
+    sqlx::query!(
+        "insert into gc_runs (run_id, dry_run, grace_seconds) values ($1, $2, $3)",
+        id.0,
+        dry_run,
+        grace_seconds
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
     Ok(())
 }
 

@@ -64,7 +64,12 @@ pub async fn insert(conn: &mut PgConnection, collection: CollectionId, index: &I
 }
 
 /// Lists the living indexes of a collection by name.
-pub async fn list(conn: &mut PgConnection, collection: CollectionId, after: Option<&str>, limit: Option<i64>) -> Result<Vec<Index>> {
+pub async fn list(
+    conn: &mut PgConnection,
+    collection: CollectionId,
+    after: Option<&str>,
+    limit: Option<i64>,
+) -> Result<Vec<Index>> {
     let rows = sqlx::query_as!(
         IndexRow,
         "select index_id, field_id, index_name, type_params, index_params, user_index_params, is_auto_index

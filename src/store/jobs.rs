@@ -5,9 +5,9 @@ use time::OffsetDateTime;
 
 use super::codec::{from_json, to_json};
 use super::failed;
+use crate::domain::id::TaskId;
 use crate::domain::id::{CollectionId, DatabaseId, JobId, SnapshotId};
 use crate::domain::restore::{JobState, RestoreJob, RestoreOptions, TaskView};
-use crate::domain::id::TaskId;
 use crate::domain::{Error, Result};
 
 /// A job about to be inserted.
@@ -162,7 +162,10 @@ pub async fn list(conn: &mut PgConnection, filter: &JobFilter, after: Option<Job
 
 /// The cursor of a job in a list.
 pub fn cursor(job: &RestoreJob) -> JobCursor {
-    (i64::try_from(job.created_at.unix_timestamp_nanos()).unwrap_or(i64::MAX), job.job_id.0)
+    (
+        i64::try_from(job.created_at.unix_timestamp_nanos()).unwrap_or(i64::MAX),
+        job.job_id.0,
+    )
 }
 
 /// Locks a job until the transaction ends and gives its state; none when there is no such job.
@@ -180,10 +183,15 @@ pub async fn lock(conn: &mut PgConnection, job: JobId) -> Result<Option<JobState
 /// `internal` when it is in another state.
 pub async fn advance(conn: &mut PgConnection, job: JobId, from: &[JobState], to: JobState) -> Result<()> {
     let from: Vec<String> = from.iter().map(|s| s.as_str().to_string()).collect();
-    let updated = sqlx::query!("update restore_jobs set state = $3 where job_id = $1 and state = any($2)", job.0, &from, to.as_str())
-        .execute(conn)
-        .await
-        .map_err(failed)?;
+    let updated = sqlx::query!(
+        "update restore_jobs set state = $3 where job_id = $1 and state = any($2)",
+        job.0,
+        &from,
+        to.as_str()
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
     if updated.rows_affected() == 1 {
         Ok(())
     } else {
@@ -210,7 +218,14 @@ pub async fn set_totals(conn: &mut PgConnection, job: JobId, segments: i64, file
 ///
 /// # Errors
 /// `internal` when it has ended already.
-pub async fn finish(conn: &mut PgConnection, job: JobId, state: JobState, code: Option<&str>, reason: &str, cleanup: bool) -> Result<()> {
+pub async fn finish(
+    conn: &mut PgConnection,
+    job: JobId,
+    state: JobState,
+    code: Option<&str>,
+    reason: &str,
+    cleanup: bool,
+) -> Result<()> {
     let updated = sqlx::query!(
         "update restore_jobs set state = $2, error_code = $3, reason = $4, finished_at = stillframe_now(),
                 cleanup = case when $5 then 'pending' else 'none' end
@@ -224,15 +239,22 @@ pub async fn finish(conn: &mut PgConnection, job: JobId, state: JobState, code: 
     .execute(conn)
     .await
     .map_err(failed)?;
-    if updated.rows_affected() == 1 { Ok(()) } else { Err(Error::internal(format!("restore job {job} has ended already"))) }
+    if updated.rows_affected() == 1 {
+        Ok(())
+    } else {
+        Err(Error::internal(format!("restore job {job} has ended already")))
+    }
 }
 
 /// Notes that the objects of an unsuccessful job are gone.
 pub async fn set_cleaned(conn: &mut PgConnection, job: JobId) -> Result<()> {
-    sqlx::query!("update restore_jobs set cleanup = 'done' where job_id = $1 and cleanup = 'pending'", job.0)
-        .execute(conn)
-        .await
-        .map_err(failed)?;
+    sqlx::query!(
+        "update restore_jobs set cleanup = 'done' where job_id = $1 and cleanup = 'pending'",
+        job.0
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
     Ok(())
 }
 

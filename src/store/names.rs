@@ -60,12 +60,19 @@ pub async fn publish(conn: &mut PgConnection, collection: CollectionId) -> Resul
     .execute(conn)
     .await
     .map_err(failed)?;
-    if updated.rows_affected() == 1 { Ok(()) } else { Err(Error::internal("the target's name was not reserved")) }
+    if updated.rows_affected() == 1 {
+        Ok(())
+    } else {
+        Err(Error::internal("the target's name was not reserved"))
+    }
 }
 
 /// Frees every name of a collection, its aliases too.
 pub async fn release(conn: &mut PgConnection, collection: CollectionId) -> Result<()> {
-    sqlx::query!("delete from collection_names where collection_id = $1", collection.0).execute(conn).await.map_err(failed)?;
+    sqlx::query!("delete from collection_names where collection_id = $1", collection.0)
+        .execute(conn)
+        .await
+        .map_err(failed)?;
     Ok(())
 }
 
@@ -83,12 +90,18 @@ pub async fn rename(conn: &mut PgConnection, db: DatabaseId, collection: Collect
     .execute(&mut *conn)
     .await;
     on_constraint(renamed, "collection_names_pkey", || {
-        Code::CollectionAlreadyExists.error(format!("the name {name:?} is taken by a collection, an alias or a running restore"))
+        Code::CollectionAlreadyExists.error(format!(
+            "the name {name:?} is taken by a collection, an alias or a running restore"
+        ))
     })?;
-    sqlx::query!("update collections set name = $2 where collection_id = $1", collection.0, name)
-        .execute(conn)
-        .await
-        .map_err(failed)?;
+    sqlx::query!(
+        "update collections set name = $2 where collection_id = $1",
+        collection.0,
+        name
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
     Ok(())
 }
 
@@ -117,7 +130,11 @@ pub async fn list_aliases(
     .map_err(failed)?;
     Ok(rows
         .into_iter()
-        .map(|r| Alias { alias: r.alias, collection_id: CollectionId(r.collection_id), collection_name: r.name })
+        .map(|r| Alias {
+            alias: r.alias,
+            collection_id: CollectionId(r.collection_id),
+            collection_name: r.name,
+        })
         .collect())
 }
 
@@ -133,7 +150,11 @@ pub async fn find_alias(conn: &mut PgConnection, db: DatabaseId, alias: &str) ->
     .fetch_optional(conn)
     .await
     .map_err(failed)?;
-    Ok(row.map(|r| Alias { alias: r.alias, collection_id: CollectionId(r.collection_id), collection_name: r.name }))
+    Ok(row.map(|r| Alias {
+        alias: r.alias,
+        collection_id: CollectionId(r.collection_id),
+        collection_name: r.name,
+    }))
 }
 
 /// Points an existing alias to another collection; false when there is no such alias.
@@ -152,10 +173,13 @@ pub async fn move_alias(conn: &mut PgConnection, db: DatabaseId, alias: &str, to
 
 /// Deletes an alias; false when there is none.
 pub async fn delete_alias(conn: &mut PgConnection, db: DatabaseId, alias: &str) -> Result<bool> {
-    let deleted =
-        sqlx::query!("delete from collection_names where db_id = $1 and name = $2 and kind = 'alias'", db.0, alias)
-            .execute(conn)
-            .await
-            .map_err(failed)?;
+    let deleted = sqlx::query!(
+        "delete from collection_names where db_id = $1 and name = $2 and kind = 'alias'",
+        db.0,
+        alias
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
     Ok(deleted.rows_affected() == 1)
 }

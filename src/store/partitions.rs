@@ -22,13 +22,23 @@ pub async fn insert(conn: &mut PgConnection, collection: CollectionId, partition
     .await;
     let taken = |what: String| Code::PartitionAlreadyExists.error(what);
     match inserted {
-        Err(e) if super::error::violates(&e, "partitions_pkey") => Err(taken(format!("partition id {} is in use", partition.partition_id))),
-        other => on_constraint(other, "partitions_name_key", || taken(format!("partition {:?} exists already", partition.name))).map(|_| ()),
+        Err(e) if super::error::violates(&e, "partitions_pkey") => {
+            Err(taken(format!("partition id {} is in use", partition.partition_id)))
+        }
+        other => on_constraint(other, "partitions_name_key", || {
+            taken(format!("partition {:?} exists already", partition.name))
+        })
+        .map(|_| ()),
     }
 }
 
 /// Lists the living partitions of a collection by name.
-pub async fn list(conn: &mut PgConnection, collection: CollectionId, after: Option<&str>, limit: Option<i64>) -> Result<Vec<Partition>> {
+pub async fn list(
+    conn: &mut PgConnection,
+    collection: CollectionId,
+    after: Option<&str>,
+    limit: Option<i64>,
+) -> Result<Vec<Partition>> {
     let rows = sqlx::query!(
         "select partition_id, name from partitions
           where collection_id = $1 and state = 'active' and ($2::text is null or name > $2)
@@ -40,7 +50,13 @@ pub async fn list(conn: &mut PgConnection, collection: CollectionId, after: Opti
     .fetch_all(conn)
     .await
     .map_err(failed)?;
-    Ok(rows.into_iter().map(|r| Partition { partition_id: PartitionId(r.partition_id), name: r.name }).collect())
+    Ok(rows
+        .into_iter()
+        .map(|r| Partition {
+            partition_id: PartitionId(r.partition_id),
+            name: r.name,
+        })
+        .collect())
 }
 
 /// Marks a partition as dropped.
@@ -48,9 +64,16 @@ pub async fn list(conn: &mut PgConnection, collection: CollectionId, after: Opti
 /// # Errors
 /// `internal` when it was dropped in between.
 pub async fn mark_dropped(conn: &mut PgConnection, partition: PartitionId) -> Result<()> {
-    let updated = sqlx::query!("update partitions set state = 'dropped' where partition_id = $1 and state = 'active'", partition.0)
-        .execute(conn)
-        .await
-        .map_err(failed)?;
-    if updated.rows_affected() == 1 { Ok(()) } else { Err(Error::internal("the partition was dropped in between")) }
+    let updated = sqlx::query!(
+        "update partitions set state = 'dropped' where partition_id = $1 and state = 'active'",
+        partition.0
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
+    if updated.rows_affected() == 1 {
+        Ok(())
+    } else {
+        Err(Error::internal("the partition was dropped in between"))
+    }
 }

@@ -87,7 +87,11 @@ pub async fn insert_many(conn: &mut PgConnection, segments: &[Segment]) -> Resul
     .map_err(failed)?;
     if inserted.len() != segments.len() {
         let inserted: HashSet<i64> = inserted.into_iter().collect();
-        return Ok(segments.iter().map(|s| s.segment_id).filter(|id| !inserted.contains(&id.0)).collect());
+        return Ok(segments
+            .iter()
+            .map(|s| s.segment_id)
+            .filter(|id| !inserted.contains(&id.0))
+            .collect());
     }
     let contents: Vec<Vec<u8>> = segments.iter().map(|s| encode(&s.content)).collect::<Result<_>>()?;
     sqlx::query!(
@@ -268,17 +272,23 @@ pub async fn drop(conn: &mut PgConnection, collection: CollectionId, scope: Drop
 
 /// Seals every growing segment of a collection; gives all that wait for the engine's flush.
 pub async fn seal_growing(conn: &mut PgConnection, collection: CollectionId) -> Result<Vec<i64>> {
-    sqlx::query!("update segments set state = 'sealed' where collection_id = $1 and state = 'growing'", collection.0)
-        .execute(&mut *conn)
-        .await
-        .map_err(failed)?;
+    sqlx::query!(
+        "update segments set state = 'sealed' where collection_id = $1 and state = 'growing'",
+        collection.0
+    )
+    .execute(&mut *conn)
+    .await
+    .map_err(failed)?;
     unflushed(conn, collection).await
 }
 
 /// Sealed segments of a collection that the engine has not flushed yet.
 pub async fn unflushed(conn: &mut PgConnection, collection: CollectionId) -> Result<Vec<i64>> {
-    sqlx::query_scalar!("select segment_id from segments where collection_id = $1 and state = 'sealed' order by segment_id", collection.0)
-        .fetch_all(conn)
-        .await
-        .map_err(failed)
+    sqlx::query_scalar!(
+        "select segment_id from segments where collection_id = $1 and state = 'sealed' order by segment_id",
+        collection.0
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed)
 }

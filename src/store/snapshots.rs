@@ -144,7 +144,11 @@ pub async fn list(
                 filter.name,
                 filter.name_prefix,
                 filter.snapshot.map(|s| s.0),
-                if filter.labels.is_empty() { None } else { Some(to_json(&filter.labels)?) },
+                if filter.labels.is_empty() {
+                    None
+                } else {
+                    Some(to_json(&filter.labels)?)
+                },
                 filter.created_from,
                 filter.created_before,
                 cursor.map(|c| c.0),
@@ -162,7 +166,10 @@ pub async fn list(
 
 /// The cursor of a snapshot in a list.
 pub fn cursor(snapshot: &Snapshot) -> SnapshotCursor {
-    (i64::try_from(snapshot.created_at.unix_timestamp_nanos()).unwrap_or(i64::MAX), snapshot.snapshot_id.0)
+    (
+        i64::try_from(snapshot.created_at.unix_timestamp_nanos()).unwrap_or(i64::MAX),
+        snapshot.snapshot_id.0,
+    )
 }
 
 /// A snapshot about to be written.
@@ -301,7 +308,11 @@ pub async fn reference_segments(
 
 /// Counts the living segments that a snapshot did not capture, by state; flushed ones with data
 /// begin after their channel's position.
-pub async fn left_out(conn: &mut PgConnection, snapshot: SnapshotId, collection: CollectionId) -> Result<Vec<(String, bool, i64, i64)>> {
+pub async fn left_out(
+    conn: &mut PgConnection,
+    snapshot: SnapshotId,
+    collection: CollectionId,
+) -> Result<Vec<(String, bool, i64, i64)>> {
     let rows = sqlx::query!(
         r#"select s.state, s.has_data, count(*) as "segments!", coalesce(sum(s.num_of_rows), 0)::bigint as "rows!"
              from segments s
@@ -428,10 +439,13 @@ pub async fn abandon(conn: &mut PgConnection, snapshot: SnapshotId, token: Uuid)
 
 /// The collection as a snapshot captured it.
 pub async fn description(conn: &mut PgConnection, snapshot: SnapshotId) -> Result<CapturedCollection> {
-    let value = sqlx::query_scalar!("select description from snapshot_descriptions where snapshot_id = $1", snapshot.0)
-        .fetch_one(conn)
-        .await
-        .map_err(failed)?;
+    let value = sqlx::query_scalar!(
+        "select description from snapshot_descriptions where snapshot_id = $1",
+        snapshot.0
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(failed)?;
     from_json(value)
 }
 
@@ -452,19 +466,25 @@ pub async fn set_texts(conn: &mut PgConnection, snapshot: SnapshotId, descriptio
 /// Holds a committed snapshot against being dropped until the transaction ends; false when it
 /// has been.
 pub async fn hold(conn: &mut PgConnection, snapshot: SnapshotId) -> Result<bool> {
-    let row = sqlx::query_scalar!("select snapshot_id from snapshots where snapshot_id = $1 and state = 'committed' for share", snapshot.0)
-        .fetch_optional(conn)
-        .await
-        .map_err(failed)?;
+    let row = sqlx::query_scalar!(
+        "select snapshot_id from snapshots where snapshot_id = $1 and state = 'committed' for share",
+        snapshot.0
+    )
+    .fetch_optional(conn)
+    .await
+    .map_err(failed)?;
     Ok(row.is_some())
 }
 
 /// Locks a committed snapshot for its drop; false when another call dropped it.
 pub async fn lock(conn: &mut PgConnection, snapshot: SnapshotId) -> Result<bool> {
-    let row = sqlx::query_scalar!("select snapshot_id from snapshots where snapshot_id = $1 and state = 'committed' for update", snapshot.0)
-        .fetch_optional(conn)
-        .await
-        .map_err(failed)?;
+    let row = sqlx::query_scalar!(
+        "select snapshot_id from snapshots where snapshot_id = $1 and state = 'committed' for update",
+        snapshot.0
+    )
+    .fetch_optional(conn)
+    .await
+    .map_err(failed)?;
     Ok(row.is_some())
 }
 

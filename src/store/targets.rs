@@ -64,19 +64,28 @@ pub async fn manifest(conn: &mut PgConnection, segment: SegmentId, version: i32,
     .fetch_all(conn)
     .await
     .map_err(failed)?;
-    Ok(Some(Manifest { segment: row.try_into()?, builds: group(rows)?.remove(&segment.0).unwrap_or_default() }))
+    Ok(Some(Manifest {
+        segment: row.try_into()?,
+        builds: group(rows)?.remove(&segment.0).unwrap_or_default(),
+    }))
 }
 
 /// Makes every segment and build of a target visible; gives their numbers.
 pub async fn publish(conn: &mut PgConnection, collection: CollectionId) -> Result<(u64, u64)> {
-    let segments = sqlx::query!("update segments set state = 'flushed' where collection_id = $1 and state = 'importing'", collection.0)
-        .execute(&mut *conn)
-        .await
-        .map_err(failed)?;
-    let builds = sqlx::query!("update index_builds set state = 'finished' where collection_id = $1 and state = 'importing'", collection.0)
-        .execute(conn)
-        .await
-        .map_err(failed)?;
+    let segments = sqlx::query!(
+        "update segments set state = 'flushed' where collection_id = $1 and state = 'importing'",
+        collection.0
+    )
+    .execute(&mut *conn)
+    .await
+    .map_err(failed)?;
+    let builds = sqlx::query!(
+        "update index_builds set state = 'finished' where collection_id = $1 and state = 'importing'",
+        collection.0
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
     Ok((segments.rows_affected(), builds.rows_affected()))
 }
 

@@ -10,7 +10,13 @@ use crate::domain::restore::{Beat, ClaimedTask, Progress, TaskKind};
 use crate::domain::{Error, Result};
 
 /// Adds a task without a segment.
-pub async fn enqueue(conn: &mut PgConnection, id: TaskId, job: JobId, kind: TaskKind, run_at: Option<OffsetDateTime>) -> Result<()> {
+pub async fn enqueue(
+    conn: &mut PgConnection,
+    id: TaskId,
+    job: JobId,
+    kind: TaskKind,
+    run_at: Option<OffsetDateTime>,
+) -> Result<()> {
     sqlx::query!(
         "insert into restore_tasks (task_id, job_id, kind, run_at) values ($1, $2, $3, coalesce($4, stillframe_now()))",
         id.0,
@@ -141,7 +147,11 @@ pub async fn heartbeat(conn: &mut PgConnection, task: &ClaimedTask, progress: Pr
     .execute(conn)
     .await
     .map_err(failed)?;
-    Ok(if updated.rows_affected() == 1 { Beat::Continue } else { Beat::Stop })
+    Ok(if updated.rows_affected() == 1 {
+        Beat::Continue
+    } else {
+        Beat::Stop
+    })
 }
 
 /// Ends a task well; false when the lease was lost.
@@ -247,5 +257,9 @@ pub async fn copy_task(conn: &mut PgConnection, task: TaskId) -> Result<CopyTask
     .fetch_one(conn)
     .await
     .map_err(failed)?;
-    Ok(CopyTask { source_segment: row.source, source_version: row.version, target_segment: row.target })
+    Ok(CopyTask {
+        source_segment: row.source,
+        source_version: row.version,
+        target_segment: row.target,
+    })
 }

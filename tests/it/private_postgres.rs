@@ -14,11 +14,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use stillframe::private_postgres::{PrivatePostgres, Settings, StartError};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::{Pid, Uid, User},
 };
+use stillframe::private_postgres::{PrivatePostgres, Settings, StartError};
 use tempfile::TempDir;
 
 const DATA_DIR_VARIABLE: &str = "STILLFRAME_TEST_DATA_DIR";

@@ -1,0 +1,232 @@
+//! The composition root: from settings to a running service.
+
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions as _, PgPool};
+use tokio::net::TcpListener;
+
+use crate::api::{self, ApiState};
+use crate::config::Config;
+use crate::jobs::{Worker, WorkerSettings, run_collector};
+use crate::lifecycle::Lifecycle;
+use crate::objects::{Objects, marker};
+use crate::private_postgres::{self, PrivatePostgres};
+use crate::service::Service;
+use crate::{store, telemetry};
+
+/// A running service.
+#[derive(Debug)]
+pub struct App {
+    address: SocketAddr,
+    lifecycle: Lifecycle,
+    pool: PgPool,
+    postgres: Option<PrivatePostgres>,
+    server: tokio::task::JoinHandle<std::io::Result<()>>,
+    config: Config,
+}
+
+impl App {
+    /// Starts Postgres where it is private, migrates, opens and probes the storage, starts the
+    /// background work, and listens.
+    ///
+    /// # Errors
+    /// The first thing that does not work; nothing is left running.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let (postgres, url) = match &config.database_url {
+            Some(url) => (None, url.clone()),
+            None => {
+                let settings = private_postgres::Settings {
+                    data_dir: config.data_dir.join("postgres"),
+                    fsync: config.fsync,
+                    max_connections: config.max_connections + 10,
+                };
+                let postgres = PrivatePostgres::start(&settings)
+                    .await
+                    .context("the private Postgres did not start")?;
+                let url = postgres.database_url().to_string();
+                (Some(postgres), url)
+            }
+        };
+        match Self::start_with(&config, &url).await {
+            Ok((address, lifecycle, pool, server)) => Ok(Self {
+                address,
+                lifecycle,
+                pool,
+                postgres,
+                server,
+                config,
+            }),
+            Err(error) => {
+                if let Some(postgres) = postgres {
+                    postgres.stop().await.context("while stopping after an error")?;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn start_with(
+        config: &Config,
+        url: &str,
+    ) -> anyhow::Result<(SocketAddr, Lifecycle, PgPool, tokio::task::JoinHandle<std::io::Result<()>>)> {
+        let pool = connect(url, config.max_connections).await?;
+        migrate(&pool, config.migrate).await?;
+        let catalog_id = store::catalog::id(&mut *pool.acquire().await?).await?;
+        let objects = Objects::open(config.storage.clone(), config.storage_options.clone())?;
+        objects
+            .probe()
+            .await
+            .map_err(explained)
+            .context("the object storage is not usable")?;
+        marker::claim(&objects, catalog_id, config.take_over)
+            .await
+            .map_err(explained)?;
+        objects.sweep_temporary().await?;
+        tracing::info!(
+            storage = %objects.url(), fsync = ?objects.local_fsync(), %catalog_id,
+            "storage probed: write, copy, read, list and delete work"
+        );
+
+        let service = Service::new(pool.clone(), objects, config.service.clone());
+        let lifecycle = Lifecycle::default();
+        if config.workers > 0 {
+            let settings = WorkerSettings {
+                slots: config.workers,
+                lease: config.service.task_lease,
+                poll: std::time::Duration::from_secs(1),
+                listen: Some(pool.clone()),
+            };
+            let worker = Worker::new(service.clone(), settings, lifecycle.soft.clone(), lifecycle.hard.clone());
+            lifecycle.tasks.spawn(worker.run());
+        }
+        if let Some(interval) = config.gc_interval {
+            lifecycle
+                .tasks
+                .spawn(run_collector(service.clone(), interval, lifecycle.soft.clone()));
+        }
+
+        let state = ApiState {
+            service,
+            metrics: telemetry::start_metrics()?,
+        };
+        let router = api::router(state, config.limits);
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("can't listen on {}", config.listen))?;
+        let address = listener.local_addr()?;
+        let stop = lifecycle.soft.clone();
+        let server = tokio::spawn(async move {
+            axum::serve(listener, router)
+                .with_graceful_shutdown(stop.cancelled_owned())
+                .await
+        });
+        tracing::info!(url = %format!("http://{address}"), docs = %format!("http://{address}/docs"), "listening");
+        Ok((address, lifecycle, pool, server))
+    }
+
+    /// Base URL of the API.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Runs until a signal, then stops.
+    ///
+    /// # Errors
+    /// When the server ended by itself, or stopping failed.
+    pub async fn run_until_signal(mut self) -> anyhow::Result<()> {
+        tokio::select! {
+            signalled = Lifecycle::signalled() => signalled?,
+            ended = &mut self.server => {
+                ended?.context("the HTTP server failed")?;
+                anyhow::bail!("the HTTP server ended by itself");
+            }
+        }
+        let stopping = self.stop();
+        tokio::select! {
+            stopped = stopping => stopped,
+            signalled = Lifecycle::signalled() => {
+                signalled?;
+                anyhow::bail!("aborted by a second signal");
+            }
+        }
+    }
+
+    /// Stops: no new work, running work ends or is handed back, then the private Postgres.
+    ///
+    /// # Errors
+    /// When Postgres did not stop.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        let drained = self.lifecycle.stop(self.config.shutdown).await;
+        if !drained {
+            tracing::warn!("work was still running at the end of the grace period and was handed back");
+        }
+        // idle keep-alive connections must not hold the process
+        let abort = self.server.abort_handle();
+        if tokio::time::timeout(std::time::Duration::from_secs(2), self.server)
+            .await
+            .is_err()
+        {
+            abort.abort();
+        }
+        self.pool.close().await;
+        if let Some(postgres) = self.postgres {
+            postgres.stop().await?;
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// An error of ours with its internal cause: at start the operator reads it, not a client.
+fn explained(error: crate::domain::Error) -> anyhow::Error {
+    let cause = error.cause_chain();
+    if cause.is_empty() {
+        anyhow::Error::new(error)
+    } else {
+        anyhow::anyhow!("{error} ({cause})")
+    }
+}
+
+/// Opens the connection pool.
+///
+/// # Errors
+/// When the URL can't be read or the database does not answer.
+pub async fn connect(url: &str, max_connections: u32) -> anyhow::Result<PgPool> {
+    let options: PgConnectOptions = url.parse().context("the database URL can't be read")?;
+    let options = options
+        .application_name("stillframe")
+        .disable_statement_logging()
+        .options([("lock_timeout", "60s"), ("idle_in_transaction_session_timeout", "300s")]);
+    PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(std::time::Duration::from_secs(10))
+        .connect_with(options)
+        .await
+        .context("the catalog database does not answer")
+}
+
+/// Applies missing migrations under sqlx' advisory lock, or refuses when they are missing.
+///
+/// # Errors
+/// When a migration fails, or is missing and `apply` is false.
+pub async fn migrate(pool: &PgPool, apply: bool) -> anyhow::Result<()> {
+    if apply {
+        return store::MIGRATOR
+            .run(pool)
+            .await
+            .context("migrating the catalog database failed");
+    }
+    let applied = store::catalog::applied_migrations(pool).await?;
+    let missing: Vec<i64> = store::MIGRATOR
+        .iter()
+        .map(|m| m.version)
+        .filter(|v| !applied.contains(v))
+        .collect();
+    anyhow::ensure!(
+        missing.is_empty(),
+        "migrations are missing: {missing:?}; run `stillframe migrate`, or serve without --no-migrate"
+    );
+    Ok(())
+}

@@ -1,0 +1,254 @@
+//! The workers of a process: claim tasks, keep their leases, run them.
+//!
+//! A worker acts on a task only while it trusts its lease: from the start of the last heartbeat
+//! that succeeded, for the length of the lease less a margin. After that another process may
+//! have the task, so the work is dropped whatever it is doing.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::PgListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use crate::domain::restore::{Beat, ClaimedTask, TaskKind};
+use crate::service::{CopyProgress, Outcome, Service};
+use crate::telemetry::{COPIED_BYTES, COPIED_FILES, COPY_RETRIES, RUNNING_TASKS, TASKS};
+
+/// How a worker works.
+#[derive(Debug, Clone)]
+pub struct WorkerSettings {
+    /// Tasks at the same time.
+    pub slots: usize,
+    /// Lease of a task.
+    pub lease: Duration,
+    /// Longest pause between looks at the queue, when no notification comes.
+    pub poll: Duration,
+    /// Where to listen for notifications; none: only poll.
+    pub listen: Option<sqlx::PgPool>,
+}
+
+/// The workers of one process.
+#[derive(Debug, Clone)]
+pub struct Worker {
+    id: Uuid,
+    service: Service,
+    settings: WorkerSettings,
+    soft: CancellationToken,
+    hard: CancellationToken,
+}
+
+/// Why running a task came to an end before the task did.
+enum Stopped {
+    /// The job was cancelled, or another worker has the task.
+    LeaseLost,
+    /// The process is stopping.
+    Aborted,
+}
+
+impl Worker {
+    pub fn new(service: Service, settings: WorkerSettings, soft: CancellationToken, hard: CancellationToken) -> Self {
+        Self {
+            id: Uuid::new_v4(),
+            service,
+            settings,
+            soft,
+            hard,
+        }
+    }
+
+    /// Claims and runs tasks until told to stop softly; then waits for those that run.
+    pub async fn run(self) {
+        let slots = Arc::new(Semaphore::new(self.settings.slots));
+        let running = TaskTracker::new();
+        let mut listener = None;
+        while !self.soft.is_cancelled() {
+            // listening begins before the look at the queue: nothing falls in between
+            if listener.is_none() {
+                listener = self.listen().await;
+            }
+            let free = slots.available_permits();
+            let claimed = if free == 0 { Vec::new() } else { self.claim(free).await };
+            let found = claimed.len();
+            for task in claimed {
+                let Ok(slot) = slots.clone().try_acquire_owned() else { break };
+                let worker = self.clone();
+                running.spawn(async move {
+                    worker.work(task).await;
+                    drop(slot);
+                });
+            }
+            if found == 0 || slots.available_permits() == 0 {
+                self.wait(&mut listener, &slots).await;
+            }
+        }
+        running.close();
+        running.wait().await;
+    }
+
+    /// Claims and runs what is due, one task after the other, until nothing is; for tests. Gives
+    /// the number of tasks run.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn drain(&self) -> crate::domain::Result<usize> {
+        let mut ran = 0;
+        while let Some(task) = self.service.claim_tasks(self.id, 1).await?.pop() {
+            self.work(task).await;
+            ran += 1;
+        }
+        Ok(ran)
+    }
+
+    async fn listen(&self) -> Option<PgListener> {
+        let pool = self.settings.listen.as_ref()?;
+        let listening = async {
+            let mut listener = PgListener::connect_with(pool).await?;
+            listener.listen("stillframe_tasks").await?;
+            Ok::<_, sqlx::Error>(listener)
+        };
+        match listening.await {
+            Ok(listener) => Some(listener),
+            Err(error) => {
+                tracing::warn!(%error, "can't listen for notifications, polling");
+                None
+            }
+        }
+    }
+
+    async fn claim(&self, free: usize) -> Vec<ClaimedTask> {
+        match self.service.claim_tasks(self.id, free).await {
+            Ok(tasks) => tasks,
+            Err(error) => {
+                tracing::warn!(error = %error, cause = error.cause_chain(), "can't claim tasks, trying again");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Waits for a notification, for the next due task, or for a free slot.
+    async fn wait(&self, listener: &mut Option<PgListener>, slots: &Semaphore) {
+        let full = slots.available_permits() == 0;
+        let due = if full {
+            None
+        } else {
+            self.service.next_task_due_ms().await.ok().flatten()
+        };
+        let pause = due.map_or(self.settings.poll, |ms| {
+            Duration::from_millis(u64::try_from(ms).unwrap_or(0).max(5))
+        });
+        let pause = pause.min(self.settings.poll).mul_f64(1.0 + 0.1 * rand::random::<f64>());
+        let notified = async {
+            match listener {
+                Some(listener) if !full => listener.recv().await.map(|_| ()),
+                _ => std::future::pending().await,
+            }
+        };
+        let slot = async {
+            if full {
+                // a permit that is dropped at once: a slot has become free
+                drop(slots.acquire().await);
+            } else {
+                std::future::pending::<()>().await;
+            }
+        };
+        let lost = tokio::select! {
+            () = self.soft.cancelled() => false,
+            () = tokio::time::sleep(pause) => false,
+            () = slot => false,
+            heard = notified => heard.is_err(),
+        };
+        if lost {
+            *listener = None;
+        }
+    }
+
+    async fn work(&self, task: ClaimedTask) {
+        let span = tracing::info_span!("job", job.id = %task.job_id, task.id = %task.task_id, kind = task.kind.as_str(), attempt = task.attempt);
+        async {
+            metrics::gauge!(RUNNING_TASKS).increment(1.0);
+            let progress = Arc::new(CopyProgress::default());
+            let outcome = self.run_under_lease(&task, &progress).await;
+            metrics::gauge!(RUNNING_TASKS).decrement(1.0);
+            self.count(&task, &progress, &outcome);
+        }
+        .instrument(span)
+        .await;
+    }
+
+    async fn run_under_lease(&self, task: &ClaimedTask, progress: &Arc<CopyProgress>) -> &'static str {
+        // in a task of its own, so that a panic is an error like others
+        let (service, running, counters) = (self.service.clone(), task.clone(), progress.clone());
+        let mut work = tokio::spawn(async move { service.run_task(&running, &counters).await }.in_current_span());
+        let stopped = tokio::select! {
+            done = &mut work => return Self::ended(done),
+            stopped = self.keep_lease(task, progress) => stopped,
+        };
+        work.abort();
+        // what it was doing is over before anybody else is told
+        let last = work.await;
+        match stopped {
+            Stopped::LeaseLost => "lost",
+            Stopped::Aborted => {
+                if last.is_err() && self.service.hand_back(task).await.is_ok() {
+                    tracing::info!("handed back unfinished");
+                }
+                "handed_back"
+            }
+        }
+    }
+
+    fn ended(done: Result<crate::domain::Result<Outcome>, tokio::task::JoinError>) -> &'static str {
+        match done {
+            Ok(Ok(Outcome::Done)) => "done",
+            Ok(Ok(Outcome::Lost)) => "lost",
+            Ok(Err(error)) => {
+                tracing::warn!(error = %error, cause = error.cause_chain(), "the end of the task could not be recorded, its lease runs out");
+                "unrecorded"
+            }
+            Err(error) => {
+                tracing::error!(%error, "the task panicked, its lease runs out");
+                "panicked"
+            }
+        }
+    }
+
+    /// Renews the lease until it is lost or the process stops hard.
+    async fn keep_lease(&self, task: &ClaimedTask, progress: &CopyProgress) -> Stopped {
+        let lease = self.settings.lease;
+        let (beat_every, margin) = (lease / 3, lease / 10);
+        let mut trusted_until = Instant::now() + lease - margin;
+        loop {
+            tokio::select! {
+                () = self.hard.cancelled() => return Stopped::Aborted,
+                () = tokio::time::sleep(beat_every) => {}
+            }
+            let began = Instant::now();
+            let left = trusted_until.saturating_duration_since(began);
+            match tokio::time::timeout(left, self.service.heartbeat(task, progress)).await {
+                Ok(Ok(Beat::Continue)) => trusted_until = began + lease - margin,
+                Ok(Ok(Beat::Stop)) => return Stopped::LeaseLost,
+                Ok(Err(error)) => tracing::warn!(error = %error, cause = error.cause_chain(), "heartbeat failed"),
+                Err(_) => tracing::warn!("heartbeat took longer than the lease"),
+            }
+            if Instant::now() >= trusted_until {
+                tracing::warn!("the lease could not be renewed in time");
+                return Stopped::LeaseLost;
+            }
+        }
+    }
+
+    fn count(&self, task: &ClaimedTask, progress: &CopyProgress, outcome: &'static str) {
+        metrics::counter!(TASKS, "kind" => task.kind.as_str(), "outcome" => outcome).increment(1);
+        if task.kind == TaskKind::Copy {
+            let done = progress.read();
+            let count = |n: i64| u64::try_from(n).unwrap_or_default();
+            metrics::counter!(COPIED_FILES).increment(count(done.files));
+            metrics::counter!(COPIED_BYTES).increment(count(done.bytes));
+            metrics::counter!(COPY_RETRIES).increment(count(done.retries));
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Who may know whom (design §3).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Module, and what it may name of this crate beside itself.
+const RULE: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("telemetry", &[]),
+    ("lifecycle", &[]),
+    ("private_postgres", &[]),
+    ("store", &["domain"]),
+    ("objects", &["domain"]),
+    ("service", &["domain", "store", "objects"]),
+    ("api", &["domain", "service", "telemetry"]),
+    ("jobs", &["domain", "service", "telemetry"]),
+    ("config", &["domain", "objects", "service", "api", "telemetry"]),
+    (
+        "app",
+        &[
+            "api",
+            "config",
+            "domain",
+            "jobs",
+            "lifecycle",
+            "objects",
+            "private_postgres",
+            "service",
+            "store",
+            "telemetry",
+        ],
+    ),
+    ("cli", &["api", "app", "config", "domain", "telemetry"]),
+];
+
+fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn all_sources() -> (PathBuf, Vec<PathBuf>) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    sources(&root, &mut found);
+    assert!(found.len() > 40, "the sources were not found");
+    (root, found)
+}
+
+#[test]
+fn a_module_knows_only_what_the_rule_allows() {
+    let (root, files) = all_sources();
+    let mut broken = Vec::new();
+    for file in files {
+        let relative = file.strip_prefix(&root).expect("below");
+        let module = relative
+            .components()
+            .next()
+            .expect("a part")
+            .as_os_str()
+            .to_str()
+            .expect("UTF-8")
+            .trim_end_matches(".rs")
+            .to_string();
+        if module == "lib" || module == "main" {
+            continue;
+        }
+        let (_, allowed) = RULE
+            .iter()
+            .find(|(name, _)| *name == module)
+            .unwrap_or_else(|| panic!("no rule for module {module}"));
+        for (number, line) in fs::read_to_string(&file).expect("readable").lines().enumerate() {
+            for named in line.match_indices("crate::").map(|(at, _)| &line[at + 7..]) {
+                let names: Vec<String> = match named.strip_prefix('{') {
+                    Some(list) => list
+                        .split('}')
+                        .next()
+                        .unwrap_or_default()
+                        .split(',')
+                        .map(|n| n.trim().to_string())
+                        .collect(),
+                    None => vec![named.to_string()],
+                };
+                for name in names {
+                    let name: String = name.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+                    if name != module && !allowed.contains(&name.as_str()) && !name.is_empty() {
+                        broken.push(format!("{}:{}: {module} names {name}", relative.display(), number + 1));
+                    }
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "the dependency rule is broken:\n{}", broken.join("\n"));
+}
+
+#[test]
+fn http_statuses_are_chosen_in_one_place() {
+    let (root, files) = all_sources();
+    for file in files {
+        let relative = file.strip_prefix(&root).expect("below").display().to_string();
+        if !relative.starts_with("api/") && !relative.starts_with("cli") {
+            let text = fs::read_to_string(&file).expect("readable");
+            assert!(!text.contains("StatusCode"), "{relative} names StatusCode");
+        }
+    }
+}
+
+#[test]
+fn only_the_database_tells_the_time_of_ages_and_leases() {
+    let (root, files) = all_sources();
+    for file in files {
+        let relative = file.strip_prefix(&root).expect("below").display().to_string();
+        let text = fs::read_to_string(&file).expect("readable");
+        for clock in ["now_utc()", "SystemTime::now", "now_local()"] {
+            let allowed = relative.starts_with("cli") || relative.starts_with("private_postgres");
+            assert!(
+                allowed || !text.contains(clock),
+                "{relative} reads the host's clock by {clock}"
+            );
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! A real S3 protocol server in this process, on a directory.
+
+use std::path::Path;
+
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use s3s::auth::SimpleAuth;
+use s3s::service::S3ServiceBuilder;
+use stillframe::objects::{Credentials, StorageOptions, StorageUrl};
+use tokio::net::TcpListener;
+
+const KEY: &str = "test-key";
+const SECRET: &str = "test-secret";
+
+/// Starts a server with one bucket on the directory; gives the storage setting and options.
+pub async fn start(directory: &Path) -> (StorageUrl, StorageOptions) {
+    std::fs::create_dir_all(directory.join("bucket")).expect("a bucket");
+    let service = {
+        let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(directory).expect("a directory"));
+        builder.set_auth(SimpleAuth::from_single(KEY, SECRET));
+        builder.build()
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let service = service.clone();
+            tokio::spawn(async move {
+                Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(socket), service)
+                    .await
+            });
+        }
+    });
+    let url = StorageUrl::parse(&format!("s3://bucket/some/prefix?endpoint={endpoint}&region=us-east-1")).expect("a URL");
+    let credentials = Credentials {
+        access_key_id: KEY.into(),
+        secret_access_key: SECRET.into(),
+    };
+    (
+        url,
+        StorageOptions {
+            credentials: Some(credentials),
+            ..StorageOptions::default()
+        },
+    )
+}
