@@ -138,6 +138,7 @@ comment on column partitions.partition_id is 'id, given by the engine or allocat
 comment on column partitions.name is 'name, unique among the living ones of a collection';
 comment on column partitions.state is 'active or dropped (kept, since snapshots may name it)';
 comment on column partitions.created_at is 'when it was created';
+create index partitions_collection_idx on partitions (collection_id);
 create unique index partitions_name_key on partitions (collection_id, name) where state = 'active';
 
 create table channels (

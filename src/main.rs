@@ -1,1 +1,5 @@
-fn main() {}
+//! The `stillframe` binary.
+
+fn main() -> std::process::ExitCode {
+    stillframe::cli::main()
+}

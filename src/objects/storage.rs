@@ -105,6 +105,8 @@ impl Objects {
                 region,
                 virtual_host_style,
             } => {
+                // the HTTP client of the library; doing it again is harmless
+                opendal::install_default();
                 let mut service = services::S3::default().bucket(bucket).root(&format!("/{prefix}"));
                 if let Some(endpoint) = endpoint {
                     service = service.endpoint(endpoint);

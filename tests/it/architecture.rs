@@ -30,7 +30,7 @@ const RULE: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("cli", &["api", "app", "config", "domain", "telemetry"]),
+    ("cli", &["api", "app", "config", "domain", "lifecycle", "telemetry"]),
 ];
 
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {

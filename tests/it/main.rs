@@ -1,7 +1,15 @@
 //! One binary for every integration test.
 
 mod architecture;
+mod bad_input;
+mod collector;
+mod concurrency;
 mod formats;
+mod migrations;
+mod openapi;
 mod private_postgres;
+mod restores;
+mod snapshots;
+mod storage;
 mod support;
 mod whole_way;

@@ -5,7 +5,7 @@ pub mod fixture;
 pub mod postgres;
 pub mod s3;
 
-pub use app::{Answer, TestApp};
+pub use app::TestApp;
 
 /// The Python that has fastavro; the Makefile makes it.
 pub fn python() -> std::path::PathBuf {

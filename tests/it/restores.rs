@@ -1,0 +1,420 @@
+//! Restore jobs: failures, cancelling, leases.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use stillframe::domain::restore::{Beat, TaskKind};
+use stillframe::service::{CopyProgress, Outcome, ServiceSettings};
+use uuid::Uuid;
+
+use crate::support::TestApp;
+use crate::support::app::quick;
+
+const C: i64 = 100;
+
+async fn snapshot(app: &TestApp, segments: i64) {
+    app.small_collection("c", C).await;
+    for segment in 0..segments {
+        app.add_segment("c", C, 500 + segment).await;
+    }
+    app.post("/v1/snapshots", &json!({"collection_name": "c", "snapshot_name": "s"}))
+        .await
+        .created();
+}
+
+async fn start(app: &TestApp, target: &str) -> String {
+    let job = app
+        .post("/v1/snapshots/s/restore", &json!({"collection_name": target}))
+        .await
+        .expect(202)
+        .json;
+    job["job_id"].as_str().expect("id").to_string()
+}
+
+async fn job(app: &TestApp, id: &str) -> Value {
+    app.get(&format!("/v1/restore-jobs/{id}")).await.ok().json
+}
+
+/// Nothing is left of an unsuccessful restore: no collection, no object, and the name is free.
+async fn nothing_left(app: &TestApp, target: &str, keys_before: &[String]) {
+    app.get(&format!("/v1/collections/{target}"))
+        .await
+        .refused(404, "collection_not_found");
+    assert_eq!(all_keys(app).await, keys_before);
+    let rows: i64 = sqlx::query_scalar("select count(*) from collections where name = $1")
+        .bind(target)
+        .fetch_one(&app.pool)
+        .await
+        .expect("counts");
+    assert_eq!(rows, 0);
+}
+
+async fn all_keys(app: &TestApp) -> Vec<String> {
+    let mut keys = Vec::new();
+    for directory in ["insert_log/", "stats_log/", "delta_log/", "index_files/", "snapshots/"] {
+        keys.extend(app.keys(directory).await);
+    }
+    keys
+}
+
+#[tokio::test]
+async fn a_missing_source_is_found_before_anything_is_copied_and_named() {
+    let app = TestApp::local().await;
+    snapshot(&app, 2).await;
+    let lost = "stats_log/100/101/501/100/5110";
+    assert!(app.objects.delete(vec![lost.into()]).await.is_empty());
+    let before = all_keys(&app).await;
+    let id = start(&app, "r").await;
+    app.drain().await;
+    let failed = job(&app, &id).await;
+    assert_eq!(
+        (&failed["state"], &failed["error_code"]),
+        (&json!("Failed"), &json!("file_missing")),
+        "{failed}"
+    );
+    assert!(failed["reason"].as_str().expect("text").contains(lost), "{failed}");
+    app.set_clock(Duration::from_secs(60)).await;
+    app.drain().await;
+    assert_eq!(job(&app, &id).await["cleanup"], "done");
+    nothing_left(&app, "r", &before).await;
+}
+
+#[tokio::test]
+async fn a_source_of_another_size_fails_the_job_and_is_named() {
+    let app = TestApp::local().await;
+    snapshot(&app, 1).await;
+    let changed = "index_files/500000/1/101/500/IVF";
+    app.objects.put(changed, b"shorter".to_vec()).await.expect("written");
+    let id = start(&app, "r").await;
+    app.drain().await;
+    let failed = job(&app, &id).await;
+    assert_eq!(
+        (&failed["state"], &failed["error_code"]),
+        (&json!("Failed"), &json!("file_size_mismatch"))
+    );
+    assert!(failed["reason"].as_str().expect("text").contains(changed), "{failed}");
+    // the name is free at once
+    app.objects
+        .put(changed, format!("content of {changed}").into_bytes())
+        .await
+        .expect("written");
+    let again = start(&app, "r").await;
+    app.drain().await;
+    assert_eq!(job(&app, &again).await["state"], "Completed");
+}
+
+#[tokio::test]
+async fn a_source_lost_between_the_check_and_its_copy_fails_the_job_and_leaves_nothing() {
+    let app = TestApp::local().await;
+    snapshot(&app, 3).await;
+    let id = start(&app, "r").await;
+    // only the check
+    let worker = Uuid::new_v4();
+    let task = app.service.claim_tasks(worker, 1).await.expect("claims").pop().expect("due");
+    assert_eq!(task.kind, TaskKind::Validate);
+    app.service.run_task(&task, &CopyProgress::default()).await.expect("runs");
+    let lost = "insert_log/100/101/502/101/5121";
+    assert!(app.objects.delete(vec![lost.into()]).await.is_empty());
+    let before = all_keys(&app).await;
+    app.drain().await;
+    let failed = job(&app, &id).await;
+    assert_eq!(
+        (&failed["state"], &failed["error_code"]),
+        (&json!("Failed"), &json!("file_missing")),
+        "{failed}"
+    );
+    assert!(failed["reason"].as_str().expect("text").contains(lost), "{failed}");
+    app.set_clock(Duration::from_secs(60)).await;
+    app.drain().await;
+    assert_eq!(job(&app, &id).await["cleanup"], "done");
+    nothing_left(&app, "r", &before).await;
+}
+
+#[tokio::test]
+async fn a_cancelled_job_frees_the_name_at_once_and_its_objects_when_nobody_can_write() {
+    let app = TestApp::local().await;
+    snapshot(&app, 3).await;
+    let before = all_keys(&app).await;
+    let id = start(&app, "r").await;
+    let worker = Uuid::new_v4();
+    for _ in 0..2 {
+        let task = app.service.claim_tasks(worker, 1).await.expect("claims").pop().expect("due");
+        app.service.run_task(&task, &CopyProgress::default()).await.expect("runs");
+    }
+    // one more is being worked on
+    let running = app.service.claim_tasks(worker, 1).await.expect("claims").pop().expect("due");
+    assert!(all_keys(&app).await.len() > before.len(), "something is copied");
+    let cancelled = app.post(&format!("/v1/restore-jobs/{id}/cancel"), &json!({})).await.ok().json;
+    assert_eq!(
+        (&cancelled["state"], &cancelled["cleanup"]),
+        (&json!("Cancelled"), &json!("pending"))
+    );
+    app.post(&format!("/v1/restore-jobs/{id}/cancel"), &json!({}))
+        .await
+        .refused(409, "restore_job_ended");
+    assert_eq!(
+        app.service
+            .heartbeat(&running, &CopyProgress::default())
+            .await
+            .expect("beats"),
+        Beat::Stop
+    );
+    // the worker that had it may still write until its lease ends: nothing is deleted yet
+    assert_eq!(app.drain().await, 0);
+    assert_eq!(
+        app.service.run_task(&running, &CopyProgress::default()).await.expect("runs"),
+        Outcome::Lost
+    );
+    app.set_clock(Duration::from_secs(60)).await;
+    assert_eq!(app.drain().await, 1);
+    assert_eq!(job(&app, &id).await["cleanup"], "done");
+    nothing_left(&app, "r", &before).await;
+    app.delete("/v1/snapshots/s").await.expect(204);
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_being_restored_is_not_dropped() {
+    let app = TestApp::local().await;
+    snapshot(&app, 1).await;
+    let id = start(&app, "r").await;
+    app.delete("/v1/snapshots/s").await.refused(409, "snapshot_being_restored");
+    app.delete("/v1/collections/c?cascade=true")
+        .await
+        .refused(409, "snapshot_being_restored");
+    app.get("/v1/collections/c").await.ok();
+    app.drain().await;
+    app.delete("/v1/snapshots/s").await.expect(204);
+    app.post("/v1/gc/runs", &json!({"grace_seconds": 0})).await.created();
+    let ended = job(&app, &id).await;
+    assert_eq!(ended["snapshot_name"], "s", "the history outlives the snapshot");
+    assert!(ended.get("snapshot_id").is_none());
+}
+
+#[tokio::test]
+async fn an_expired_lease_is_taken_over_and_the_late_worker_changes_nothing() {
+    let app = TestApp::local().await;
+    snapshot(&app, 1).await;
+    let id = start(&app, "r").await;
+    let (slow, quick) = (Uuid::new_v4(), Uuid::new_v4());
+    let task = app.service.claim_tasks(slow, 1).await.expect("claims").pop().expect("due");
+    app.service.run_task(&task, &CopyProgress::default()).await.expect("runs");
+    let copy = app.service.claim_tasks(slow, 1).await.expect("claims").pop().expect("due");
+    assert!(
+        app.service.claim_tasks(quick, 5).await.expect("claims").is_empty(),
+        "it is leased"
+    );
+    app.set_clock(Duration::from_secs(31)).await;
+    let taken = app
+        .service
+        .claim_tasks(quick, 5)
+        .await
+        .expect("claims")
+        .pop()
+        .expect("taken over");
+    assert_eq!((taken.task_id, taken.attempt), (copy.task_id, copy.attempt + 1));
+    assert_eq!(
+        app.service.heartbeat(&copy, &CopyProgress::default()).await.expect("beats"),
+        Beat::Stop
+    );
+    assert_eq!(
+        app.service.run_task(&copy, &CopyProgress::default()).await.expect("runs"),
+        Outcome::Lost
+    );
+    app.service.hand_back(&copy).await.expect("harmless");
+    assert_eq!(job(&app, &id).await["state"], "InProgress");
+    assert_eq!(
+        app.service.run_task(&taken, &CopyProgress::default()).await.expect("runs"),
+        Outcome::Done
+    );
+    app.drain().await;
+    assert_eq!(job(&app, &id).await["state"], "Completed");
+}
+
+#[tokio::test]
+async fn a_later_attempt_copies_only_what_is_not_there() {
+    let app = TestApp::local().await;
+    snapshot(&app, 1).await;
+    let id = start(&app, "r").await;
+    let worker = Uuid::new_v4();
+    let task = app.service.claim_tasks(worker, 1).await.expect("claims").pop().expect("due");
+    app.service.run_task(&task, &CopyProgress::default()).await.expect("runs");
+    let tasks = app.get(&format!("/v1/restore-jobs/{id}/tasks")).await.ok().json;
+    let copy = tasks["items"]
+        .as_array()
+        .expect("list")
+        .iter()
+        .find(|t| t["kind"] == "copy")
+        .expect("one")
+        .clone();
+    let target = copy["target_segment_id"].as_str().expect("id").to_string();
+    // what a first attempt left when it was killed: one file whole, one cut short
+    let first = app.service.claim_tasks(worker, 1).await.expect("claims").pop().expect("due");
+    let collection = job(&app, &id).await["collection_id"].as_str().expect("id").to_string();
+    let partition: i64 = sqlx::query_scalar("select partition_id from segments where segment_id = $1")
+        .bind(target.parse::<i64>().expect("a number"))
+        .fetch_one(&app.pool)
+        .await
+        .expect("one");
+    let source = b"content of insert_log/100/101/500/100/5100";
+    let marked: Vec<u8> = vec![b'x'; source.len()];
+    app.objects
+        .put(
+            &format!("insert_log/{collection}/{partition}/{target}/100/5100"),
+            marked.clone(),
+        )
+        .await
+        .expect("written");
+    app.objects
+        .put(
+            &format!("insert_log/{collection}/{partition}/{target}/101/5101"),
+            b"cut".to_vec(),
+        )
+        .await
+        .expect("written");
+    app.set_clock(Duration::from_secs(31)).await;
+    let second = app.service.claim_tasks(worker, 1).await.expect("claims").pop().expect("due");
+    assert_eq!(second.task_id, first.task_id);
+    app.service.run_task(&second, &CopyProgress::default()).await.expect("runs");
+    let read = async |field: &str, log: &str| {
+        app.objects
+            .get(&format!("insert_log/{collection}/{partition}/{target}/{field}/{log}"), 1000)
+            .await
+            .expect("read")
+            .expect("there")
+    };
+    assert_eq!(read("100", "5100").await, marked, "not copied again");
+    assert_eq!(
+        read("101", "5101").await,
+        b"content of insert_log/100/101/500/101/5101",
+        "copied again"
+    );
+}
+
+#[tokio::test]
+async fn a_task_that_is_handed_back_is_not_charged() {
+    let app = TestApp::local().await;
+    snapshot(&app, 1).await;
+    start(&app, "r").await;
+    let worker = Uuid::new_v4();
+    for _ in 0..5 {
+        let task = app
+            .service
+            .claim_tasks(worker, 1)
+            .await
+            .expect("claims")
+            .pop()
+            .expect("due at once");
+        assert_eq!(task.failures, 0);
+        app.service.hand_back(&task).await.expect("handed back");
+    }
+}
+
+#[tokio::test]
+async fn a_restore_can_choose_partitions_and_properties() {
+    let app = TestApp::local().await;
+    app.load_fixture().await;
+    app.patch(
+        "/v1/collections/feas",
+        &json!({"properties": {"collection.ttl.seconds": "3600", "mmap.enabled": "true"}}),
+    )
+    .await
+    .ok();
+    let l0 = json!({"segment_id": "7", "partition_id": "-1", "level": "L0", "channel_name": "by-dev-rootcoord-dml_0_470644622231601173v0", "num_of_rows": 0,
+        "deltalogs": [{"field_id": "0", "logs": [{"log_id": "1", "path": "delta_log/470644622231601173/-1/7/1", "size_bytes": 3}]}]});
+    app.objects
+        .put("delta_log/470644622231601173/-1/7/1", b"del".to_vec())
+        .await
+        .expect("written");
+    app.post("/v1/collections/feas/segments", &l0).await.created();
+    app.post("/v1/snapshots", &json!({"collection_name": "feas", "snapshot_name": "s"}))
+        .await
+        .created();
+    let body = json!({"collection_name": "r", "partitions": ["p2"], "properties": {"collection.ttl.seconds": null, "x": "y"}});
+    let id = app.post("/v1/snapshots/s/restore", &body).await.expect(202).json["job_id"]
+        .as_str()
+        .expect("id")
+        .to_string();
+    app.drain().await;
+    assert_eq!(job(&app, &id).await["state"], "Completed");
+    let restored = app.get("/v1/collections/r").await.ok().json;
+    assert_eq!(restored["num_of_rows"], 1000);
+    assert_eq!(restored["properties"], json!({"mmap.enabled": "true", "x": "y"}));
+    let segments = app.get("/v1/collections/r/segments").await.ok().json;
+    let levels: Vec<&str> = segments["items"]
+        .as_array()
+        .expect("list")
+        .iter()
+        .map(|s| s["level"].as_str().expect("text"))
+        .collect();
+    assert_eq!(
+        levels.iter().filter(|l| **l == "L0").count(),
+        1,
+        "deletes for every partition come along"
+    );
+    assert_eq!(levels.len(), 3);
+    let l0 = segments["items"]
+        .as_array()
+        .expect("list")
+        .iter()
+        .find(|s| s["level"] == "L0")
+        .expect("one");
+    assert_eq!(l0["partition_id"], "-1");
+}
+
+#[tokio::test]
+async fn two_jobs_share_the_worker() {
+    let app = TestApp::local().await;
+    snapshot(&app, 5).await;
+    let (first, second) = (start(&app, "r1").await, start(&app, "r2").await);
+    let worker = Uuid::new_v4();
+    for _ in 0..2 {
+        let task = app.service.claim_tasks(worker, 1).await.expect("claims").pop().expect("due");
+        assert_eq!(task.kind, TaskKind::Validate);
+        app.service.run_task(&task, &CopyProgress::default()).await.expect("runs");
+    }
+    for _ in 0..4 {
+        let task = app.service.claim_tasks(worker, 1).await.expect("claims").pop().expect("due");
+        app.service.run_task(&task, &CopyProgress::default()).await.expect("runs");
+    }
+    let done = [
+        job(&app, &first).await["done_segments"].clone(),
+        job(&app, &second).await["done_segments"].clone(),
+    ];
+    assert_eq!(done, [json!(2), json!(2)]);
+}
+
+#[tokio::test]
+async fn jobs_are_listed_by_target_state_and_page_and_their_history_expires() {
+    let settings = ServiceSettings {
+        history_seconds: 3600,
+        ..quick()
+    };
+    let app = TestApp::with_settings(settings).await;
+    snapshot(&app, 1).await;
+    let (first, second) = (start(&app, "r1").await, start(&app, "r2").await);
+    app.drain().await;
+    let third = start(&app, "r3").await;
+    let ids = async |query: &str| -> Vec<String> {
+        let list = app.get(&format!("/v1/restore-jobs{query}")).await.ok().json;
+        list["items"]
+            .as_array()
+            .expect("items")
+            .iter()
+            .map(|j| j["job_id"].as_str().expect("id").to_string())
+            .collect()
+    };
+    assert_eq!(ids("").await, [third.clone(), second.clone(), first.clone()]);
+    assert_eq!(ids("?collection_name=r2").await, [second.clone()]);
+    assert_eq!(ids("?state=Pending").await, [third.clone()]);
+    assert_eq!(ids("?state=Completed&page_size=1").await, [second.clone()]);
+    assert_eq!(ids("?snapshot_name=other").await, Vec::<String>::new());
+    app.get("/v1/restore-jobs?state=Exploded")
+        .await
+        .refused(422, "invalid_request");
+    app.set_clock(Duration::from_secs(3700)).await;
+    app.post("/v1/gc/runs", &json!({})).await.created();
+    assert_eq!(ids("").await, [third], "a running job has no end");
+    app.get(&format!("/v1/restore-jobs/{first}"))
+        .await
+        .refused(404, "restore_job_not_found");
+}
