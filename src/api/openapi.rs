@@ -41,6 +41,8 @@ pub fn base() -> utoipa::openapi::OpenApi {
 /// The whole document.
 pub fn document() -> utoipa::openapi::OpenApi {
     let (_, mut document) = super::routes().split_for_parts();
+    let components = document.components.get_or_insert_default();
+    components.examples = Code::ALL.iter().map(|c| (c.as_str().to_string(), RefOr::T(example(*c)))).collect();
     for item in document.paths.paths.values_mut() {
         let operations = [
             &mut item.get,
@@ -183,7 +185,7 @@ fn add_errors(operation: &mut Operation) {
         let mut content = Content::new(Some(RefOr::Ref(Ref::from_schema_name(Problem::name()))));
         content.examples = codes
             .iter()
-            .map(|c| (c.as_str().to_string(), RefOr::T(example(*c))))
+            .map(|c| (c.as_str().to_string(), RefOr::Ref(example_ref(*c))))
             .collect();
         let response = ResponseBuilder::new()
             .description(lines.join("; "))
@@ -191,6 +193,10 @@ fn add_errors(operation: &mut Operation) {
             .build();
         operation.responses.responses.insert(number.to_string(), RefOr::T(response));
     }
+}
+
+fn example_ref(code: Code) -> Ref {
+    Ref::new(format!("#/components/examples/{}", code.as_str()))
 }
 
 fn example(code: Code) -> Example {

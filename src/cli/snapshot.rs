@@ -259,7 +259,7 @@ async fn describe(client: &Client, which: &SnapshotArgs) -> Result<(), Failure> 
         ("description", s.description),
         ("labels", settings(&s.labels)),
         ("created (UTC)", text::utc(&s.created_at)),
-        ("captured up to", s.create_ts),
+        ("captured up to", text::hybrid(&s.create_ts)),
         ("protection", s.protection),
         ("segments", text::count(s.segment_count)),
         ("index builds", text::count(s.index_build_count)),

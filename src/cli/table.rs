@@ -50,10 +50,13 @@ impl Table {
     }
 }
 
-/// Named values, one per line.
+/// Named values, one per line; `-` where there is nothing to say.
 pub fn pairs(pairs: &[(&str, String)]) -> String {
     let width = pairs.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-    let line = |(name, value): &(&str, String)| format!("{name:<width$}  {}", text::clean(value)).trim_end().to_string();
+    let line = |(name, value): &(&str, String)| match text::clean(value) {
+        value if value.is_empty() => format!("{name:<width$}  -"),
+        value => format!("{name:<width$}  {value}"),
+    };
     pairs.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
@@ -76,7 +79,7 @@ mod tests {
     fn named_values_are_aligned() {
         assert_eq!(
             pairs(&[("name", "a".into()), ("description", String::new())]),
-            "name         a\ndescription"
+            "name         a\ndescription  -"
         );
     }
 }

@@ -57,21 +57,21 @@ pub fn millis(number: u64) -> String {
 
 /// A time of the API as `2024-01-01 00:00:00`, in UTC.
 pub fn utc(rfc3339: &str) -> String {
-    let parsed = OffsetDateTime::parse(rfc3339, &Rfc3339).map(|t| t.to_offset(time::UtcOffset::UTC));
-    match parsed {
-        Ok(t) => {
-            format!(
-                "{}-{:02}-{:02} {:02}:{:02}:{:02}",
-                t.year(),
-                u8::from(t.month()),
-                t.day(),
-                t.hour(),
-                t.minute(),
-                t.second()
-            )
-        }
-        Err(_) => clean(rfc3339),
+    OffsetDateTime::parse(rfc3339, &Rfc3339).map_or_else(|_| clean(rfc3339), short)
+}
+
+/// A hybrid timestamp with the time that it holds: `470644641416347649 (2026-11-22 17:00:26)`.
+pub fn hybrid(timestamp: &str) -> String {
+    let millis = timestamp.parse::<i64>().ok().filter(|t| *t > 0).map(|t| t >> 18);
+    match millis.map(|ms| OffsetDateTime::from_unix_timestamp(ms / 1000)) {
+        Some(Ok(time)) => format!("{timestamp} ({})", short(time)),
+        _ => clean(timestamp),
     }
+}
+
+fn short(time: OffsetDateTime) -> String {
+    let t = time.to_offset(time::UtcOffset::UTC);
+    format!("{}-{:02}-{:02} {:02}:{:02}:{:02}", t.year(), u8::from(t.month()), t.day(), t.hour(), t.minute(), t.second())
 }
 
 /// Text of others without control characters, which a terminal would obey.
@@ -122,6 +122,8 @@ mod tests {
         assert_eq!(utc("2024-01-01T00:00:00.01Z"), "2024-01-01 00:00:00");
         assert_eq!(utc("2024-01-01T01:00:00+02:00"), "2023-12-31 23:00:00");
         assert_eq!(utc("soon"), "soon");
+        assert_eq!(hybrid("449555555942400000"), "449555555942400000 (2024-05-05 14:12:30)");
+        assert_eq!(hybrid("0"), "0");
     }
 
     #[test]
