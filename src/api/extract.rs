@@ -33,6 +33,23 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
+/// A JSON body that may be left out: then it is what `Default` says.
+#[derive(Debug)]
+pub struct OptionalBody<T>(pub T);
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        if axum::body::HttpBody::is_end_stream(&body) {
+            return Ok(OptionalBody(T::default()));
+        }
+        let request = Request::from_parts(parts, body);
+        Body::from_request(request, state).await.map(|Body(body)| OptionalBody(body))
+    }
+}
+
 fn unreadable(rejection: BytesRejection) -> ApiError {
     match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Code::PayloadTooLarge

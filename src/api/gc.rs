@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
-use super::extract::{Body, Name, Query};
+use super::extract::{Name, OptionalBody, Query};
 use super::problem::ApiError;
 use super::types::{Count, Id, List, rfc3339};
 use crate::domain::gc::GcRun;
@@ -132,7 +132,7 @@ pub async fn list_gc_runs(
     responses((status = 201, description = "The run and its report", body = GcRunResponse)))]
 pub async fn start_gc_run(
     State(state): State<ApiState>,
-    Body(body): Body<StartGcRunRequest>,
+    OptionalBody(body): OptionalBody<StartGcRunRequest>,
 ) -> Result<(StatusCode, Json<GcRunResponse>), ApiError> {
     let run = state.service.collect(body.dry_run, body.grace_seconds.map(|s| s.0)).await?;
     Ok((StatusCode::CREATED, Json(run.into())))

@@ -112,5 +112,13 @@ fn record(span: &tracing::Span, method: &Method, route: &str, status: StatusCode
     ];
     metrics::counter!(crate::telemetry::HTTP_REQUESTS, &labels).increment(1);
     metrics::histogram!(crate::telemetry::HTTP_SECONDS, &labels[..2]).record(took.as_secs_f64());
-    span.in_scope(|| tracing::info!(status = status.as_u16(), took_ms = took.as_millis() as u64, "answered"));
+    let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    span.in_scope(|| {
+        // probes come every few seconds for ever
+        if matches!(route, "/healthz" | "/readyz" | "/metrics") && status.is_success() {
+            tracing::debug!(status = status.as_u16(), took_ms, "answered");
+        } else {
+            tracing::info!(status = status.as_u16(), took_ms, "answered");
+        }
+    });
 }

@@ -96,11 +96,58 @@ fn routes() -> OpenApiRouter<ApiState> {
 /// The whole HTTP service.
 pub fn router(state: ApiState, limits: RequestLimits) -> Router {
     let (router, _) = routes().split_for_parts();
+    guarded(router.with_state(state).merge(openapi::docs()), limits)
+}
+
+/// Puts what every request passes around the routes.
+fn guarded(router: Router, limits: RequestLimits) -> Router {
     router
-        .with_state(state)
-        .merge(openapi::docs())
         .fallback(|| async { problem::ApiError::from(Code::RouteNotFound.error("there is nothing at this path; see /docs")) })
         .layer(DefaultBodyLimit::max(limits.body_bytes))
         .layer(CatchPanicLayer::custom(layers::panicked))
         .layer(middleware::from_fn_with_state(limits, layers::outermost))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use axum::routing::get;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    async fn answer(path: &str) -> serde_json::Value {
+        let routes = Router::new()
+            .route("/panics", get(|| async { panic!("the secret of the house") as () }))
+            .route("/hangs", get(std::future::pending::<()>));
+        let limits = RequestLimits {
+            timeout: Duration::from_millis(20),
+            body_bytes: 10,
+        };
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        let response = guarded(routes, limits).oneshot(request).await.expect("never fails");
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        let bytes = to_bytes(response.into_body(), usize::MAX).await.expect("a body");
+        serde_json::from_slice(&bytes).expect("JSON")
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_internal_problem_that_tells_nothing() {
+        let problem = answer("/panics").await;
+        assert_eq!(
+            (problem["status"].as_u64(), problem["code"].as_str()),
+            (Some(500), Some("internal"))
+        );
+        assert!(!problem.to_string().contains("secret"), "{problem}");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_takes_too_long_is_given_up() {
+        let problem = answer("/hangs").await;
+        assert_eq!(
+            (problem["status"].as_u64(), problem["code"].as_str()),
+            (Some(504), Some("request_timeout"))
+        );
+    }
 }

@@ -7,7 +7,7 @@ use axum::http::HeaderMap;
 use utoipa::openapi::content::Content;
 use utoipa::openapi::example::Example;
 use utoipa::openapi::path::Operation;
-use utoipa::openapi::{Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::{Ref, RefOr, Required, ResponseBuilder};
 use utoipa::{OpenApi, ToSchema as _};
 use utoipa_swagger_ui::SwaggerUi;
 
@@ -42,7 +42,10 @@ pub fn base() -> utoipa::openapi::OpenApi {
 pub fn document() -> utoipa::openapi::OpenApi {
     let (_, mut document) = super::routes().split_for_parts();
     let components = document.components.get_or_insert_default();
-    components.examples = Code::ALL.iter().map(|c| (c.as_str().to_string(), RefOr::T(example(*c)))).collect();
+    components.examples = Code::ALL
+        .iter()
+        .map(|c| (c.as_str().to_string(), RefOr::T(example(*c))))
+        .collect();
     for item in document.paths.paths.values_mut() {
         let operations = [
             &mut item.get,
@@ -175,7 +178,18 @@ fn codes(operation: &Operation) -> Vec<Code> {
     codes
 }
 
+/// Operations whose body may be left out.
+const OPTIONAL_BODIES: &[&str] = &["flush_collection", "start_gc_run"];
+
 fn add_errors(operation: &mut Operation) {
+    if let Some(RefOr::T(body)) = &mut operation.request_body
+        && operation
+            .operation_id
+            .as_deref()
+            .is_some_and(|id| OPTIONAL_BODIES.contains(&id))
+    {
+        body.required = Some(Required::False);
+    }
     let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
     for code in codes(operation) {
         by_status.entry(status(code).as_u16()).or_default().push(code);

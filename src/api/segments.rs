@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::collections::{DatabaseQuery, db};
-use super::extract::{Body, Name, Names, Query};
+use super::extract::{Body, Name, Names, OptionalBody, Query};
 use super::problem::ApiError;
 use super::segment_body::{IndexBuildBody, PositionBody, SegmentBody, SegmentFilesBody, SegmentStateText};
 use super::types::{Count, Id, List};
@@ -383,7 +383,7 @@ pub async fn flush_collection(
     State(state): State<ApiState>,
     Name(collection_name): Name,
     Query(query): Query<DatabaseQuery>,
-    Body(body): Body<FlushRequest>,
+    OptionalBody(body): OptionalBody<FlushRequest>,
 ) -> Result<Json<FlushResponse>, ApiError> {
     let timeout = wait("/timeout_ms", body.timeout_ms)?;
     let flushed = state.service.flush(query.name(), &collection_name, timeout).await?;

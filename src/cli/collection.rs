@@ -187,7 +187,9 @@ async fn describe(client: &Client, name: &str) -> Result<(), Failure> {
         .for_each(|p| partitions.row([p.partition_id, p.name]));
     let mut channels = Table::new(&[">SHARD", "CHANNEL", ">POSITION"]);
     for ch in c.channels {
-        let position = ch.seek_position.map_or_else(|| "never reported".into(), |p| text::hybrid(&p.timestamp));
+        let position = ch
+            .seek_position
+            .map_or_else(|| "never reported".into(), |p| text::hybrid(&p.timestamp));
         channels.row([text::count(ch.shard_no.into()), ch.channel_name, position]);
     }
     let mut builds = Table::new(&[">INDEX ID", "INDEX", ">FIELD ID", "PARAMETERS"]);

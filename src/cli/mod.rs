@@ -10,6 +10,7 @@ mod exit;
 mod failure;
 mod http;
 mod job;
+mod options;
 mod output;
 mod progress;
 mod restore;
@@ -17,11 +18,11 @@ mod server;
 mod snapshot;
 mod table;
 mod text;
+mod waiting;
 
 use std::process::ExitCode;
 
-use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{FromArgMatches as _, Parser, Subcommand};
 
 use self::args::ClientArgs;
 use self::failure::Failure;
@@ -56,58 +57,14 @@ enum Command {
     Snapshot(snapshot::SnapshotCommand),
     /// Restore a snapshot into a new collection
     Restore(restore::RestoreArgs),
-    /// List, describe and cancel restore jobs
+    /// List, describe, wait for and cancel restore jobs
     #[command(subcommand)]
     Job(job::JobCommand),
 }
 
-/// Commands that talk to no server.
-const NOT_CLIENTS: [&str; 4] = ["serve", "demo", "migrate", "openapi"];
-
-/// The options of [`ClientArgs`].
-const CLIENT_OPTIONS: [(&str, ArgAction); 3] = [
-    ("server", ArgAction::Set),
-    ("json", ArgAction::SetTrue),
-    ("db", ArgAction::Set),
-];
-
-/// The whole command line. What is global for clients is hidden from the other commands, and
-/// refused by [`misplaced`]: nothing that is said may go unheard.
-fn command() -> clap::Command {
-    NOT_CLIENTS.iter().fold(Cli::command(), |command, name| {
-        command.mut_subcommand(name, |sub| {
-            let hidden = |(id, action)| Arg::new(id).long(id).action(action).hide(true);
-            sub.args(CLIENT_OPTIONS.map(hidden))
-        })
-    })
-}
-
-/// A client's option given to a command that is no client.
-fn misplaced(matches: &ArgMatches) -> Option<String> {
-    let (name, sub) = matches.subcommand().filter(|(name, _)| NOT_CLIENTS.contains(name))?;
-    let said = |id: &str| {
-        [matches, sub]
-            .iter()
-            .any(|m| m.value_source(id) == Some(ValueSource::CommandLine))
-    };
-    CLIENT_OPTIONS
-        .iter()
-        .find(|(id, _)| said(id))
-        .map(|(id, _)| format!("--{id} means nothing to `stillframe {name}`"))
-}
-
-/// Every environment variable that some command reads.
-fn known_variables(command: &clap::Command) -> Vec<String> {
-    let own = command
-        .get_arguments()
-        .filter_map(|a| a.get_env())
-        .map(|name| name.to_string_lossy().into_owned());
-    own.chain(command.get_subcommands().flat_map(known_variables)).collect()
-}
-
 fn refuse_unknown_variables() -> Result<(), Failure> {
     let names = std::env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
-    let unknown = crate::config::unknown_variables(names, &known_variables(&command()));
+    let unknown = crate::config::unknown_variables(names, &options::known_variables(&options::command()));
     if unknown.is_empty() {
         return Ok(());
     }
@@ -119,7 +76,7 @@ fn refuse_unknown_variables() -> Result<(), Failure> {
 
 /// Parses, dispatches, and says how it went.
 pub fn main() -> ExitCode {
-    let parsed = command()
+    let parsed = options::command()
         .try_get_matches()
         .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     let (cli, matches) = match parsed {
@@ -135,7 +92,7 @@ pub fn main() -> ExitCode {
         }
     };
     let json = cli.client.json;
-    let done = match misplaced(&matches) {
+    let done = match options::misplaced(&matches) {
         Some(what) => Err(Failure::Usage(what)),
         None => refuse_unknown_variables().and_then(|()| run(cli)),
     };
@@ -168,43 +125,4 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Job(command) => job::run(&Client::new(cli.client)?, command).await,
         }
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn verify_cli() {
-        command().debug_assert();
-    }
-
-    #[test]
-    fn client_options_are_accepted_anywhere_by_clients_and_nowhere_by_others() {
-        let parse = |line: &str| command().try_get_matches_from(line.split(' ')).expect("valid");
-        for line in [
-            "stillframe --server http://x collection list --json",
-            "stillframe job list --db a --server http://x",
-        ] {
-            let matches = parse(line);
-            assert_eq!(misplaced(&matches), None, "{line}");
-            assert_eq!(Cli::from_arg_matches(&matches).expect("valid").client.server, "http://x");
-        }
-        for line in [
-            "stillframe --json serve",
-            "stillframe demo --server http://x",
-            "stillframe openapi --db x",
-        ] {
-            assert!(misplaced(&parse(line)).is_some(), "{line}");
-        }
-        assert_eq!(misplaced(&parse("stillframe serve --insecure")), None);
-    }
-
-    #[test]
-    fn variables_of_every_command_are_known() {
-        let known = known_variables(&command());
-        for name in ["STILLFRAME_LISTEN", "STILLFRAME_SERVER", "DATABASE_URL"] {
-            assert!(known.iter().any(|k| k == name), "{name}");
-        }
-    }
 }

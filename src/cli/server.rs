@@ -35,6 +35,14 @@ pub async fn serve(args: ServeArgs) -> Result<(), Failure> {
 /// # Errors
 /// When the database does not answer, or a migration fails.
 pub async fn migrate(args: &MigrateArgs) -> Result<(), Failure> {
+    if !["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| args.database_url.starts_with(scheme))
+    {
+        return Err(Failure::Usage(
+            "the database URL must begin with postgres:// or postgresql://".into(),
+        ));
+    }
     let pool = app::connect(&args.database_url, 1).await?;
     app::migrate(&pool, true).await?;
     pool.close().await;

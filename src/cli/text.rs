@@ -71,7 +71,15 @@ pub fn hybrid(timestamp: &str) -> String {
 
 fn short(time: OffsetDateTime) -> String {
     let t = time.to_offset(time::UtcOffset::UTC);
-    format!("{}-{:02}-{:02} {:02}:{:02}:{:02}", t.year(), u8::from(t.month()), t.day(), t.hour(), t.minute(), t.second())
+    format!(
+        "{}-{:02}-{:02} {:02}:{:02}:{:02}",
+        t.year(),
+        u8::from(t.month()),
+        t.day(),
+        t.hour(),
+        t.minute(),
+        t.second()
+    )
 }
 
 /// Text of others without control characters, which a terminal would obey.

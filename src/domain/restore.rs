@@ -169,6 +169,8 @@ pub struct ClaimedTask {
     pub kind: TaskKind,
     pub attempt: i32,
     pub failures: i32,
+    /// Copies of single files that earlier attempts tried again.
+    pub retries: i64,
 }
 
 /// What a heartbeat tells a worker.

@@ -170,10 +170,10 @@ impl Worker {
         let span = tracing::info_span!("job", job.id = %task.job_id, task.id = %task.task_id, kind = task.kind.as_str(), attempt = task.attempt);
         async {
             metrics::gauge!(RUNNING_TASKS).increment(1.0);
-            let progress = Arc::new(CopyProgress::default());
+            let progress = Arc::new(CopyProgress::of(&task));
             let outcome = self.run_under_lease(&task, &progress).await;
             metrics::gauge!(RUNNING_TASKS).decrement(1.0);
-            self.count(&task, &progress, &outcome);
+            self.count(&task, &progress, outcome);
         }
         .instrument(span)
         .await;
@@ -248,7 +248,7 @@ impl Worker {
             let count = |n: i64| u64::try_from(n).unwrap_or_default();
             metrics::counter!(COPIED_FILES).increment(count(done.files));
             metrics::counter!(COPIED_BYTES).increment(count(done.bytes));
-            metrics::counter!(COPY_RETRIES).increment(count(done.retries));
+            metrics::counter!(COPY_RETRIES).increment(count(done.retries - task.retries));
         }
     }
 }

@@ -244,7 +244,7 @@ impl Objects {
             // one bad key fails a batch: find out which
             for key in batch {
                 if let Err(e) = self.operator.delete(key).await
-                    && e.kind() != opendal::ErrorKind::NotFound
+                    && !is_absent(&e)
                 {
                     failed.push((key.clone(), storage_error(&format!("deleting {key}"), e)));
                 }
@@ -268,6 +268,15 @@ impl Objects {
             .map_err(Error::internal)?;
         swept.map_err(|e| io_error("sweeping temporary files", e))
     }
+}
+
+/// Whether a failed deletion means that there was nothing to delete: on a directory also when a
+/// part of the path is a file.
+fn is_absent(error: &opendal::Error) -> bool {
+    use std::error::Error as _;
+    let io = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    let not_a_directory = io.is_some_and(|e| e.kind() == std::io::ErrorKind::NotADirectory);
+    not_a_directory || matches!(error.kind(), opendal::ErrorKind::NotFound | opendal::ErrorKind::NotADirectory)
 }
 
 /// Writes files in a few blocking tasks: one task per file costs more than the file.

@@ -68,6 +68,9 @@ struct Written {
     bytes: i64,
 }
 
+/// Keys and bytes.
+type EncodedObjects = Vec<(String, Vec<u8>)>;
+
 /// Segments of which manifests are made at a time; bounds the memory of a call.
 const PAGE: i64 = 1000;
 /// Segments whose manifests are encoded and written by one worker at a time.
@@ -302,7 +305,7 @@ impl Service {
         let encoding = self.settings.manifest_encoding;
         let root = self.objects.url().root().to_string();
         let (collection, snapshot) = (pending.collection.collection_id, pending.snapshot_id);
-        let encode = move || -> Result<(Vec<WrittenManifest>, Vec<(String, Vec<u8>)>)> {
+        let encode = move || -> Result<(Vec<WrittenManifest>, EncodedObjects)> {
             let mut written = Vec::with_capacity(chunk.len());
             let mut objects = Vec::with_capacity(chunk.len());
             for manifest in &chunk {

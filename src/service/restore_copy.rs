@@ -26,6 +26,14 @@ pub struct CopyProgress {
 }
 
 impl CopyProgress {
+    /// Counters of one attempt of a task; retries of earlier ones stay counted.
+    pub fn of(task: &ClaimedTask) -> Self {
+        Self {
+            retries: AtomicI64::new(task.retries),
+            ..Self::default()
+        }
+    }
+
     pub fn read(&self) -> Progress {
         Progress {
             files: self.files.load(Ordering::Relaxed),

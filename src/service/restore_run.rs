@@ -105,6 +105,10 @@ impl Service {
             TaskKind::Publish => self.publish_restore(task).await,
             TaskKind::Cleanup => self.clean_up_restore(task).await,
         };
+        if result.is_err() {
+            // what was done and tried again counts, also when it was in vain
+            self.heartbeat(task, progress).await?;
+        }
         match result {
             Ok(outcome) => Ok(outcome),
             Err(RunError::Fail(error)) if task.kind != TaskKind::Cleanup => self.fail_task(task, &error).await,

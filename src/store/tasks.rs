@@ -94,7 +94,7 @@ pub async fn claim(conn: &mut PgConnection, worker: Uuid, lease_ms: i64, limit: 
                 lease_expires_at = (select at from now) + $2::bigint * interval '1 millisecond'
            from chosen
           where t.task_id = chosen.task_id
-         returning t.task_id, t.job_id, t.kind, t.attempt, t.failures",
+         returning t.task_id, t.job_id, t.kind, t.attempt, t.failures, t.retries",
         worker,
         lease_ms,
         limit
@@ -110,6 +110,7 @@ pub async fn claim(conn: &mut PgConnection, worker: Uuid, lease_ms: i64, limit: 
                 kind: TaskKind::parse(&r.kind).ok_or_else(|| Error::internal("a task has an unknown kind"))?,
                 attempt: r.attempt,
                 failures: r.failures,
+                retries: r.retries,
             })
         })
         .collect()

@@ -35,7 +35,8 @@ async fn dropped_segments_go_after_their_grace_period_and_not_before() {
     app.delete("/v1/collections/c/segments/5")
         .await
         .refused(404, "segment_not_found");
-    let run = app.post("/v1/gc/runs", &json!({})).await.created().json;
+    // the body may be left out
+    let run = app.call(axum::http::Method::POST, "/v1/gc/runs", None).await.created().json;
     assert_eq!(
         (&run["objects"], &run["kept_by_grace"], &run["grace_seconds"]),
         (&json!(0), &json!(2), &json!(10_800)),

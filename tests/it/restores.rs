@@ -404,9 +404,9 @@ async fn jobs_are_listed_by_target_state_and_page_and_their_history_expires() {
             .collect()
     };
     assert_eq!(ids("").await, [third.clone(), second.clone(), first.clone()]);
-    assert_eq!(ids("?collection_name=r2").await, [second.clone()]);
-    assert_eq!(ids("?state=Pending").await, [third.clone()]);
-    assert_eq!(ids("?state=Completed&page_size=1").await, [second.clone()]);
+    assert_eq!(ids("?collection_name=r2").await, std::slice::from_ref(&second));
+    assert_eq!(ids("?state=Pending").await, std::slice::from_ref(&third));
+    assert_eq!(ids("?state=Completed&page_size=1").await, std::slice::from_ref(&second));
     assert_eq!(ids("?snapshot_name=other").await, Vec::<String>::new());
     app.get("/v1/restore-jobs?state=Exploded")
         .await
@@ -417,4 +417,82 @@ async fn jobs_are_listed_by_target_state_and_page_and_their_history_expires() {
     app.get(&format!("/v1/restore-jobs/{first}"))
         .await
         .refused(404, "restore_job_not_found");
+}
+
+/// Makes every copy into a job's target fail: a file stands where its directory would be.
+async fn block(app: &TestApp, id: &str) -> std::path::PathBuf {
+    let collection = job(app, id).await["collection_id"].as_str().expect("id").to_string();
+    let blocker = app.directory.path().join(format!("insert_log/{collection}"));
+    std::fs::write(&blocker, b"in the way").expect("written");
+    blocker
+}
+
+#[tokio::test]
+async fn a_copy_that_fails_for_a_while_is_tried_again_and_counted() {
+    let app = TestApp::local().await;
+    snapshot(&app, 1).await;
+    let id = start(&app, "r").await;
+    let blocker = block(&app, &id).await;
+    // the check, and a first attempt that fails
+    assert_eq!(app.drain().await, 2);
+    let tasks = app.get(&format!("/v1/restore-jobs/{id}/tasks")).await.ok().json;
+    let copy = tasks["items"]
+        .as_array()
+        .expect("list")
+        .iter()
+        .find(|t| t["kind"] == "copy")
+        .expect("one")
+        .clone();
+    assert_eq!(
+        (&copy["state"], &copy["failures"]),
+        (&json!("available"), &json!(1)),
+        "{copy}"
+    );
+    assert!(
+        copy["last_error"]
+            .as_str()
+            .expect("text")
+            .contains("copying insert_log/100/101/500/10"),
+        "{copy}"
+    );
+    assert_eq!(job(&app, &id).await["state"], "InProgress");
+    std::fs::remove_file(blocker).expect("removed");
+    assert_eq!(app.drain().await, 0, "not before its back-off ends");
+    app.set_clock(Duration::from_secs(5)).await;
+    assert_eq!(app.drain().await, 2);
+    let done = job(&app, &id).await;
+    assert_eq!(done["state"], "Completed", "{done}");
+    assert!(
+        done["retries"].as_i64().expect("a number") >= 4,
+        "tries of the first attempt count: {done}"
+    );
+}
+
+#[tokio::test]
+async fn a_copy_that_never_succeeds_fails_the_job_names_the_file_and_leaves_nothing() {
+    let app = TestApp::local().await;
+    snapshot(&app, 2).await;
+    let before = all_keys(&app).await;
+    let id = start(&app, "r").await;
+    let blocker = block(&app, &id).await;
+    for round in 0..6 {
+        app.set_clock(Duration::from_secs(100 * round)).await;
+        app.drain().await;
+    }
+    std::fs::remove_file(blocker).expect("removed");
+    let failed = job(&app, &id).await;
+    assert_eq!(
+        (&failed["state"], &failed["error_code"]),
+        (&json!("Failed"), &json!("storage_unavailable")),
+        "{failed}"
+    );
+    assert!(
+        failed["reason"]
+            .as_str()
+            .expect("text")
+            .contains("copying insert_log/100/101/50"),
+        "{failed}"
+    );
+    assert_eq!(failed["cleanup"], "done");
+    nothing_left(&app, "r", &before).await;
 }

@@ -135,3 +135,24 @@ async fn storage_of_another_catalog_is_refused_unless_taken_over() {
     marker::claim(&objects, second, true).await.expect("taken over");
     marker::claim(&objects, first, false).await.expect_err("no longer ours");
 }
+
+#[tokio::test]
+async fn a_full_disk_is_insufficient_storage() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // what is written there is refused as on a full disk
+    std::os::unix::fs::symlink("/dev/full", directory.path().join("full")).expect("linked");
+    let url = StorageUrl::Local {
+        path: directory.path().to_path_buf(),
+    };
+    let objects = Objects::open(
+        url,
+        StorageOptions {
+            fsync: false,
+            ..StorageOptions::default()
+        },
+    )
+    .expect("opens");
+    let error = objects.put("full", b"no room".to_vec()).await.expect_err("full");
+    assert_eq!(error.code(), Code::InsufficientStorage, "{error}");
+    assert!(error.to_string().contains("full"), "the key is named: {error}");
+}

@@ -111,3 +111,62 @@ fn files(from: &Segment, to: &Segment, place: &Place, seen: &mut BTreeSet<String
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::exit;
+    use super::super::model::{FieldLogs, File, Log};
+    use super::*;
+
+    const DELTA: &str = "delta_log/470644622231601173/470644622231601174/470644622231801182/470644622231801231";
+
+    fn segment(path: &str, size_bytes: u64) -> Segment {
+        let log = Log {
+            log_id: "1".into(),
+            file: File {
+                path: path.into(),
+                size_bytes,
+            },
+        };
+        Segment {
+            segment_id: path.into(),
+            partition_id: "1".into(),
+            channel_name: "c".into(),
+            num_of_rows: 1,
+            binlogs: vec![],
+            deltalogs: vec![FieldLogs {
+                field_id: "0".into(),
+                logs: vec![log],
+            }],
+            statslogs: vec![],
+            index_builds: vec![],
+        }
+    }
+
+    /// Compares a restored delta log of this content with the fixture's.
+    fn compared(content: &[u8]) -> Result<Proof, Failure> {
+        let place = Place::prepare(None, false)?;
+        std::fs::create_dir_all(place.object("")).map_err(anyhow::Error::new)?;
+        std::fs::write(place.object("copy"), content).map_err(anyhow::Error::new)?;
+        let size = fixture::content(DELTA).map_or(0, |c| c.len() as u64);
+        let (mut seen, mut proof) = (BTreeSet::new(), Proof::default());
+        files(&segment(DELTA, size), &segment("copy", size), &place, &mut seen, &mut proof)?;
+        Ok(proof)
+    }
+
+    #[test]
+    fn one_wrong_byte_or_a_missing_one_is_found() {
+        let mut content = fixture::content(DELTA).expect("embedded").to_vec();
+        assert_eq!(compared(&content).expect("equal").bytes, content.len() as u64);
+        let short = compared(&content[1..]).expect_err("shorter");
+        assert!(short.text().contains("recorded size of copy"), "{}", short.text());
+        content[100] ^= 1;
+        let wrong = compared(&content).expect_err("another byte");
+        assert!(
+            wrong.text().contains("copy differs from delta_log/") && wrong.text().ends_with("from byte 100 on"),
+            "{}",
+            wrong.text()
+        );
+        assert_eq!(wrong.exit_code(), exit::FAILURE);
+    }
+}

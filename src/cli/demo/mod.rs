@@ -4,6 +4,7 @@
 mod check;
 mod compare;
 mod fixture;
+mod last;
 mod model;
 mod place;
 mod steps;
@@ -66,7 +67,7 @@ async fn run_in(place: &Place, keep: bool) -> Result<(), Failure> {
     };
     match outcome {
         Ok(()) if keep => {
-            steps::what_next(&app.url(), place)?;
+            last::what_next(&app.url(), place)?;
             Ok(app.run_until_signal().await?)
         }
         outcome => {

@@ -1,6 +1,5 @@
 //! The steps of the demo, in their order.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -9,31 +8,34 @@ use serde_json::{Value, json};
 use super::super::args::ClientArgs;
 use super::super::failure::Failure;
 use super::super::http::{Client, Query, decode, decode_all};
-use super::super::job::{self, Job, Task};
+use super::super::job::Job;
 use super::super::progress::Progress;
 use super::super::snapshot::{self, Snapshot};
-use super::super::{output, restore, text};
+use super::super::{text, waiting};
 use super::check::{failed, same};
-use super::compare::{self, Side};
 use super::model::{Catalog, Collection, Segment};
 use super::place::Place;
 use super::{Story, fixture};
 
-const SNAPSHOT: &str = "before_the_drop";
-const TARGET: &str = "restored";
+/// Name of the snapshot.
+pub const SNAPSHOT: &str = "before_the_drop";
+/// Name of the restored collection.
+pub const TARGET: &str = "restored";
 
 /// The demo on a running service.
 pub struct Demo<'a> {
-    place: &'a Place,
-    client: Client,
+    pub(super) place: &'a Place,
+    pub(super) client: Client,
     started_in: Duration,
-    catalog: Catalog,
+    pub(super) catalog: Catalog,
     /// The collection as the engine knows it.
-    source: Collection,
-    story: Story,
+    pub(super) source: Collection,
+    pub(super) story: Story,
 }
 
 impl<'a> Demo<'a> {
+    /// # Errors
+    /// An embedded catalog that can't be read.
     pub fn new(place: &'a Place, url: &str, started_in: Duration) -> Result<Self, Failure> {
         let client = Client::new(ClientArgs {
             server: url.into(),
@@ -53,6 +55,9 @@ impl<'a> Demo<'a> {
     }
 
     /// Every step, and the last line that says what was proved.
+    ///
+    /// # Errors
+    /// The first step that could not be done, or check that failed.
     pub async fn run(mut self) -> Result<(), Failure> {
         let took = text::millis(self.started_in.as_millis() as u64);
         let where_ = format!(
@@ -189,88 +194,20 @@ impl<'a> Demo<'a> {
         let started = self
             .post(&["v1", "snapshots", SNAPSHOT, "restore"], &json!({"collection_name": TARGET}))
             .await?;
-        let (job, _) = restore::wait(&self.client, decode(&started)?, Progress::new(false)).await?;
-        restore::completed(&job)?;
+        let (job, _) = waiting::until_ended(&self.client, decode(&started)?, Progress::new(false)).await?;
+        waiting::completed(&job)?;
         self.story.tell(&format!(
             "Restored snapshot {SNAPSHOT} into the new collection {}",
-            restore::done(&job)
+            waiting::done(&job)
         ))?;
         Ok(job)
-    }
-
-    async fn compare(&mut self, snapshot: &Snapshot, captured: &[Segment], job: &Job) -> Result<(), Failure> {
-        let target: Collection = decode(&self.client.get(&["v1", "collections", TARGET], Query::default()).await?)?;
-        let restored: Vec<Segment> = decode_all(&self.list(&["v1", "collections", TARGET, "segments"]).await?)?;
-        let mut from = decode_all(&self.catalog.indexes)?;
-        let mut to = decode_all(&self.list(&["v1", "collections", TARGET, "indexes"]).await?)?;
-        compare::definitions(&self.source, &target, &mut from, &mut to)?;
-
-        let tasks: Vec<Task> = decode_all(&job::tasks(&self.client, &job.job_id).await?)?;
-        let origin: BTreeMap<_, _> = tasks
-            .into_iter()
-            .filter_map(|t| Some((t.target_segment_id?, t.source_segment_id?)))
-            .collect();
-        let (source, target) = (
-            Side {
-                collection: &self.source,
-                segments: captured,
-            },
-            Side {
-                collection: &target,
-                segments: &restored,
-            },
-        );
-        let proof = compare::segments(&source, &target, &origin, self.place)?;
-        same("rows of the restored collection", &snapshot.num_of_rows, &proof.rows)?;
-        same("bytes of the restored collection", &snapshot.size_bytes, &proof.bytes)?;
-
-        let (fields, indexes) = (
-            text::counted(from_len(&self.source.fields), "field"),
-            text::counted(from_len(&from), "index"),
-        );
-        let (segments, rows) = (text::counted(proof.segments, "segment"), text::counted(proof.rows, "row"));
-        let what = format!(
-            "ids of {fields} and {indexes}, positions of {}",
-            text::counted(from_len(&self.source.channels), "channel")
-        );
-        self.story.tell(&format!(
-            "Compared the restored collection with what the engine had: {what}, {rows} in {segments}"
-        ))?;
-        let (files, bytes) = (text::counted(proof.files, "file"), text::count(proof.bytes));
-        let equal = format!("{files}, {bytes} bytes, equal byte for byte");
-        output::line(&format!(
-            "proved: {equal} after drop and restore, with the same field ids, index ids and row counts"
-        ))
     }
 
     async fn post(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
         self.client.post(path, Query::default(), body, Duration::ZERO).await
     }
 
-    async fn list(&self, path: &[&str]) -> Result<Vec<Value>, Failure> {
+    pub(super) async fn list(&self, path: &[&str]) -> Result<Vec<Value>, Failure> {
         self.client.list(path, Query::default(), None).await
     }
-}
-
-fn from_len<T>(items: &[T]) -> u64 {
-    items.len() as u64
-}
-
-/// How to go on with the service of the demo.
-///
-/// # Errors
-/// When standard output can't be written.
-pub fn what_next(url: &str, place: &Place) -> Result<(), Failure> {
-    let body = format!(r#"{{"collection_name": "{TARGET}_again"}}"#);
-    output::line(&format!(
-        "
-The service stays up until Ctrl-C, with its data in {dir}.
-Documentation of the API: {url}/docs
-Go on with:
-  curl -s {url}/v1/snapshots/{SNAPSHOT}
-  curl -s {url}/v1/snapshots/{SNAPSHOT}/restore -H 'content-type: application/json' -d '{body}'
-  curl -s {url}/v1/restore-jobs
-Later again: stillframe serve --data-dir {dir}",
-        dir = place.data_dir().display()
-    ))
 }

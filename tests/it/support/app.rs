@@ -16,7 +16,6 @@ use tower::ServiceExt as _;
 use super::{postgres, s3};
 
 pub struct TestApp {
-    pub database: String,
     pub pool: PgPool,
     pub objects: Objects,
     pub service: Service,
@@ -100,7 +99,7 @@ impl TestApp {
     }
 
     async fn start(url: StorageUrl, options: StorageOptions, settings: ServiceSettings, directory: tempfile::TempDir) -> Self {
-        let (database, pool) = postgres::database().await;
+        let (_, pool) = postgres::database().await;
         let objects = Objects::open(url, options).expect("opens");
         objects.probe().await.expect("usable");
         let id = store::catalog::id(&mut pool.acquire().await.expect("a connection"))
@@ -130,7 +129,6 @@ impl TestApp {
             body_bytes: 16 * 1024 * 1024,
         };
         Self {
-            database,
             pool,
             objects,
             service,
@@ -138,10 +136,6 @@ impl TestApp {
             router: api::router(state, limits),
             directory,
         }
-    }
-
-    pub fn router(&self) -> Router {
-        self.router.clone()
     }
 
     /// Moves the only clock of ages and leases.

@@ -1,13 +1,16 @@
 //! The HTTP client of all client commands.
 
+mod answer;
+
 use std::error::Error as _;
 use std::time::Duration;
 
 use reqwest::Method;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::Value;
 use url::{Host, Url};
 
+use self::answer::Page;
+pub use self::answer::{as_list, decode, decode_all};
 use super::args::ClientArgs;
 use super::failure::{Failure, Problem};
 
@@ -204,35 +207,4 @@ fn is_loopback(url: &Url) -> bool {
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     }
-}
-
-#[derive(serde::Deserialize)]
-struct Page {
-    items: Vec<Value>,
-    next_page_token: Option<String>,
-}
-
-/// Reads an answer.
-///
-/// # Errors
-/// When it is not what was expected, as of a service of another version.
-pub fn decode<T: DeserializeOwned>(value: &Value) -> Result<T, Failure> {
-    serde_path_to_error::deserialize(value).map_err(|e| {
-        Failure::Other(anyhow::anyhow!(
-            "the service's answer can't be read: {e}; is it of another version?"
-        ))
-    })
-}
-
-/// Reads the entries of a list.
-///
-/// # Errors
-/// As [`decode`].
-pub fn decode_all<T: DeserializeOwned>(values: &[Value]) -> Result<Vec<T>, Failure> {
-    values.iter().map(decode).collect()
-}
-
-/// A list, as the service would give it on one page.
-pub fn as_list(items: Vec<Value>) -> Value {
-    json!({"items": items})
 }

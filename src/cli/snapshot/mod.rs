@@ -1,11 +1,11 @@
 //! `stillframe snapshot`.
 
+mod create;
+
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde::Deserialize;
-use serde_json::json;
 
 use super::args::{LimitArgs, map, pair};
 use super::collection::settings;
@@ -17,7 +17,7 @@ use super::{output, text};
 #[derive(Debug, Subcommand)]
 pub enum SnapshotCommand {
     /// Create a snapshot of a collection, by writing metadata only
-    Create(CreateArgs),
+    Create(create::CreateArgs),
     /// List snapshots, newest first
     List {
         /// Only of this collection; by its old name when it is dropped
@@ -41,28 +41,6 @@ pub enum SnapshotCommand {
         #[command(flatten)]
         which: SnapshotArgs,
     },
-}
-
-#[derive(Debug, Args)]
-pub struct CreateArgs {
-    /// Collection, by name or alias
-    collection: String,
-    /// Name of the snapshot
-    name: String,
-    #[arg(long, default_value = "")]
-    description: String,
-    /// Label; may be given again
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
-    labels: Vec<(String, String)>,
-    /// Seal growing segments first and wait until the engine has flushed them
-    #[arg(long)]
-    flush: bool,
-    /// Milliseconds to wait for that
-    #[arg(long, value_name = "MS", requires = "flush", default_value_t = 30_000)]
-    flush_timeout_ms: u64,
-    /// Capture every flushed segment although a channel has never reported a seek position
-    #[arg(long)]
-    allow_unbounded: bool,
 }
 
 /// Which snapshot.
@@ -134,7 +112,7 @@ impl std::fmt::Display for LeftOut {
 
 pub async fn run(client: &Client, command: SnapshotCommand) -> Result<(), Failure> {
     match command {
-        SnapshotCommand::Create(args) => create(client, args).await,
+        SnapshotCommand::Create(args) => create::run(client, args).await,
         SnapshotCommand::List {
             collection,
             prefix,
@@ -168,29 +146,6 @@ fn wanted(labels: Vec<(String, String)>) -> Result<Option<String>, Failure> {
         return Err(Failure::Usage(format!("can't look for the label {part:?}: it has a comma")));
     }
     Ok((!parts.is_empty()).then(|| parts.join(",")))
-}
-
-async fn create(client: &Client, args: CreateArgs) -> Result<(), Failure> {
-    let body = json!({
-        "db_name": client.db, "collection_name": args.collection, "snapshot_name": args.name, "description": args.description,
-        "labels": map("--label", args.labels)?, "flush": args.flush, "flush_timeout_ms": args.flush_timeout_ms,
-        "allow_unbounded": args.allow_unbounded,
-    });
-    let wait = if args.flush {
-        Duration::from_millis(args.flush_timeout_ms)
-    } else {
-        Duration::ZERO
-    };
-    let created = client.post(&["v1", "snapshots"], Query::default(), &body, wait).await?;
-    if client.json {
-        return output::json(&created);
-    }
-    let s: Snapshot = decode(&created)?;
-    let of = format!("{} of collection {}", s.snapshot_name, s.collection_name);
-    output::line(&format!("created snapshot {of} in {:.1} ms: {}", s.took_ms, content(&s)))?;
-    s.left_out
-        .iter()
-        .try_for_each(|left| output::line(&format!("left out: {left}")))
 }
 
 /// What is inside, on one line.

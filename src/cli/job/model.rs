@@ -1,0 +1,79 @@
+//! Restore jobs and their tasks, as the service shows them.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::super::failure::Failure;
+use super::super::http::{Client, Query, decode};
+use super::super::text;
+
+/// A restore job.
+#[derive(Debug, Deserialize)]
+pub struct Job {
+    pub job_id: String,
+    pub state: String,
+    pub progress: u64,
+    pub snapshot_name: String,
+    pub source_collection_name: String,
+    pub db_name: String,
+    pub collection_name: String,
+    pub collection_id: String,
+    pub reason: String,
+    pub error_code: Option<String>,
+    pub time_cost: u64,
+    pub total_segments: u64,
+    pub done_segments: u64,
+    pub total_files: u64,
+    pub done_files: u64,
+    pub total_bytes: u64,
+    pub done_bytes: u64,
+    pub retries: u64,
+    pub cleanup: String,
+    pub created_at: String,
+}
+
+impl Job {
+    /// Whether nothing more will happen to it.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state.as_str(), "Completed" | "Failed" | "Cancelled")
+    }
+
+    /// How much of its bytes is copied.
+    pub fn bytes(&self) -> String {
+        format!("{} of {}", text::bytes(self.done_bytes), text::bytes(self.total_bytes))
+    }
+
+    /// Reads it from the service, with its JSON.
+    ///
+    /// # Errors
+    /// What the service answered, or that it did not.
+    pub async fn fetch(client: &Client, id: &str) -> Result<(Self, Value), Failure> {
+        let found = client.get(&["v1", "restore-jobs", id], Query::default()).await?;
+        Ok((decode(&found)?, found))
+    }
+}
+
+/// A task of a job.
+#[derive(Debug, Deserialize)]
+pub struct Task {
+    pub kind: String,
+    pub state: String,
+    pub source_segment_id: Option<String>,
+    pub target_segment_id: Option<String>,
+    pub attempt: u64,
+    pub total_files: u64,
+    pub done_files: u64,
+    pub done_bytes: u64,
+    pub total_bytes: u64,
+    pub last_error: String,
+}
+
+/// The tasks of a job.
+///
+/// # Errors
+/// What the service answered, or that it did not.
+pub async fn tasks(client: &Client, id: &str) -> Result<Vec<Value>, Failure> {
+    client
+        .list(&["v1", "restore-jobs", id, "tasks"], Query::default(), None)
+        .await
+}

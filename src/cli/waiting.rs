@@ -1,0 +1,98 @@
+//! Waiting for the end of a restore.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::failure::Failure;
+use super::http::Client;
+use super::job::Job;
+use super::progress::Progress;
+use super::{exit, output, text};
+
+/// Pause between two looks at a job: short at first, since small restores take no time.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long the service may be away while a restore is waited for; a restart is no failure.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits, shows the progress, and says how the job ended.
+///
+/// # Errors
+/// When it did not end completed, Ctrl-C, or a service that is away for too long.
+pub async fn to_the_end(client: &Client, job: Job) -> Result<(), Failure> {
+    let id = job.job_id.clone();
+    let (job, answer) = tokio::select! {
+        // first, so that it listens for Ctrl-C before it says that it waits
+        biased;
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted.map_err(anyhow::Error::new)?;
+            return Err(Failure::Interrupted(format!("stopped waiting; the restore goes on, `stillframe job cancel {id}` ends it")));
+        }
+        ended = until_ended(client, job, Progress::new(client.json)) => ended?,
+    };
+    if client.json {
+        output::json(&answer)?;
+        return completed(&job);
+    }
+    completed(&job)?;
+    output::line(&format!(
+        "restored snapshot {} into collection {}",
+        job.snapshot_name,
+        done(&job)
+    ))
+}
+
+/// What a completed job did, on one line that begins with its target.
+pub fn done(job: &Job) -> String {
+    let segments = text::counted(job.done_segments, "segment");
+    let files = text::counted(job.done_files, "file");
+    let (size, took) = (text::bytes(job.done_bytes), text::millis(job.time_cost));
+    format!("{}: {segments}, {files}, {size} in {took}", job.collection_name)
+}
+
+/// An ended job that is not completed is a failure of its own kind.
+///
+/// # Errors
+/// Then.
+pub fn completed(job: &Job) -> Result<(), Failure> {
+    let (exit_code, default_code, how) = match job.state.as_str() {
+        "Completed" => return Ok(()),
+        "Cancelled" => (exit::RESTORE_CANCELLED, "restore_cancelled", "was cancelled"),
+        _ => (exit::RESTORE_FAILED, "restore_failed", "failed"),
+    };
+    let reason = if job.reason.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", job.reason)
+    };
+    let text = format!("restore job {} {how}{reason}", job.job_id);
+    let code = job.error_code.clone().unwrap_or_else(|| default_code.into());
+    Err(Failure::Restore { exit_code, code, text })
+}
+
+/// Waits until a job has ended, and gives it with the service's JSON.
+///
+/// # Errors
+/// When the service is away for too long, or does not know the job.
+pub async fn until_ended(client: &Client, mut job: Job, mut progress: Progress) -> Result<(Job, Value), Failure> {
+    let mut pause = FIRST_PAUSE;
+    let mut heard = Instant::now();
+    loop {
+        progress.show(&job);
+        match Job::fetch(client, &job.job_id).await {
+            Ok((now, answer)) => {
+                heard = Instant::now();
+                job = now;
+                if job.has_ended() {
+                    progress.show(&job);
+                    return Ok((job, answer));
+                }
+            }
+            Err(failure) if failure.may_pass() && heard.elapsed() < PATIENCE => {}
+            Err(failure) => return Err(failure),
+        }
+        tokio::time::sleep(pause).await;
+        pause = pause.mul_f64(1.5).min(LONGEST_PAUSE);
+    }
+}

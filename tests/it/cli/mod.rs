@@ -1,0 +1,9 @@
+//! The real binary, run as people and scripts run it.
+
+mod clients;
+mod demo;
+mod paging;
+mod process;
+mod restores;
+mod serve;
+mod service;
