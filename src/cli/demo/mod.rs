@@ -57,13 +57,17 @@ async fn run_in(place: &Place, keep: bool) -> Result<(), Failure> {
         "127.0.0.1:0".into()
     };
     let began = std::time::Instant::now();
+    // one listener for the whole time: a signal between two of them would be lost
+    let mut interrupted = std::pin::pin!(interrupted());
     let app = tokio::select! {
+        biased;
+        interrupted = &mut interrupted => return Err(interrupted),
         started = App::start(config(place, &listen)?) => started?,
-        interrupted = interrupted() => return Err(interrupted),
     };
     let outcome = tokio::select! {
+        biased;
+        interrupted = &mut interrupted => Err(interrupted),
         outcome = async { Demo::new(place, &app.url(), began.elapsed())?.run().await } => outcome,
-        interrupted = interrupted() => Err(interrupted),
     };
     match outcome {
         Ok(()) if keep => {

@@ -9,7 +9,7 @@ use stillframe::private_postgres::{PrivatePostgres, Settings};
 use tokio::sync::OnceCell;
 
 /// Starts Postgres on a thread that lives as long as the tests: the kernel stops Postgres when
-/// that thread goes. The directory is kept for the next run, which saves the set-up.
+/// that thread goes. What a run leaves on the disk is removed by the next one.
 fn server() -> &'static str {
     static URL: OnceLock<String> = OnceLock::new();
     URL.get_or_init(|| {
@@ -33,12 +33,21 @@ fn server() -> &'static str {
     })
 }
 
-/// Reachable for the unprivileged user as whom Postgres runs when the tests run as root.
+/// A directory of this run, where the unprivileged user as whom Postgres runs can reach it when
+/// the tests run as root.
 fn data_dir() -> PathBuf {
-    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-    let mut hasher = DefaultHasher::new();
-    env!("CARGO_MANIFEST_DIR").hash(&mut hasher);
-    let parent = std::env::temp_dir().join(format!("stillframe-test-{:016x}", hasher.finish()));
+    const PREFIX: &str = "stillframe-test-";
+    for entry in std::fs::read_dir(std::env::temp_dir()).expect("a directory").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(pid) = name.strip_prefix(PREFIX).and_then(|pid| pid.parse::<u32>().ok()) else {
+            continue;
+        };
+        if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
+            // somebody else's, or being removed by another run: not ours to care about
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    let parent = std::env::temp_dir().join(format!("{PREFIX}{}", std::process::id()));
     std::fs::create_dir_all(&parent).expect("a directory");
     parent.join("postgres")
 }
@@ -47,59 +56,19 @@ fn options(database: &str) -> PgConnectOptions {
     server().parse::<PgConnectOptions>().expect("a URL").database(database)
 }
 
+/// A migrated database that others are cloned from.
 async fn template() -> &'static str {
-    static TEMPLATE: OnceCell<String> = OnceCell::const_new();
+    static TEMPLATE: OnceCell<&str> = OnceCell::const_new();
     TEMPLATE
         .get_or_init(|| async {
-            let versions: String = stillframe::store::MIGRATOR
-                .iter()
-                .map(|m| m.checksum.iter().map(|b| format!("{b:02x}")).collect::<String>())
-                .collect();
-            let name = format!("template_{:x}", crc(versions.as_bytes()));
             let mut admin = PgConnection::connect_with(&options("stillframe")).await.expect("connects");
-            // databases of earlier runs
-            let old: Vec<String> = sqlx::query_scalar("select datname from pg_database where datname like 't\\_%'")
-                .fetch_all(&mut admin)
-                .await
-                .expect("lists");
-            for database in old {
-                admin
-                    .execute(sqlx::AssertSqlSafe(format!("drop database \"{database}\" with (force)")))
-                    .await
-                    .expect("drops");
-            }
-            let there: bool = sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
-                .bind(&name)
-                .fetch_one(&mut admin)
-                .await
-                .expect("looks");
-            if !there {
-                let draft = format!("draft_{name}");
-                admin
-                    .execute(sqlx::AssertSqlSafe(format!("drop database if exists {draft}")))
-                    .await
-                    .expect("drops");
-                admin
-                    .execute(sqlx::AssertSqlSafe(format!("create database {draft}")))
-                    .await
-                    .expect("creates");
-                let mut conn = PgConnection::connect_with(&options(&draft)).await.expect("connects");
-                stillframe::store::MIGRATOR.run(&mut conn).await.expect("migrates");
-                conn.close().await.expect("closes");
-                admin
-                    .execute(sqlx::AssertSqlSafe(format!("alter database {draft} rename to {name}")))
-                    .await
-                    .expect("renames");
-            }
-            name
+            admin.execute("create database migrated").await.expect("creates");
+            let mut conn = PgConnection::connect_with(&options("migrated")).await.expect("connects");
+            stillframe::store::MIGRATOR.run(&mut conn).await.expect("migrates");
+            conn.close().await.expect("closes");
+            "migrated"
         })
         .await
-}
-
-fn crc(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, b| {
-        (hash ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 /// An empty database of its own, without migrations.
@@ -127,7 +96,6 @@ pub fn url(database: &str) -> String {
 
 /// A migrated database of its own: its name, and a pool on it.
 pub async fn database() -> (String, PgPool) {
-    template().await;
     let name = create(Some(template().await)).await;
     let pool = PgPoolOptions::new()
         .max_connections(12)
