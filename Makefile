@@ -19,11 +19,11 @@ serve: release ## build, then run the service with its defaults (ARGS=... as in 
 	$(BIN) serve $(ARGS)
 
 test: ## the whole test suite
-	@.ci/setup cc postgres python
+	@.ci/setup cc postgres python curl
 	cargo test --locked $(ARGS)
 
 test-long: ## what is too slow for `make test`: ignored tests in a release build, then the benches
-	@.ci/setup cc postgres python
+	@.ci/setup cc postgres python curl
 	cargo test --release --locked -- --ignored
 	cargo bench --locked
 
@@ -54,7 +54,7 @@ sqlx-check: ## check every query against a real Postgres, and that .sqlx is up t
 	.ci/with-postgres .ci/sqlx --check
 
 setup: ## install what this machine lacks for all of the above; each of them does it by itself
-	@.ci/setup cc postgres python
+	@.ci/setup cc postgres python curl
 
 release:
 	@.ci/setup cc postgres

@@ -150,9 +150,44 @@ const OTHER_VARIABLES: &[&str] = &["STILLFRAME_SERVER", "STILLFRAME_TEST_PYTHON"
 
 /// Variables beginning with `STILLFRAME_` that no setting reads: most likely misspelt.
 pub fn unknown_variables(names: impl Iterator<Item = String>, known: &[String]) -> Vec<String> {
+    // Kubernetes sets these in every pod beside a service called stillframe
+    let injected = |n: &str| n.starts_with("STILLFRAME_SERVICE_") || n == "STILLFRAME_PORT" || n.starts_with("STILLFRAME_PORT_");
     names
+        .filter(|n| !injected(n))
         .filter(|n| n.starts_with("STILLFRAME_") && !known.contains(n) && !OTHER_VARIABLES.contains(&n.as_str()))
         .collect()
+}
+
+/// Every setting as a Markdown table, from the same place as `--help`.
+pub fn settings_table() -> String {
+    let command = ServeArgs::augment_args(clap::Command::new("serve"));
+    let mut table = String::from("| option | environment | default | |\n|---|---|---|---|\n");
+    for arg in command.get_arguments() {
+        let Some(option) = arg.get_long() else { continue };
+        let environment = arg
+            .get_env()
+            .map(|e| format!("`{}`", e.to_string_lossy()))
+            .unwrap_or_default();
+        let is_flag = matches!(arg.get_action(), clap::ArgAction::SetTrue);
+        let default = arg
+            .get_default_values()
+            .iter()
+            .filter(|_| !is_flag)
+            .map(|v| format!("`{}`", v.to_string_lossy()))
+            .collect::<String>();
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        let values: Vec<String> = match arg.get_possible_values() {
+            values if !is_flag => values.iter().map(|v| format!("`{}`", v.get_name())).collect(),
+            _ => Vec::new(),
+        };
+        let values = if values.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", values.join(", "))
+        };
+        table.push_str(&format!("| `--{option}` | {environment} | {default} | {help}{values} |\n"));
+    }
+    table
 }
 
 impl Config {

@@ -1,10 +1,13 @@
 //! What every request passes: an id, a time limit, a net for panics, problem documents, a log
 //! line and metrics.
 
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument as _;
@@ -36,7 +39,7 @@ pub fn panicked(panic: Box<dyn std::any::Any + Send + 'static>) -> Response {
 }
 
 /// The outermost layer.
-pub async fn outermost(State(limits): State<RequestLimits>, request: Request, next: Next) -> Response {
+pub async fn outermost(State(limits): State<RequestLimits>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let request_id = incoming_id(&request).unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
     let method = request.method().clone();
@@ -47,12 +50,14 @@ pub async fn outermost(State(limits): State<RequestLimits>, request: Request, ne
         .map_or("unmatched".to_string(), |m| m.as_str().to_string());
     let span = tracing::info_span!("api", request.id = %request_id, %method, path);
 
-    let timeout = limits.timeout + asked_wait(&request);
+    let patience = Patience::default();
+    request.extensions_mut().insert(patience.clone());
     let answer = async {
-        let response = match tokio::time::timeout(timeout, next.run(request)).await {
-            Ok(response) => response,
-            Err(_) => {
-                ApiError::from(Code::RequestTimeout.error(format!("no answer within {} ms", timeout.as_millis()))).into_response()
+        let response = match within(limits.timeout, &patience, next.run(request)).await {
+            Some(response) => response,
+            None => {
+                let waited = began.elapsed().as_millis();
+                ApiError::from(Code::RequestTimeout.error(format!("no answer within {waited} ms"))).into_response()
             }
         };
         finish(response, &path, &request_id)
@@ -78,13 +83,21 @@ fn finish(response: Response, path: &str, request_id: &str) -> Response {
     }
     // axum answers a wrong method itself
     if response.status() == StatusCode::METHOD_NOT_ALLOWED {
-        let allow = response.headers().get(axum::http::header::ALLOW).cloned();
+        let allow = response.headers().get(header::ALLOW).cloned();
         let error = Code::MethodNotAllowed.error("this path does not have this method; see the Allow header");
         let mut rendered = problem::render(&error, path, request_id);
         if let Some(allow) = allow {
-            rendered.headers_mut().insert(axum::http::header::ALLOW, allow);
+            rendered.headers_mut().insert(header::ALLOW, allow);
         }
         return rendered;
+    }
+    // and the pages of the docs a path that they don't have
+    if response.status() == StatusCode::NOT_FOUND {
+        return problem::render(
+            &Code::RouteNotFound.error("there is nothing at this path; see /docs"),
+            path,
+            request_id,
+        );
     }
     response
 }
@@ -96,12 +109,37 @@ fn incoming_id(request: &Request) -> Option<String> {
     fit.then(|| text.to_string())
 }
 
-/// Time that a call was asked to wait for the engine; it is announced in a header by the
-/// handler's own contract, never more than an hour.
-fn asked_wait(request: &Request) -> Duration {
-    let waits =
-        request.method() == Method::POST && (request.uri().path().ends_with("/flush") || request.uri().path() == "/v1/snapshots");
-    if waits { super::MAX_WAIT } else { Duration::ZERO }
+/// Time that a call was asked to wait for something, on top of the limit.
+#[derive(Debug, Clone, Default)]
+pub struct Patience(Arc<AtomicU64>);
+
+impl Patience {
+    /// Adds a wait that the request asked for.
+    pub fn extend(&self, wait: Duration) {
+        self.0
+            .fetch_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn asked(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Waits for the answer as long as the limit and the patience last; none after that.
+async fn within(limit: Duration, patience: &Patience, answer: impl Future<Output = Response>) -> Option<Response> {
+    let began = tokio::time::Instant::now();
+    let mut answer = std::pin::pin!(answer);
+    loop {
+        let until = began + limit + patience.asked();
+        tokio::select! {
+            response = &mut answer => return Some(response),
+            () = tokio::time::sleep_until(until) => {
+                if began + limit + patience.asked() <= tokio::time::Instant::now() {
+                    return None;
+                }
+            }
+        }
+    }
 }
 
 fn record(span: &tracing::Span, method: &Method, route: &str, status: StatusCode, took: Duration) {

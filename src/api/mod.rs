@@ -117,16 +117,27 @@ mod tests {
 
     use super::*;
 
-    async fn answer(path: &str) -> serde_json::Value {
+    async fn ask(path: &str) -> axum::response::Response {
         let routes = Router::new()
             .route("/panics", get(|| async { panic!("the secret of the house") as () }))
-            .route("/hangs", get(std::future::pending::<()>));
+            .route("/hangs", get(std::future::pending::<()>))
+            .route(
+                "/waits",
+                get(|axum::Extension(patience): axum::Extension<layers::Patience>| async move {
+                    patience.extend(Duration::from_secs(60));
+                    tokio::time::sleep(Duration::from_millis(60)).await;
+                }),
+            );
         let limits = RequestLimits {
             timeout: Duration::from_millis(20),
             body_bytes: 10,
         };
         let request = Request::get(path).body(Body::empty()).expect("a request");
-        let response = guarded(routes, limits).oneshot(request).await.expect("never fails");
+        guarded(routes, limits).oneshot(request).await.expect("never fails")
+    }
+
+    async fn answer(path: &str) -> serde_json::Value {
+        let response = ask(path).await;
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         let bytes = to_bytes(response.into_body(), usize::MAX).await.expect("a body");
         serde_json::from_slice(&bytes).expect("JSON")
@@ -140,6 +151,11 @@ mod tests {
             (Some(500), Some("internal"))
         );
         assert!(!problem.to_string().contains("secret"), "{problem}");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_was_asked_to_wait_gets_that_time_on_top() {
+        assert_eq!(ask("/waits").await.status().as_u16(), 200);
     }
 
     #[tokio::test]

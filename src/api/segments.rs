@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::collections::{DatabaseQuery, db};
 use super::extract::{Body, Name, Names, OptionalBody, Query};
+use super::layers::Patience;
 use super::problem::ApiError;
 use super::segment_body::{IndexBuildBody, PositionBody, SegmentBody, SegmentFilesBody, SegmentStateText};
 use super::types::{Count, Id, List};
@@ -381,11 +382,13 @@ pub async fn compact_segments(
     responses((status = 200, description = "What is left to be flushed", body = FlushResponse)))]
 pub async fn flush_collection(
     State(state): State<ApiState>,
+    Extension(patience): Extension<Patience>,
     Name(collection_name): Name,
     Query(query): Query<DatabaseQuery>,
     OptionalBody(body): OptionalBody<FlushRequest>,
 ) -> Result<Json<FlushResponse>, ApiError> {
     let timeout = wait("/timeout_ms", body.timeout_ms)?;
+    patience.extend(timeout);
     let flushed = state.service.flush(query.name(), &collection_name, timeout).await?;
     let unflushed_segments: Vec<Id> = flushed.unflushed.into_iter().map(|s| Id(s.0)).collect();
     Ok(Json(FlushResponse {

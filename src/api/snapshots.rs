@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -12,6 +12,7 @@ use super::ApiState;
 use super::collections::{ChannelBody, PartitionBody, db};
 use super::extract::{Body, Name, Query};
 use super::indexes::IndexBody;
+use super::layers::Patience;
 use super::problem::ApiError;
 use super::schema_body::SchemaBody;
 use super::segment_body::SegmentBody;
@@ -399,9 +400,13 @@ pub async fn list_snapshots(
     responses((status = 201, description = "Created and committed", body = CreateSnapshotResponse)))]
 pub async fn create_snapshot(
     State(state): State<ApiState>,
+    Extension(patience): Extension<Patience>,
     Body(body): Body<CreateSnapshotRequest>,
 ) -> Result<(StatusCode, Json<CreateSnapshotResponse>), ApiError> {
     let timeout = wait("/flush_timeout_ms", body.flush_timeout_ms)?;
+    if body.flush {
+        patience.extend(timeout);
+    }
     let request = CreateSnapshot {
         db_name: db(body.db_name.as_deref()).to_string(),
         collection_name: body.collection_name,

@@ -219,7 +219,8 @@ impl Worker {
     /// Renews the lease until it is lost or the process stops hard.
     async fn keep_lease(&self, task: &ClaimedTask, progress: &CopyProgress) -> Stopped {
         let lease = self.settings.lease;
-        let (beat_every, margin) = (lease / 3, lease / 10);
+        // often enough for a progress bar; far more often than the lease needs
+        let (beat_every, margin) = ((lease / 3).min(Duration::from_secs(1)), lease / 10);
         let mut trusted_until = Instant::now() + lease - margin;
         loop {
             tokio::select! {

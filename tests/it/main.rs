@@ -2,12 +2,14 @@
 
 mod architecture;
 mod bad_input;
+mod cli;
 mod collector;
 mod concurrency;
 mod formats;
 mod migrations;
 mod openapi;
 mod private_postgres;
+mod readme;
 mod restores;
 mod snapshots;
 mod storage;

@@ -138,6 +138,10 @@ impl TestApp {
         }
     }
 
+    pub fn router(&self) -> Router {
+        self.router.clone()
+    }
+
     /// Moves the only clock of ages and leases.
     pub async fn set_clock(&self, offset: std::time::Duration) {
         let millis = i64::try_from(offset.as_millis()).expect("in range");
