@@ -557,7 +557,7 @@ impl SegmentBody {
             index_builds: builds.iter().map(IndexBuildBody::of).collect(),
             version: Some(segment.version),
             file_count: Some(Count((content.files.count() + index_files) as i64)),
-            size_bytes: Some(Count::of(content.files.size_bytes() + index_bytes)),
+            size_bytes: Some(Count::of(content.files.size_bytes().saturating_add(index_bytes))),
             created_at: Some(rfc3339(segment.created_at)),
         }
     }

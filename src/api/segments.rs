@@ -247,7 +247,8 @@ pub async fn register_segments(
         let index_files: usize = builds.iter().map(|b| b.content.files.len()).sum();
         let index_bytes: u64 = builds.iter().map(|b| b.content.size_bytes()).sum();
         response.file_count.0 += (segment.content.files.count() + index_files) as i64;
-        response.size_bytes.0 += Count::of(segment.content.files.size_bytes() + index_bytes).0;
+        let bytes = Count::of(segment.content.files.size_bytes().saturating_add(index_bytes)).0;
+        response.size_bytes.0 = response.size_bytes.0.saturating_add(bytes);
     }
     Ok((StatusCode::CREATED, Json(response)))
 }

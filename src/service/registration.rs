@@ -51,6 +51,11 @@ pub struct NewSegment {
     pub builds: Vec<NewBuild>,
 }
 
+/// Bytes of a file at most: 64 TiB, more than any object storage holds in one object.
+const MAX_FILE_BYTES: u64 = 1 << 46;
+/// Rows of a segment at most.
+const MAX_ROWS: i64 = 1 << 46;
+
 /// What segments of a collection are checked against.
 pub(super) struct Context<'a> {
     pub collection: &'a Collection,
@@ -124,6 +129,12 @@ impl<'a> Context<'a> {
     /// Checks fields, storage version and paths of a segment's content.
     pub fn content(&self, segment: &Segment, at: &str) -> Result<()> {
         let content = &segment.content;
+        if segment.num_of_rows > MAX_ROWS {
+            return Err(Error::invalid(
+                format!("{at}/num_of_rows"),
+                format!("must be at most {MAX_ROWS}"),
+            ));
+        }
         // version 3 keeps files that no list names (recursive listing, LOB files shared by a partition)
         if !(0..=2).contains(&content.storage_version) {
             return Err(Code::UnsupportedStorageVersion
@@ -198,6 +209,15 @@ impl<'a> Context<'a> {
     }
 
     fn path(&self, file: &File, segment: &Segment, build: Option<BuildId>, of_build: bool, at: &str) -> Result<()> {
+        if file.size_bytes > MAX_FILE_BYTES {
+            return Err(Error::invalid(
+                at,
+                format!(
+                    "{} has {} bytes, at most {MAX_FILE_BYTES} are possible",
+                    file.path, file.size_bytes
+                ),
+            ));
+        }
         let path = DataPath::parse(&file.path).map_err(|why| bad_path(at, &file.path, &why))?;
         let refuse = |why: String| Err(bad_path(at, &file.path, &why));
         if path.is_of_build() != of_build {

@@ -4,6 +4,21 @@ use crate::domain::{Code, Error};
 
 /// An error of the database that no rule of ours explains: it is down, or we are wrong.
 pub fn failed(error: sqlx::Error) -> Error {
+    // 22021 and 22P05: a NUL character, the one that no text in Postgres can hold
+    let nul = |e: &dyn sqlx::error::DatabaseError| e.code().is_some_and(|c| matches!(c.as_ref(), "22021" | "22P05"));
+    if error.as_database_error().is_some_and(nul) {
+        return Code::InvalidRequest
+            .error("a text in the request holds a NUL character")
+            .because(error);
+    }
+    if error
+        .as_database_error()
+        .is_some_and(|e| e.code().is_some_and(|c| c == "22003"))
+    {
+        return Code::InvalidRequest
+            .error("sizes or counts add up to more than 9223372036854775807")
+            .because(error);
+    }
     let unavailable = match &error {
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)

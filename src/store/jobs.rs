@@ -8,7 +8,7 @@ use super::failed;
 use crate::domain::id::TaskId;
 use crate::domain::id::{CollectionId, DatabaseId, JobId, SnapshotId};
 use crate::domain::restore::{JobState, RestoreJob, RestoreOptions, TaskView};
-use crate::domain::{Error, Result};
+use crate::domain::{Code, Error, Result};
 
 /// A job about to be inserted.
 #[derive(Debug)]
@@ -120,7 +120,8 @@ pub async fn list(conn: &mut PgConnection, filter: &JobFilter, after: Option<Job
     let cursor = match after {
         None => None,
         Some((nanos, id)) => {
-            let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(nanos)).map_err(Error::internal)?;
+            let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(nanos))
+                .map_err(|e| Code::InvalidPageToken.error("the page token is damaged").because(e))?;
             Some((at, id))
         }
     };

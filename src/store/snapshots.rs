@@ -13,7 +13,7 @@ use crate::domain::manifest::Manifest;
 use crate::domain::schema::Params;
 use crate::domain::segment::Segment;
 use crate::domain::snapshot::{CapturedCollection, Snapshot, Totals};
-use crate::domain::{Error, Result};
+use crate::domain::{Code, Error, Result};
 
 struct SnapshotRow {
     snapshot_id: i64,
@@ -104,7 +104,8 @@ pub async fn list(
     let cursor = match after {
         None => None,
         Some((nanos, id)) => {
-            let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(nanos)).map_err(Error::internal)?;
+            let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(nanos))
+                .map_err(|e| Code::InvalidPageToken.error("the page token is damaged").because(e))?;
             Some((at, id))
         }
     };

@@ -466,3 +466,26 @@ async fn restores_that_cannot_be_are_refused_at_once() {
     .await
     .refused(409, "collection_already_exists");
 }
+
+#[tokio::test]
+async fn texts_that_no_database_can_hold_and_sizes_beyond_reason_are_refused() {
+    let app = app().await;
+    let body = |description: &str, label: &str| json!({"collection_name": "c", "snapshot_name": "s", "description": description, "labels": {"a": label}});
+    app.post("/v1/snapshots", &body("nul \u{0} here", ""))
+        .await
+        .refused(422, "invalid_request");
+    app.post("/v1/snapshots", &body("", "nul \u{0} here"))
+        .await
+        .refused(422, "invalid_request");
+    app.get("/v1/snapshots/a%00b").await.refused(422, "invalid_request");
+    app.get("/v1/snapshots?name_prefix=%00").await.refused(422, "invalid_request");
+    let segment = app.small_segment(C, 5).await;
+    let huge = with(&segment, "/binlogs/0/logs/0/size_bytes", json!("9223372036854775807"));
+    app.post("/v1/collections/c/segments?check=none", &huge)
+        .await
+        .refused(422, "invalid_request");
+    let huge = with(&segment, "/num_of_rows", json!("9223372036854775807"));
+    app.post("/v1/collections/c/segments?check=none", &huge)
+        .await
+        .refused(422, "invalid_request");
+}

@@ -43,6 +43,11 @@ fn data_dir() -> PathBuf {
             continue;
         };
         if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
+            // its lock file names the directory of its socket
+            let lock = std::fs::read_to_string(entry.path().join("postgres.lock")).unwrap_or_default();
+            if let Some(socket) = lock.lines().nth(1).filter(|l| l.contains("stillframe-pg-")) {
+                let _ = std::fs::remove_dir_all(socket);
+            }
             // somebody else's, or being removed by another run: not ours to care about
             let _ = std::fs::remove_dir_all(entry.path());
         }
