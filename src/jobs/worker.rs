@@ -184,7 +184,7 @@ impl Worker {
         let (service, running, counters) = (self.service.clone(), task.clone(), progress.clone());
         let mut work = tokio::spawn(async move { service.run_task(&running, &counters).await }.in_current_span());
         let stopped = tokio::select! {
-            done = &mut work => return Self::ended(done),
+            done = &mut work => return self.ended(task, done).await,
             stopped = self.keep_lease(task, progress) => stopped,
         };
         work.abort();
@@ -201,17 +201,24 @@ impl Worker {
         }
     }
 
-    fn ended(done: Result<crate::domain::Result<Outcome>, tokio::task::JoinError>) -> &'static str {
-        match done {
-            Ok(Ok(Outcome::Done)) => "done",
-            Ok(Ok(Outcome::Lost)) => "lost",
-            Ok(Err(error)) => {
+    async fn ended(
+        &self,
+        task: &ClaimedTask,
+        done: Result<crate::domain::Result<Outcome>, tokio::task::JoinError>,
+    ) -> &'static str {
+        let (recorded, end) = match done {
+            Ok(recorded) => (recorded, "done"),
+            Err(panic) => {
+                tracing::error!(%panic, "the task panicked");
+                (self.service.task_panicked(task, &panic.to_string()).await, "panicked")
+            }
+        };
+        match recorded {
+            Ok(Outcome::Done) => end,
+            Ok(Outcome::Lost) => "lost",
+            Err(error) => {
                 tracing::warn!(error = %error, cause = error.cause_chain(), "the end of the task could not be recorded, its lease runs out");
                 "unrecorded"
-            }
-            Err(error) => {
-                tracing::error!(%error, "the task panicked, its lease runs out");
-                "panicked"
             }
         }
     }

@@ -111,12 +111,28 @@ impl Service {
         }
         match result {
             Ok(outcome) => Ok(outcome),
-            Err(RunError::Fail(error)) if task.kind != TaskKind::Cleanup => self.fail_task(task, &error).await,
+            Err(error) => self.end_attempt(task, error).await,
+        }
+    }
+
+    /// Records that an attempt of a task panicked; it is tried again like after other failures.
+    ///
+    /// # Errors
+    /// As [`Service::run_task`].
+    pub async fn task_panicked(&self, task: &ClaimedTask, panic: &str) -> Result<Outcome> {
+        self.end_attempt(task, RunError::Retry(Error::internal(format!("panic: {panic}"))))
+            .await
+    }
+
+    async fn end_attempt(&self, task: &ClaimedTask, error: RunError) -> Result<Outcome> {
+        let last = task.failures + 1 >= self.settings.task_failures;
+        match error {
             // leftovers are tried for ever: giving up would leak them
-            Err(RunError::Retry(error)) if task.kind != TaskKind::Cleanup && task.failures + 1 >= self.settings.task_failures => {
-                self.fail_task(task, &error).await
+            RunError::Retry(error) | RunError::Fail(error) if task.kind == TaskKind::Cleanup => {
+                self.retry_task(task, &error).await
             }
-            Err(RunError::Retry(error) | RunError::Fail(error)) => self.retry_task(task, &error).await,
+            RunError::Retry(error) if !last => self.retry_task(task, &error).await,
+            RunError::Retry(error) | RunError::Fail(error) => self.fail_task(task, &error).await,
         }
     }
 

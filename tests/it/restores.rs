@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use stillframe::domain::restore::{Beat, TaskKind};
+use stillframe::jobs::{Worker, WorkerSettings};
 use stillframe::service::{CopyProgress, Outcome, ServiceSettings};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::support::TestApp;
@@ -495,4 +497,76 @@ async fn a_copy_that_never_succeeds_fails_the_job_names_the_file_and_leaves_noth
     );
     assert_eq!(failed["cleanup"], "done");
     nothing_left(&app, "r", &before).await;
+}
+
+#[tokio::test]
+async fn a_panicking_task_is_tried_again_and_then_fails_its_job() {
+    let app = TestApp::local().await;
+    snapshot(&app, 1).await;
+    let id = start(&app, "r").await;
+    let worker = Uuid::new_v4();
+    for round in 1..=3 {
+        app.set_clock(Duration::from_secs(100 * round)).await;
+        let task = app.service.claim_tasks(worker, 1).await.expect("claims").pop().expect("due");
+        assert_eq!(
+            app.service
+                .task_panicked(&task, "the text of the panic")
+                .await
+                .expect("recorded"),
+            Outcome::Done
+        );
+    }
+    let failed = job(&app, &id).await;
+    assert_eq!(
+        (&failed["state"], &failed["error_code"]),
+        (&json!("Failed"), &json!("internal")),
+        "{failed}"
+    );
+    assert!(!failed.to_string().contains("the text of the panic"), "{failed}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_stops_hands_its_tasks_back_uncharged() {
+    // copies that fail and wait a minute before they try again: a task that runs and runs
+    let app = TestApp::with_settings(ServiceSettings {
+        copy_backoff: Duration::from_secs(60),
+        ..quick()
+    })
+    .await;
+    snapshot(&app, 1).await;
+    let id = start(&app, "r").await;
+    let blocker = block(&app, &id).await;
+    let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
+    let settings = WorkerSettings {
+        slots: 2,
+        lease: Duration::from_secs(30),
+        poll: Duration::from_millis(20),
+        listen: Some(app.pool.clone()),
+    };
+    let running = tokio::spawn(Worker::new(app.service.clone(), settings, soft.clone(), hard.clone()).run());
+    let copy = async || {
+        let tasks = app.get(&format!("/v1/restore-jobs/{id}/tasks")).await.ok().json;
+        tasks["items"]
+            .as_array()
+            .expect("list")
+            .iter()
+            .find(|t| t["kind"] == "copy")
+            .cloned()
+            .unwrap_or_default()
+    };
+    while copy().await["state"] != "running" {
+        tokio::task::yield_now().await;
+    }
+    soft.cancel();
+    hard.cancel();
+    running.await.expect("stops");
+    let handed_back = copy().await;
+    assert_eq!(
+        (&handed_back["state"], &handed_back["failures"]),
+        (&json!("available"), &json!(0)),
+        "{handed_back}"
+    );
+    std::fs::remove_file(blocker).expect("removed");
+    app.drain().await;
+    assert_eq!(job(&app, &id).await["state"], "Completed");
 }
