@@ -1,0 +1,137 @@
+//! Creating a snapshot.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use axum::http::Method;
+use criterion::{Criterion, SamplingMode};
+use serde_json::json;
+
+use super::app::{App, directory};
+use super::data::{Collection, FILES};
+use super::summary;
+
+struct Case {
+    name: &'static str,
+    fsync: bool,
+    segments: i64,
+    target_ms: u64,
+    samples: usize,
+    seconds: u64,
+}
+
+const CASES: [Case; 4] = [
+    Case {
+        name: "1000 segments",
+        fsync: false,
+        segments: 1000,
+        target_ms: 60,
+        samples: 40,
+        seconds: 5,
+    },
+    Case {
+        name: "10000 segments",
+        fsync: false,
+        segments: 10_000,
+        target_ms: 600,
+        samples: 10,
+        seconds: 8,
+    },
+    Case {
+        name: "1000 segments, fsync",
+        fsync: true,
+        segments: 1000,
+        target_ms: 400,
+        samples: 20,
+        seconds: 10,
+    },
+    Case {
+        name: "10000 segments, fsync",
+        fsync: true,
+        segments: 10_000,
+        target_ms: 4000,
+        samples: 10,
+        seconds: 30,
+    },
+];
+
+pub fn bench(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("create a snapshot");
+    group.sampling_mode(SamplingMode::Flat).warm_up_time(Duration::from_secs(1));
+    for case in CASES {
+        let mut ready = None;
+        let mut number = 0;
+        group
+            .sample_size(case.samples)
+            .measurement_time(Duration::from_secs(case.seconds));
+        group.bench_function(case.name, |bencher| {
+            let app = ready.get_or_insert_with(|| prepare(&case));
+            bencher.iter_custom(|iterations| {
+                let mut total = Duration::ZERO;
+                for _ in 0..iterations {
+                    number += 1;
+                    total += create(app, &case, number);
+                }
+                total
+            });
+        });
+    }
+}
+
+/// What the disk takes for as many files, without a service: far more than 30 ms for 1,000 files
+/// without fsync means that much was deleted on it in the last minutes (see [`directory`]).
+fn write_files(case: &Case) {
+    let parent = directory();
+    let began = Instant::now();
+    for n in 0..case.segments {
+        let mut file = File::create(parent.join(n.to_string())).expect("creates");
+        file.write_all(&[7; 4000]).expect("writes");
+        if case.fsync {
+            file.sync_all().expect("syncs");
+        }
+    }
+    summary::call(&format!("only write files: {}", case.name), began.elapsed(), None);
+}
+
+fn prepare(case: &Case) -> App {
+    write_files(case);
+    let app = App::start(case.fsync);
+    let collection = Collection(1);
+    app.post("/v1/collections", &collection.body());
+    for index in collection.index_bodies() {
+        app.post(&collection.indexes_path(), &index);
+    }
+    for first in (0..case.segments).step_by(1000) {
+        app.call(
+            Method::POST,
+            &collection.segments_path(),
+            collection.segments_body(first..first + 1000),
+        );
+    }
+    // as autovacuum would have done within a minute
+    app.execute("vacuum analyze");
+    app
+}
+
+/// Creates one. It stays: see [`directory`].
+fn create(app: &App, case: &Case, number: u64) -> Duration {
+    let name = format!("snapshot_{number}");
+    let body = json!({"snapshot_name": name, "collection_name": Collection(1).name(), "description": "of a bench"});
+    let (took, answer) = app.post("/v1/snapshots", &body);
+    let answer: serde_json::Value = serde_json::from_slice(&answer).expect("JSON");
+    assert_eq!(
+        answer["segment_count"].to_string().trim_matches('"'),
+        case.segments.to_string()
+    );
+    assert_eq!(
+        answer["file_count"].to_string().trim_matches('"'),
+        (case.segments * FILES as i64).to_string()
+    );
+    summary::call(
+        &format!("create a snapshot: {}", case.name),
+        took,
+        Some(Duration::from_millis(case.target_ms)),
+    );
+    took
+}
