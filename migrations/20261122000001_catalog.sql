@@ -245,6 +245,7 @@ create table segment_versions (
     file_count integer not null,
     size_bytes bigint not null,
     num_of_rows bigint not null,
+    commit_timestamp bigint not null,
     constraint segment_versions_pkey primary key (segment_id, version),
     constraint segment_versions_segment_fkey foreign key (segment_id) references segments (segment_id) on delete cascade
 );
@@ -255,6 +256,7 @@ comment on column segment_versions.content is 'positions and files with sizes an
 comment on column segment_versions.file_count is 'files in content';
 comment on column segment_versions.size_bytes is 'bytes of the files in content';
 comment on column segment_versions.num_of_rows is 'rows of this version';
+comment on column segment_versions.commit_timestamp is 'commit timestamp of this version';
 -- the content is a compact encoding already: keep it out of line, unpacked
 alter table segment_versions alter column content set storage external;
 

@@ -100,6 +100,7 @@ comment on column restore_tasks.last_error is 'the last error, with the file it 
 comment on column restore_tasks.finished_at is 'when it ended';
 create index restore_tasks_claim_idx on restore_tasks (turn, task_id) where state = 'available';
 create index restore_tasks_lease_idx on restore_tasks (lease_expires_at) where state = 'running';
+create index restore_tasks_open_idx on restore_tasks (job_id) where kind = 'copy' and state <> 'succeeded';
 create index restore_tasks_job_idx on restore_tasks (job_id, kind, state);
 
 create table restore_builds (

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions as _, PgPool};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 use tokio::net::TcpListener;
 
 use crate::api::{self, ApiState};
@@ -34,6 +34,10 @@ impl App {
     /// # Errors
     /// The first thing that does not work; nothing is left running.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
+        // first of all: nothing is made for a service that can't be reached
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("can't listen on {}; --listen takes another address", config.listen))?;
         let (postgres, url) = match &config.database_url {
             Some(url) => (None, url.clone()),
             None => {
@@ -49,7 +53,7 @@ impl App {
                 (Some(postgres), url)
             }
         };
-        match Self::start_with(&config, &url).await {
+        match Self::start_with(&config, &url, listener).await {
             Ok((address, lifecycle, pool, server)) => Ok(Self {
                 address,
                 lifecycle,
@@ -70,6 +74,7 @@ impl App {
     async fn start_with(
         config: &Config,
         url: &str,
+        listener: TcpListener,
     ) -> anyhow::Result<(SocketAddr, Lifecycle, PgPool, tokio::task::JoinHandle<std::io::Result<()>>)> {
         let pool = connect(url, config.max_connections).await?;
         migrate(&pool, config.migrate).await?;
@@ -80,7 +85,8 @@ impl App {
             .await
             .map_err(explained)
             .context("the object storage is not usable")?;
-        marker::claim(&objects, catalog_id, config.take_over)
+        let in_use = store::catalog::is_in_use(&mut *pool.acquire().await?).await?;
+        marker::claim(&objects, catalog_id, in_use, config.take_over)
             .await
             .map_err(explained)?;
         objects.sweep_temporary().await?;
@@ -112,9 +118,6 @@ impl App {
             metrics: telemetry::start_metrics()?,
         };
         let router = api::router(state, config.limits);
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .with_context(|| format!("can't listen on {}", config.listen))?;
         let address = listener.local_addr()?;
         let stop = lifecycle.soft.clone();
         let server = tokio::spawn(async move {
@@ -141,6 +144,10 @@ impl App {
             ended = &mut self.server => {
                 ended?.context("the HTTP server failed")?;
                 anyhow::bail!("the HTTP server ended by itself");
+            }
+            () = postgres_ended(self.postgres.as_ref()) => {
+                // whoever supervises this process starts it again, and Postgres with it
+                anyhow::bail!("the private Postgres has ended, see postgres.log in the data directory; nothing is lost, start the service again");
             }
         }
         let stopping = self.stop();
@@ -179,6 +186,14 @@ impl App {
     }
 }
 
+/// Ends when the private Postgres does; never where there is none.
+async fn postgres_ended(postgres: Option<&PrivatePostgres>) {
+    match postgres {
+        Some(postgres) => postgres.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// An error of ours with its internal cause: at start the operator reads it, not a client.
 fn explained(error: crate::domain::Error) -> anyhow::Error {
     let cause = error.cause_chain();
@@ -199,6 +214,11 @@ pub async fn connect(url: &str, max_connections: u32) -> anyhow::Result<PgPool> 
         .application_name("stillframe")
         .disable_statement_logging()
         .options([("lock_timeout", "60s"), ("idle_in_transaction_session_timeout", "300s")]);
+    // once without the pool, which would hide why it does not work
+    let first = PgConnection::connect_with(&options)
+        .await
+        .context("the catalog database does not answer")?;
+    first.close().await?;
     PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(std::time::Duration::from_secs(10))

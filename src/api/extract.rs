@@ -66,6 +66,10 @@ fn unreadable(rejection: BytesRejection) -> ApiError {
 /// # Errors
 /// `malformed_request` when it is not JSON, `invalid_request` when it is not what was expected.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    // serde would read a list as the fields of a struct, one by one
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(Error::invalid("", "expected an object, not a list"));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|e| {
         let pointer = pointer(e.path());

@@ -10,6 +10,7 @@ use super::ApiState;
 use super::extract::{Name, OptionalBody, Query};
 use super::problem::ApiError;
 use super::types::{Count, Id, List, rfc3339};
+use crate::domain::Error;
 use crate::domain::gc::GcRun;
 use crate::domain::id::RunId;
 use crate::domain::page::PageRequest;
@@ -125,6 +126,9 @@ pub async fn list_gc_runs(
     Ok(Json(List::of(state.service.list_gc_runs(&page).await?, GcRunResponse::from)))
 }
 
+/// Ten years.
+const MAX_GRACE_SECONDS: i64 = 315_360_000;
+
 /// Run the collector
 ///
 /// Deletes what is dropped, past its grace period, and needed by nobody. The call answers when the run has ended.
@@ -134,6 +138,9 @@ pub async fn start_gc_run(
     State(state): State<ApiState>,
     OptionalBody(body): OptionalBody<StartGcRunRequest>,
 ) -> Result<(StatusCode, Json<GcRunResponse>), ApiError> {
+    if body.grace_seconds.is_some_and(|s| s.0 > MAX_GRACE_SECONDS) {
+        return Err(Error::invalid("/grace_seconds", format!("must be at most {MAX_GRACE_SECONDS} (ten years)")).into());
+    }
     let run = state.service.collect(body.dry_run, body.grace_seconds.map(|s| s.0)).await?;
     Ok((StatusCode::CREATED, Json(run.into())))
 }

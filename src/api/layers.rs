@@ -50,9 +50,14 @@ pub async fn outermost(State(limits): State<RequestLimits>, mut request: Request
         .map_or("unmatched".to_string(), |m| m.as_str().to_string());
     let span = tracing::info_span!("api", request.id = %request_id, %method, path);
 
+    let unknown = unknown_parameter(&request, &route);
     let patience = Patience::default();
     request.extensions_mut().insert(patience.clone());
     let answer = async {
+        if let Some(name) = unknown {
+            let error = Error::invalid(format!("?{name}"), "there is no such query parameter here");
+            return finish(ApiError::from(error).into_response(), &path, &request_id);
+        }
         let response = match within(limits.timeout, &patience, next.run(request)).await {
             Some(response) => response,
             None => {
@@ -102,6 +107,16 @@ fn finish(response: Response, path: &str, request_id: &str) -> Response {
     response
 }
 
+/// A query parameter that the operation does not have: dropping it silently could turn a dry run
+/// into a real one.
+fn unknown_parameter(request: &Request, route: &str) -> Option<String> {
+    let known = super::openapi::query_parameters(request.method().as_str(), route)?;
+    let query = request.uri().query()?;
+    url::form_urlencoded::parse(query.as_bytes())
+        .map(|(name, _)| name.into_owned())
+        .find(|name| !known.contains(name))
+}
+
 /// An id that the caller sent, when it is fit for logs and headers.
 fn incoming_id(request: &Request) -> Option<String> {
     let text = request.headers().get(&REQUEST_ID)?.to_str().ok()?;
@@ -142,9 +157,15 @@ async fn within(limit: Duration, patience: &Patience, answer: impl Future<Output
     }
 }
 
+/// Methods that are told apart in metrics; callers may send any word.
+fn known_method(method: &Method) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
+}
+
 fn record(span: &tracing::Span, method: &Method, route: &str, status: StatusCode, took: Duration) {
     let labels = [
-        ("method", method.as_str().to_string()),
+        ("method", known_method(method).to_string()),
         ("route", route.to_string()),
         ("status", status.as_u16().to_string()),
     ];

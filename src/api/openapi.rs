@@ -1,12 +1,13 @@
 //! The OpenAPI document: its head, and the error responses of every operation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
 
 use axum::Router;
 use axum::http::HeaderMap;
 use utoipa::openapi::content::Content;
 use utoipa::openapi::example::Example;
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{Operation, ParameterIn};
 use utoipa::openapi::{Ref, RefOr, Required, ResponseBuilder};
 use utoipa::{OpenApi, ToSchema as _};
 use utoipa_swagger_ui::SwaggerUi;
@@ -79,6 +80,33 @@ pub fn docs() -> Router {
         .merge(SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::new(["/openapi.json"])))
 }
 
+/// Names of the query parameters of an operation; none when there is no such operation.
+pub fn query_parameters(method: &str, path: &str) -> Option<&'static [String]> {
+    type Operations = HashMap<(String, String), Vec<String>>;
+    static KNOWN: LazyLock<Operations> = LazyLock::new(|| {
+        let document = super::routes().split_for_parts().1;
+        let mut known = Operations::new();
+        for (path, item) in document.paths.paths {
+            let operations = [
+                ("GET", item.get),
+                ("PUT", item.put),
+                ("POST", item.post),
+                ("PATCH", item.patch),
+                ("DELETE", item.delete),
+            ];
+            for (method, operation) in operations.into_iter().filter_map(|(m, o)| o.map(|o| (m, o))) {
+                let parameters = operation.parameters.unwrap_or_default().into_iter().filter_map(|p| match p {
+                    RefOr::T(p) if matches!(p.parameter_in, ParameterIn::Query) => Some(p.name),
+                    _ => None,
+                });
+                known.insert((method.to_string(), path.clone()), parameters.collect());
+            }
+        }
+        known
+    });
+    KNOWN.get(&(method.to_string(), path.to_string())).map(Vec::as_slice)
+}
+
 const DB: &[Code] = &[Code::DatabaseNotFound];
 const COLLECTION: &[Code] = &[Code::DatabaseNotFound, Code::CollectionNotFound];
 const SNAPSHOT: &[Code] = &[
@@ -142,7 +170,7 @@ fn own_codes(operation: &str) -> Vec<&'static [Code]> {
         "get_restore_job" | "list_restore_tasks" => vec![&[RestoreJobNotFound]],
         "cancel_restore_job" => vec![&[RestoreJobNotFound, RestoreJobEnded]],
         "get_gc_run" => vec![&[GcRunNotFound]],
-        "readyz" => vec![STORAGE],
+        "readyz" | "start_gc_run" => vec![STORAGE],
         _ => vec![],
     }
 }
@@ -153,7 +181,8 @@ fn codes(operation: &Operation) -> Vec<Code> {
     if !matches!(id, "healthz" | "metrics") {
         codes.extend([Code::DatabaseUnavailable, Code::RequestTimeout]);
     }
-    codes.push(Code::Internal);
+    // an unknown query parameter is refused everywhere
+    codes.extend([Code::Internal, Code::InvalidRequest]);
     if operation.request_body.is_some() {
         codes.extend([
             Code::MalformedRequest,

@@ -49,7 +49,7 @@ pub struct RegisterQuery {
     db_name: Option<String>,
     /// Whether every file is looked for, with its size; `size` when absent.
     #[serde(default)]
-    #[param(inline, default = "size")]
+    #[param(inline)]
     check: CheckText,
 }
 

@@ -285,7 +285,7 @@ pub struct ListSnapshotsQuery {
     created_before: Option<String>,
     /// Order by creation time; `newest_first` when absent.
     #[serde(default)]
-    #[param(inline, default = "newest_first")]
+    #[param(inline)]
     order: SnapshotOrder,
     /// Entries of the page, 1 to 1000.
     #[param(default = 100, minimum = 1, maximum = 1000)]

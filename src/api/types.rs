@@ -108,7 +108,9 @@ pub fn rfc3339(time: OffsetDateTime) -> String {
 pub fn parse_time(name: &str, text: Option<&str>) -> Result<Option<OffsetDateTime>> {
     let parse = |text| {
         OffsetDateTime::parse(text, &Rfc3339)
-            .map_err(|_| Error::invalid(format!("?{name}"), "expected a time such as 2024-01-01T00:00:00Z (RFC 3339)"))
+            .ok()
+            .and_then(|time| time.checked_to_offset(time::UtcOffset::UTC))
+            .ok_or_else(|| Error::invalid(format!("?{name}"), "expected a time such as 2024-01-01T00:00:00Z (RFC 3339)"))
     };
     text.map(parse).transpose()
 }

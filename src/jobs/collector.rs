@@ -1,4 +1,4 @@
-//! Runs the collector now and then. Runs of several replicas at once do no harm.
+//! Runs the collector now and then. Runs of several replicas wait for each other.
 
 use std::time::Duration;
 

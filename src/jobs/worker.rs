@@ -215,6 +215,8 @@ impl Worker {
         };
         match recorded {
             Ok(Outcome::Done) => end,
+            Ok(Outcome::Retried) => "retried",
+            Ok(Outcome::Failed) => "failed",
             Ok(Outcome::Lost) => "lost",
             Err(error) => {
                 tracing::warn!(error = %error, cause = error.cause_chain(), "the end of the task could not be recorded, its lease runs out");

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use super::error::{io_error, storage_error};
 use super::storage::Objects;
@@ -29,14 +30,24 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// Above this size a copy goes in parts; S3's single copy ends at 5 GiB.
-const MULTIPART_ABOVE: u64 = 5 * 1024 * 1024 * 1024;
+/// Above this size a copy goes in parts: S3's single copy ends at 5 GiB, and a part must be done
+/// within the timeout of a call.
+const MULTIPART_ABOVE: u64 = 512 * 1024 * 1024;
 /// Bytes of a part.
-const PART_BYTES: usize = 512 * 1024 * 1024;
+const PART_BYTES: usize = 128 * 1024 * 1024;
 /// Parts of one file copied at the same time.
 const PARTS_AT_ONCE: usize = 4;
 
 impl Objects {
+    /// How long a copy may still appear after whoever asked for it has gone: a server finishes
+    /// what it began.
+    pub fn copy_margin(&self) -> Duration {
+        match self.url.as_ref() {
+            StorageUrl::S3 { .. } => self.options.timeout,
+            StorageUrl::Local { .. } | StorageUrl::Memory => Duration::from_secs(1),
+        }
+    }
+
     /// Copies an object of a known size inside the store; no byte passes through here. Tries once.
     ///
     /// # Errors
@@ -58,11 +69,12 @@ impl Objects {
                 self.once.write(target, bytes).await.map_err(|e| outcome(source, target, e))?;
             }
             (None, _) => {
-                let copy = self.once.copy_with(source, target).source_content_length_hint(size_bytes);
+                let copy = self.once.copy_with(source, target);
                 let copied = if size_bytes > MULTIPART_ABOVE {
+                    // without a hint the library looks at the source first and pins its ETag
                     copy.chunk(PART_BYTES).concurrent(PARTS_AT_ONCE).await
                 } else {
-                    copy.await
+                    copy.source_content_length_hint(size_bytes).await
                 };
                 copied.map_err(|e| outcome(source, target, e))?;
             }

@@ -37,6 +37,21 @@ impl LocalRoot {
         Ok(())
     }
 
+    /// Writes a file through a temporary name, so that it appears whole or not at all. Blocking.
+    pub fn put_whole(&self, key: &str, bytes: &[u8]) -> io::Result<()> {
+        let temporary = format!("{}/{}", keys::TEMPORARY_DIRECTORY, uuid::Uuid::new_v4());
+        let target = self.target(key);
+        let written = self
+            .put(&temporary, bytes)
+            .and_then(|()| with_parent(&target, || fs::rename(self.target(&temporary), &target)));
+        if written.is_err() {
+            let _ = fs::remove_file(self.target(&temporary));
+        } else if self.fsync {
+            sync_parent(&target)?;
+        }
+        written
+    }
+
     /// Copies a file through a temporary name; the kernel clones or copies the bytes where the
     /// filesystem allows it. Gives the bytes copied. Blocking; `stop` keeps it from appearing.
     pub fn copy(&self, source: &str, target: &str, stop: &Arc<AtomicBool>) -> io::Result<u64> {
@@ -55,7 +70,15 @@ impl LocalRoot {
 
     fn copy_to(&self, source: &Path, temporary: &Path, target: &Path, stop: &Arc<AtomicBool>) -> io::Result<u64> {
         let mut from = File::open(source)?;
-        let mut to = with_parent(temporary, || OpenOptions::new().write(true).create_new(true).open(temporary))?;
+        // only the source may be said to be missing
+        let found = |e: io::Error| {
+            if e.kind() == io::ErrorKind::NotFound {
+                io::Error::other(e)
+            } else {
+                e
+            }
+        };
+        let mut to = with_parent(temporary, || OpenOptions::new().write(true).create_new(true).open(temporary)).map_err(found)?;
         let size = io::copy(&mut from, &mut to)?;
         if self.fsync {
             to.sync_all()?;
@@ -64,7 +87,7 @@ impl LocalRoot {
         if stop.load(Ordering::SeqCst) {
             return Err(io::Error::new(io::ErrorKind::Interrupted, "the copy was stopped"));
         }
-        with_parent(target, || fs::rename(temporary, target))?;
+        with_parent(target, || fs::rename(temporary, target)).map_err(found)?;
         if self.fsync {
             sync_parent(target)?;
         }
@@ -85,7 +108,8 @@ impl LocalRoot {
         }
     }
 
-    /// Removes temporary files of copies that a crash left, older than a day.
+    /// Removes temporary files of copies that a crash left: nothing was written to them for ten
+    /// minutes.
     pub fn sweep_temporary(&self) -> io::Result<usize> {
         let directory = self.path.join(keys::TEMPORARY_DIRECTORY);
         let entries = match fs::read_dir(&directory) {
@@ -97,7 +121,7 @@ impl LocalRoot {
         for entry in entries {
             let entry = entry?;
             let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
-            if age.as_secs() > 24 * 3600 {
+            if age.as_secs() > 600 {
                 fs::remove_file(entry.path())?;
                 removed += 1;
             }

@@ -14,11 +14,12 @@ struct Marker {
 
 const MAX_MARKER_BYTES: u64 = 4096;
 
-/// Makes sure that the storage root belongs to this catalog; claims one that nobody owns.
+/// Makes sure that the storage root belongs to this catalog; claims one that nobody owns, unless
+/// the catalog is `in_use` and must have one already.
 ///
 /// # Errors
 /// `storage_unavailable` naming the other catalog, unless `take_over`; storage errors.
-pub async fn claim(objects: &Objects, catalog_id: Uuid, take_over: bool) -> Result<()> {
+pub async fn claim(objects: &Objects, catalog_id: Uuid, in_use: bool, take_over: bool) -> Result<()> {
     if let Some(bytes) = objects.get(MARKER, MAX_MARKER_BYTES).await? {
         match serde_json::from_slice::<Marker>(&bytes) {
             Ok(marker) if marker.catalog_id == catalog_id => return Ok(()),
@@ -34,7 +35,33 @@ pub async fn claim(objects: &Objects, catalog_id: Uuid, take_over: bool) -> Resu
             }
             _ => tracing::warn!(%catalog_id, "taking over the storage from another catalog"),
         }
+    } else if in_use && !take_over {
+        return Err(Code::StorageUnavailable.error(format!(
+            "the catalog knows segments or snapshots, and the storage {} has no {MARKER}: is it the right one, and mounted? \
+             --take-over goes on without what is missing",
+            objects.url()
+        )));
     }
     let bytes = serde_json::to_vec_pretty(&Marker { catalog_id }).map_err(Error::internal)?;
     objects.put(MARKER, bytes).await
+}
+
+/// Makes sure that the storage root still is the one that this catalog owns: a disk that is not
+/// mounted looks like an empty one.
+///
+/// # Errors
+/// `storage_unavailable` when the marker is not there or names another catalog; storage errors.
+pub async fn verify(objects: &Objects, catalog_id: Uuid) -> Result<()> {
+    let marker = objects.get(MARKER, MAX_MARKER_BYTES).await?;
+    let marker = marker.and_then(|bytes| serde_json::from_slice::<Marker>(&bytes).ok());
+    match marker {
+        Some(marker) if marker.catalog_id == catalog_id => Ok(()),
+        Some(marker) => Err(Code::StorageUnavailable.error(format!(
+            "{MARKER} at the storage root names another catalog, {}",
+            marker.catalog_id
+        ))),
+        None => {
+            Err(Code::StorageUnavailable.error(format!("the storage root has no {MARKER}: is it the right one, and mounted?")))
+        }
+    }
 }

@@ -68,7 +68,7 @@ pub struct Objects {
     /// Tries once: for copies, whose retries are counted where they happen.
     pub(super) once: Operator,
     pub(super) local: Option<Arc<LocalRoot>>,
-    options: StorageOptions,
+    pub(super) options: StorageOptions,
 }
 
 /// Objects of one batch delete request (the limit of S3).
@@ -150,15 +150,23 @@ impl Objects {
         self.local.as_ref().map(|l| l.fsync)
     }
 
-    /// Writes an object, replacing one that is there.
+    /// Writes an object, replacing one that is there; it appears whole or not at all.
     ///
     /// # Errors
     /// A storage error that names the key.
     pub async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<()> {
-        self.put_many(vec![(key.to_string(), bytes)]).await
+        let Some(local) = self.local.clone() else {
+            return self.put_many(vec![(key.to_string(), bytes)]).await;
+        };
+        let at = key.to_string();
+        let written = tokio::task::spawn_blocking(move || local.put_whole(&at, &bytes))
+            .await
+            .map_err(Error::internal)?;
+        written.map_err(|e| io_error(&format!("writing {key}"), e))
     }
 
-    /// Writes many small objects, several at a time.
+    /// Writes many small objects, several at a time. On local storage one may be seen half written,
+    /// so they must be such as nobody looks for yet.
     ///
     /// # Errors
     /// The first storage error; other objects may have been written.
@@ -291,8 +299,11 @@ async fn put_local(local: &Arc<LocalRoot>, mut objects: Vec<(String, Vec<u8>)>, 
                 .try_for_each(|(key, bytes)| local.put(key, bytes).map_err(|e| io_error(&format!("writing {key}"), e)))
         }));
     }
+    // every one is waited for, also after an error: none may write later
+    let mut outcome = Ok(());
     for writer in writers {
-        writer.await.map_err(Error::internal)??;
+        let written = writer.await.map_err(Error::internal).and_then(|written| written);
+        outcome = outcome.and(written);
     }
-    Ok(())
+    outcome
 }

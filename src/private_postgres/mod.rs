@@ -136,6 +136,11 @@ impl PrivatePostgres {
         self.socket_dir.path()
     }
 
+    /// Waits until the server has ended, by itself or by somebody else's hand.
+    pub async fn ended(&self) {
+        self.server.exited().await;
+    }
+
     /// Stops Postgres (fast shutdown: open transactions are rolled back, then a checkpoint) and
     /// waits until it is gone. After 60 seconds it is stopped without a checkpoint, and
     /// the next start recovers.

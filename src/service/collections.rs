@@ -1,5 +1,7 @@
 //! Collections and their partitions.
 
+use std::collections::HashSet;
+
 use super::paths::{check_name, collection, database, gone, partition};
 use super::{Service, commit};
 use crate::domain::collection::{Channel, Collection, DEFAULT_PARTITION, Ownership, Partition};
@@ -46,6 +48,9 @@ pub struct CollectionChange {
     /// To set; none removes a property.
     pub properties: Vec<(String, Option<String>)>,
 }
+
+/// Partitions of a collection at most, as in Milvus.
+const MAX_PARTITIONS: usize = 4096;
 
 /// Name of the channel of a shard of a collection that brings no channels of its own.
 pub(super) fn channel_name(collection: CollectionId, shard_no: i32) -> String {
@@ -137,10 +142,7 @@ impl Service {
             check_name("/name", new_name)?;
         }
         let mut tx = self.begin().await?;
-        let mut found = collection(&mut tx, db_name, name).await?;
-        if !store::collections::lock(&mut tx, found.collection_id).await? {
-            return Err(gone(&found));
-        }
+        let mut found = lock_by_name(&mut tx, db_name, name).await?;
         for (key, value) in change.properties {
             match value {
                 Some(value) => found.properties.insert(key, value),
@@ -163,18 +165,9 @@ impl Service {
     /// `collection_not_found`; with `cascade` also `snapshot_being_restored`.
     pub async fn drop_collection(&self, db_name: &str, name: &str, cascade: bool) -> Result<()> {
         let mut tx = self.begin().await?;
-        let found = collection(&mut tx, db_name, name).await?;
-        // an alias names a collection when it is read; dropping through one surprises somebody
-        if found.name != name {
-            return Err(Code::CollectionNotFound.error(format!(
-                "{name:?} is an alias of {:?}; drop the collection by its own name",
-                found.name
-            )));
-        }
-        if !store::collections::lock(&mut tx, found.collection_id).await? {
-            return Err(gone(&found));
-        }
+        let found = lock_by_name(&mut tx, db_name, name).await?;
         if cascade {
+            store::snapshots::abandon_pending(&mut tx, found.collection_id).await?;
             for snapshot in store::snapshots::of_collection(&mut tx, found.collection_id).await? {
                 super::snapshots::drop_locked(&mut tx, snapshot.into()).await?;
             }
@@ -255,6 +248,26 @@ impl Service {
     }
 }
 
+/// Locks a collection for a change, and reads it again under the lock. An alias names a
+/// collection when it is read; changing or dropping one through it surprises somebody.
+async fn lock_by_name(conn: &mut PgConnection, db_name: &str, name: &str) -> Result<Collection> {
+    let found = collection(conn, db_name, name).await?;
+    if !store::collections::lock(conn, found.collection_id).await? {
+        return Err(gone(&found));
+    }
+    let again = collection(conn, db_name, name).await?;
+    if again.collection_id != found.collection_id {
+        return Err(gone(&found));
+    }
+    if again.name != name {
+        return Err(Code::CollectionNotFound.error(format!(
+            "{name:?} is an alias of {:?}; name the collection itself",
+            again.name
+        )));
+    }
+    Ok(again)
+}
+
 async fn describe(conn: &mut PgConnection, db_name: &str, name: &str) -> Result<CollectionDescription> {
     let found = collection(conn, db_name, name).await?;
     let id = found.collection_id;
@@ -283,11 +296,18 @@ fn check_collection(new: &NewCollection) -> Result<()> {
             format!("must be one of {}", CONSISTENCY_LEVELS.join(", ")),
         );
     }
-    for (at, (partition, _)) in new.partitions.iter().enumerate() {
+    if new.partitions.len() > MAX_PARTITIONS {
+        refuse(
+            "/partitions".into(),
+            format!("at most {MAX_PARTITIONS} partitions are possible"),
+        );
+    }
+    let mut names = HashSet::new();
+    for (at, (partition, _)) in new.partitions.iter().enumerate().take(MAX_PARTITIONS) {
         if let Err(why) = name::check(partition) {
             refuse(format!("/partitions/{at}/name"), why);
         }
-        if new.partitions.iter().take(at).any(|(earlier, _)| earlier == partition) {
+        if !names.insert(partition) {
             refuse(
                 format!("/partitions/{at}/name"),
                 format!("partition {partition:?} is given twice"),
@@ -300,7 +320,8 @@ fn check_collection(new: &NewCollection) -> Result<()> {
             format!("{} channels are given for {} shards", new.channels.len(), new.num_shards),
         );
     }
-    for (at, channel) in new.channels.iter().enumerate() {
+    names.clear();
+    for (at, channel) in new.channels.iter().enumerate().take(MAX_PARTITIONS) {
         if channel.channel_name.is_empty()
             || channel.channel_name.len() > 1024
             || channel.channel_name.chars().any(char::is_control)
@@ -310,12 +331,7 @@ fn check_collection(new: &NewCollection) -> Result<()> {
                 "must have 1 to 1024 bytes and no control character".into(),
             );
         }
-        if new
-            .channels
-            .iter()
-            .take(at)
-            .any(|earlier| earlier.channel_name == channel.channel_name)
-        {
+        if !names.insert(&channel.channel_name) {
             refuse(
                 format!("/channels/{at}/channel_name"),
                 format!("channel {:?} is given twice", channel.channel_name),

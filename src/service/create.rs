@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::paths::{check_name, collection, gone};
+use super::snapshots::check_texts;
 use super::{Service, commit};
 use crate::domain::collection::{Channel, Collection, Partition};
 use crate::domain::id::{SegmentId, SnapshotId};
@@ -22,7 +23,7 @@ use crate::domain::manifest::{Manifest, SnapshotMetadata, WrittenManifest};
 use crate::domain::schema::Params;
 use crate::domain::snapshot::{CapturedCollection, LeftOut, LeftOutReason, Snapshot, Totals};
 use crate::domain::{Code, Error, Result, timestamp};
-use crate::objects::{keys, manifest, metadata};
+use crate::objects::{keys, manifest, marker, metadata};
 use crate::store::snapshots::{Captured, NewSnapshot, SnapshotFilter};
 use crate::store::{self, PgConnection};
 
@@ -93,6 +94,7 @@ impl Service {
 
     async fn create_to_the_end(&self, request: CreateSnapshot) -> Result<CreatedSnapshot> {
         check_name("/snapshot_name", &request.snapshot_name)?;
+        check_texts(&request.description, &request.labels)?;
         let began = Instant::now();
         if let Some(timeout) = request.flush {
             let found = self.collection(&request.db_name, &request.collection_name).await?;
@@ -106,7 +108,11 @@ impl Service {
             }
         }
         let pending = self.capture(&request).await?;
-        match self.write_and_commit(&request, &pending).await {
+        let outcome = tokio::select! {
+            written = self.write_and_commit(&request, &pending) => written,
+            lost = self.keep_pending(&pending) => Err(lost),
+        };
+        match outcome {
             Ok(snapshot) => Ok(CreatedSnapshot {
                 snapshot,
                 took: began.elapsed(),
@@ -123,6 +129,24 @@ impl Service {
         }
     }
 
+    /// Renews the lease of a snapshot that is being written; ends only when it is lost.
+    async fn keep_pending(&self, pending: &Pending) -> Error {
+        loop {
+            tokio::time::sleep(self.settings.create_lease / 3).await;
+            let renewed = async {
+                let mut conn = self.conn().await?;
+                store::snapshots::renew(&mut conn, pending.snapshot_id, pending.token, self.lease_ms()).await
+            };
+            match renewed.await {
+                Ok(true) => {}
+                Ok(false) => return interrupted("that was being written"),
+                Err(error) => {
+                    tracing::warn!(snapshot.id = %pending.snapshot_id, error = %error, "could not renew the lease of the snapshot")
+                }
+            }
+        }
+    }
+
     async fn capture(&self, request: &CreateSnapshot) -> Result<Pending> {
         let mut tx = self.begin().await?;
         let found = collection(&mut tx, &request.db_name, &request.collection_name).await?;
@@ -130,6 +154,8 @@ impl Service {
             return Err(gone(&found));
         }
         let id = found.collection_id;
+        // every statement sees its own moment: what was chosen by must not move until the end
+        store::channels::hold(&mut tx, id).await?;
         let channels = store::channels::list(&mut tx, id).await?;
         let silent = channels.iter().find(|c| c.seek_position.is_none());
         if let (Some(channel), false) = (silent, request.allow_unbounded) {
@@ -149,6 +175,10 @@ impl Service {
             Some(least) if !unbounded => least,
             _ => timestamp::from_millis(store::catalog::now_millis(&mut tx).await?),
         };
+        let (snapshot_id, token) = self.insert_pending(&mut tx, request, &found, &channels, create_ts).await?;
+        let counts = store::snapshots::reference_segments(&mut tx, snapshot_id, id, unbounded).await?;
+        // after the segments and builds, so that every partition and index they name is in it; none can
+        // be dropped meanwhile
         let captured = CapturedCollection {
             num_shards: found.num_shards,
             consistency_level: found.consistency_level.clone(),
@@ -157,10 +187,7 @@ impl Service {
             partitions: store::partitions::list(&mut tx, id, None, None).await?,
             indexes: store::indexes::list(&mut tx, id, None, None).await?,
         };
-        let (snapshot_id, token) = self
-            .insert_pending(&mut tx, request, &found, &captured, &channels, create_ts)
-            .await?;
-        let counts = store::snapshots::reference_segments(&mut tx, snapshot_id, id, unbounded).await?;
+        store::snapshots::insert_description(&mut tx, snapshot_id, &captured).await?;
         let left_out = left_out(store::snapshots::left_out(&mut tx, snapshot_id, id).await?);
         commit(tx).await?;
         Ok(Pending {
@@ -180,7 +207,6 @@ impl Service {
         conn: &mut PgConnection,
         request: &CreateSnapshot,
         collection: &Collection,
-        captured: &CapturedCollection,
         channels: &[Channel],
         create_ts: i64,
     ) -> Result<(SnapshotId, Uuid)> {
@@ -197,7 +223,6 @@ impl Service {
             channels: &channels,
             lease_token: Uuid::new_v4(),
             lease_ms: self.lease_ms(),
-            captured,
         };
         if store::snapshots::insert_pending(conn, &new).await? {
             return Ok((snapshot_id, new.lease_token));
@@ -218,6 +243,8 @@ impl Service {
     }
 
     async fn write_and_commit(&self, request: &CreateSnapshot, pending: &Pending) -> Result<Snapshot> {
+        let catalog_id = store::catalog::id(&mut *self.conn().await?).await?;
+        marker::verify(&self.objects, catalog_id).await?;
         let written = self.write_manifests(pending).await?;
         let metadata = snapshot_metadata(request, pending, &written, self.settings.manifest_encoding);
         let key = keys::metadata(pending.collection.collection_id, pending.snapshot_id);
@@ -250,7 +277,6 @@ impl Service {
 
     async fn write_manifests(&self, pending: &Pending) -> Result<Written> {
         let mut written = Written::default();
-        let mut renewed = Instant::now();
         let mut after = None;
         loop {
             let page = store::snapshots::manifests(&mut *self.conn().await?, pending.snapshot_id, after, PAGE).await?;
@@ -270,13 +296,6 @@ impl Service {
             for manifest in self.write_page(pending, page).await? {
                 written.bytes += i64::try_from(manifest.size_bytes).unwrap_or(i64::MAX);
                 written.manifests.push(manifest);
-            }
-            if renewed.elapsed() > self.settings.create_lease / 3 {
-                renewed = Instant::now();
-                let mut conn = self.conn().await?;
-                if !store::snapshots::renew(&mut conn, pending.snapshot_id, pending.token, self.lease_ms()).await? {
-                    return Err(interrupted("of this name"));
-                }
             }
             if !more {
                 break;

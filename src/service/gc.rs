@@ -3,14 +3,16 @@
 //! Each kind goes through the same steps: find candidates, lock them, check again that nothing
 //! references them and condemn them in one transaction, delete objects outside any transaction,
 //! then delete rows. A crash in between leaves condemned rows that the next run takes up; two
-//! runs at once skip each other's locks, and deleting an object twice is harmless.
+//! runs never overlap: each holds a session lock of the database.
+
+use std::collections::HashSet;
 
 use super::{Service, commit};
 use crate::domain::gc::{GcRun, Report};
 use crate::domain::id::{CollectionId, RunId, SegmentId};
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::{Code, Error, Result};
-use crate::objects::keys;
+use crate::objects::{keys, marker};
 use crate::store::gc::{Condemned, DroppedSnapshot, Scope};
 use crate::store::{self, PgConnection};
 
@@ -44,7 +46,9 @@ impl Service {
         store::gc_runs::start(&mut conn, run_id, dry_run, grace_seconds).await?;
         drop(conn);
         let mut report = Report::default();
+        let alone = self.collect_alone().await?;
         let outcome = self.collect_all(dry_run, grace_seconds, &mut report).await;
+        drop(alone);
         let mut conn = self.conn().await?;
         store::gc_runs::finish(&mut conn, run_id, outcome.is_ok(), &report).await?;
         outcome?;
@@ -57,10 +61,22 @@ impl Service {
             .ok_or_else(|| run_not_found(run_id))
     }
 
+    /// The right to collect, for as long as the connection lives: it is taken out of the pool, so
+    /// that dropping it ends the session and frees the lock whatever happens.
+    async fn collect_alone(&self) -> Result<PgConnection> {
+        let mut conn = self.conn().await?.detach();
+        store::gc::lock_collector(&mut conn).await?;
+        // what is not there would count as deleted
+        let catalog_id = store::catalog::id(&mut conn).await?;
+        marker::verify(&self.objects, catalog_id).await?;
+        Ok(conn)
+    }
+
     async fn collect_all(&self, dry_run: bool, grace_seconds: i64, report: &mut Report) -> Result<()> {
         let scope = Scope {
             grace_seconds,
             collection: None,
+            dry_run,
         };
         report.pending_snapshots = store::gc::expire_pending_snapshots(&mut *self.conn().await?, dry_run).await?;
         self.collect_snapshots(dry_run, grace_seconds, report).await?;
@@ -70,6 +86,7 @@ impl Service {
         let mut conn = self.conn().await?;
         (report.kept_by_snapshots, report.kept_by_grace) = store::gc::kept(&mut conn, grace_seconds).await?;
         if !dry_run {
+            self.objects.sweep_temporary().await?;
             store::jobs::expire(&mut conn, self.settings.history_seconds).await?;
             store::gc_runs::expire(&mut conn, self.settings.history_seconds).await?;
         }
@@ -81,11 +98,14 @@ impl Service {
         let scope = Scope {
             grace_seconds: 0,
             collection: Some(collection),
+            dry_run: false,
         };
+        let alone = self.collect_alone().await?;
         let mut report = Report::default();
         self.collect_kind(Kind::Build, scope, false, &mut report).await?;
         self.collect_kind(Kind::Segment, scope, false, &mut report).await?;
         self.collect_empty(scope, false, &mut report).await?;
+        drop(alone);
         Ok(report)
     }
 
@@ -141,7 +161,8 @@ impl Service {
             tracing::warn!(key, error = %error, cause = error.cause_chain(), "could not delete an object, its row stays");
             report.fail(key, &error.to_string());
         }
-        let stays = |c: &Condemned| c.paths.iter().any(|p| failed.iter().any(|(key, _)| key == p));
+        let failed: HashSet<&str> = failed.iter().map(|(key, _)| key.as_str()).collect();
+        let stays = |c: &Condemned| c.paths.iter().any(|p| failed.contains(p.as_str()));
         Ok(condemned.into_iter().filter(|c| !stays(c)).collect())
     }
 

@@ -10,9 +10,8 @@ impl Service {
     /// # Errors
     /// `database_unavailable` or a storage error.
     pub async fn ready(&self) -> Result<()> {
-        store::catalog::now(&mut *self.conn().await?).await?;
-        self.objects.get(crate::objects::keys::MARKER, 4096).await?;
-        Ok(())
+        let catalog_id = store::catalog::id(&mut *self.conn().await?).await?;
+        crate::objects::marker::verify(&self.objects, catalog_id).await
     }
 
     /// Connections of the pool: open, and idle.

@@ -58,6 +58,8 @@ pub struct ServiceSettings {
     pub copy_backoff: Duration,
     /// Failed attempts of a task before its job fails.
     pub task_failures: i32,
+    /// The same when the storage or the database does not answer; pauses grow to a minute.
+    pub outage_failures: i32,
     /// Listings at the same time by one call.
     pub list_concurrency: usize,
     /// Seconds for which ended jobs and runs are kept.
@@ -75,6 +77,7 @@ impl Default for ServiceSettings {
             copy_tries: 5,
             copy_backoff: Duration::from_millis(100),
             task_failures: 3,
+            outage_failures: 30,
             list_concurrency: 16,
             history_seconds: 30 * 24 * 3600,
         }

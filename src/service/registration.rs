@@ -53,6 +53,8 @@ pub struct NewSegment {
 
 /// Bytes of a file at most: 64 TiB, more than any object storage holds in one object.
 const MAX_FILE_BYTES: u64 = 1 << 46;
+/// Files of a segment at most.
+const MAX_FILES: usize = 100_000;
 /// Rows of a segment at most.
 const MAX_ROWS: i64 = 1 << 46;
 
@@ -135,6 +137,14 @@ impl<'a> Context<'a> {
                 format!("must be at most {MAX_ROWS}"),
             ));
         }
+        // such a manifest is no file of ours to protect, copy and map yet
+        if !content.manifest_path.is_empty() {
+            return Err(Code::UnsupportedStorageVersion
+                .error(format!(
+                    "{at}/manifest_path: segments with a manifest of their own are not supported"
+                ))
+                .with_fields(vec![FieldError::new(format!("{at}/manifest_path"), "must be empty")]));
+        }
         // version 3 keeps files that no list names (recursive listing, LOB files shared by a partition)
         if !(0..=2).contains(&content.storage_version) {
             return Err(Code::UnsupportedStorageVersion
@@ -158,6 +168,9 @@ impl<'a> Context<'a> {
                     self.collection.name
                 ),
             ));
+        }
+        if content.files.count() > MAX_FILES {
+            return Err(Error::invalid(at, format!("a segment has at most {MAX_FILES} files")));
         }
         let mut seen = HashSet::new();
         for (file, build) in content.files.files() {

@@ -131,7 +131,15 @@ impl Service {
             }
             Some(_) => {}
         }
-        end_unsuccessfully(&mut tx, id, JobState::Cancelled, None, "cancelled on request").await?;
+        end_unsuccessfully(
+            &mut tx,
+            id,
+            JobState::Cancelled,
+            None,
+            "cancelled on request",
+            self.objects.copy_margin(),
+        )
+        .await?;
         let job = one_job(&mut tx, id).await?;
         commit(tx).await?;
         Ok(job)
@@ -161,11 +169,12 @@ pub(super) async fn end_unsuccessfully(
     state: JobState,
     code: Option<Code>,
     reason: &str,
+    copy_margin: std::time::Duration,
 ) -> Result<()> {
     let job = one_job(conn, id).await?;
     let last_lease = store::tasks::cancel_open(conn, id).await?;
-    // one more second for what a worker sent off just before its lease ran out
-    let no_writer_after = last_lease + time::Duration::SECOND;
+    // and for copies that a worker sent off before its lease ran out
+    let no_writer_after = last_lease + copy_margin;
     store::targets::discard(conn, job.collection_id, no_writer_after).await?;
     store::jobs::finish(conn, id, state, code.map(Code::as_str), reason, true).await?;
     let task = TaskId(store::catalog::allocate_ids(conn, 1).await?);

@@ -1,10 +1,10 @@
 //! Second phase of a restore job: copy the files of one segment, and prove them.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, stream};
 
 use super::registration::{directories, list_all};
 use super::restore_run::{Outcome, RunError};
@@ -70,15 +70,24 @@ impl Service {
         } else {
             HashMap::new()
         };
+        let failed = AtomicBool::new(false);
         let mut running = Vec::with_capacity(copies.len());
         for file in &copies {
             let is_there = there.get(&file.target) == Some(&file.size_bytes);
-            running.push(self.copy_unless(is_there, file, progress));
+            running.push(self.copy_unless(is_there, file, progress, &failed));
         }
-        stream::iter(running)
-            .buffer_unordered(self.settings.copy_concurrency)
-            .try_collect::<()>()
-            .await?;
+        // copies that have begun are waited for also after a failure: none may appear later
+        let mut running = stream::iter(running).buffer_unordered(self.settings.copy_concurrency);
+        let mut first_failure = None;
+        while let Some(ended) = running.next().await {
+            if let Err(error) = ended {
+                failed.store(true, Ordering::Relaxed);
+                first_failure.get_or_insert(error);
+            }
+        }
+        if let Some(error) = first_failure {
+            return Err(error);
+        }
         self.prove(&copies).await?;
         self.finish_copy(task, progress).await
     }
@@ -116,7 +125,16 @@ impl Service {
         Ok(pairs)
     }
 
-    async fn copy_unless(&self, is_there: bool, file: &FileCopy, progress: &CopyProgress) -> Result<(), RunError> {
+    async fn copy_unless(
+        &self,
+        is_there: bool,
+        file: &FileCopy,
+        progress: &CopyProgress,
+        failed: &AtomicBool,
+    ) -> Result<(), RunError> {
+        if failed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         if !is_there {
             self.copy_file(file, progress).await?;
         }
@@ -186,7 +204,7 @@ impl Service {
         if !store::tasks::succeed(&mut tx, task, Some(progress.read())).await? {
             return Ok(Outcome::Lost);
         }
-        if store::tasks::open_copies(&mut tx, task.job_id).await? == 0 {
+        if !store::tasks::has_open_copies(&mut tx, task.job_id).await? {
             store::jobs::advance(&mut tx, task.job_id, &[JobState::InProgress], JobState::Publishing).await?;
             let publish = TaskId(store::catalog::allocate_ids(&mut tx, 1).await?);
             store::tasks::enqueue(&mut tx, publish, task.job_id, TaskKind::Publish, None).await?;

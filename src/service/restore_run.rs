@@ -11,8 +11,12 @@ use uuid::Uuid;
 /// How a task ended for its worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Its end is recorded.
+    /// It is done, and that is recorded.
     Done,
+    /// It failed and will be tried again.
+    Retried,
+    /// It failed for good, and its job with it.
+    Failed,
     /// Another worker has it: nothing was written.
     Lost,
 }
@@ -125,7 +129,13 @@ impl Service {
     }
 
     async fn end_attempt(&self, task: &ClaimedTask, error: RunError) -> Result<Outcome> {
-        let last = task.failures + 1 >= self.settings.task_failures;
+        let (RunError::Retry(cause) | RunError::Fail(cause)) = &error;
+        // an outage of what lies below is waited for; other failures are not
+        let patience = match cause.code() {
+            Code::StorageUnavailable | Code::DatabaseUnavailable => self.settings.outage_failures,
+            _ => self.settings.task_failures,
+        };
+        let last = task.failures + 1 >= patience;
         match error {
             // leftovers are tried for ever: giving up would leak them
             RunError::Retry(error) | RunError::Fail(error) if task.kind == TaskKind::Cleanup => {
@@ -146,7 +156,7 @@ impl Service {
         let mut conn = self.conn().await?;
         let delay = i64::try_from(delay).unwrap_or(i64::MAX);
         let kept = store::tasks::release(&mut conn, task, Some(&error.to_string()), delay).await?;
-        Ok(if kept { Outcome::Done } else { Outcome::Lost })
+        Ok(if kept { Outcome::Retried } else { Outcome::Lost })
     }
 
     async fn fail_task(&self, task: &ClaimedTask, error: &Error) -> Result<Outcome> {
@@ -160,24 +170,33 @@ impl Service {
             return Ok(Outcome::Lost);
         }
         if state.is_some_and(|s| !s.is_final()) {
-            end_unsuccessfully(&mut tx, task.job_id, JobState::Failed, Some(error.code()), &error.to_string()).await?;
+            end_unsuccessfully(
+                &mut tx,
+                task.job_id,
+                JobState::Failed,
+                Some(error.code()),
+                &error.to_string(),
+                self.objects.copy_margin(),
+            )
+            .await?;
         }
         commit(tx).await?;
-        Ok(Outcome::Done)
+        Ok(Outcome::Failed)
     }
 
     /// Makes the target visible: collection, segments and builds in one transaction.
     async fn publish_restore(&self, task: &ClaimedTask) -> Result<Outcome, RunError> {
         let mut tx = self.begin().await?;
-        store::jobs::lock(&mut tx, task.job_id).await?;
-        if !store::tasks::succeed(&mut tx, task, None).await? {
-            return Ok(Outcome::Lost);
-        }
         let job = one_job(&mut tx, task.job_id).await?;
         let (segments, builds) = store::targets::publish(&mut tx, job.collection_id).await?;
         if i64::try_from(segments).unwrap_or(i64::MAX) != job.total_segments {
             let why = format!("{segments} segments would be published, {} were restored", job.total_segments);
             return Err(RunError::Fail(Error::internal(why)));
+        }
+        // the fence comes last: a heartbeat waits for whoever has written the task's row
+        store::jobs::lock(&mut tx, task.job_id).await?;
+        if !store::tasks::succeed(&mut tx, task, None).await? {
+            return Ok(Outcome::Lost);
         }
         store::names::publish(&mut tx, job.collection_id).await?;
         store::collections::publish(&mut tx, job.collection_id).await?;
@@ -204,6 +223,11 @@ impl Service {
             return Err(RunError::Retry(Code::StorageUnavailable.error(why)));
         }
         let mut tx = self.begin().await?;
+        if store::gc::anything_left(&mut tx, job.collection_id).await? {
+            return Err(RunError::Retry(
+                Code::StorageUnavailable.error("something of the target is still there"),
+            ));
+        }
         if !store::tasks::succeed(&mut tx, task, None).await? {
             return Ok(Outcome::Lost);
         }

@@ -115,10 +115,6 @@ impl Service {
         mapping: &Mapping,
     ) -> Result<Outcome, RunError> {
         let mut tx = self.begin().await?;
-        store::jobs::lock(&mut tx, task.job_id).await?;
-        if !store::tasks::succeed(&mut tx, task, None).await? {
-            return Ok(Outcome::Lost);
-        }
         let mut totals = Totals::default();
         let mut after = None;
         loop {
@@ -127,6 +123,11 @@ impl Service {
             after = Some(last.segment.segment_id.0);
             let chosen: Vec<Manifest> = page.into_iter().filter(|m| mapping.takes(&m.segment)).collect();
             insert_targets(&mut tx, job, mapping, &chosen, &mut totals).await?;
+        }
+        // the fence comes last: a heartbeat waits for whoever has written the task's row
+        store::jobs::lock(&mut tx, task.job_id).await?;
+        if !store::tasks::succeed(&mut tx, task, None).await? {
+            return Ok(Outcome::Lost);
         }
         store::jobs::set_totals(&mut tx, job.job_id, totals.segments, totals.files, totals.bytes).await?;
         let running = [JobState::Validating, JobState::Pending];

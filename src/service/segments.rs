@@ -1,15 +1,15 @@
 //! Segments: registration, changes, compaction.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::paths::{collection, gone, partition};
 use super::registration::{Check, Context, NewBuild, NewSegment, check_files, refuse_twice};
 use super::{Service, commit};
 use crate::domain::collection::Collection;
-use crate::domain::id::SegmentId;
+use crate::domain::id::{IndexId, PartitionId, SegmentId};
 use crate::domain::index::IndexBuild;
 use crate::domain::page::{Page, PageRequest};
-use crate::domain::segment::{Segment, SegmentFiles, SegmentPosition, SegmentState};
+use crate::domain::segment::{Segment, SegmentContent, SegmentFiles, SegmentPosition, SegmentState};
 use crate::domain::{Code, Error, Result};
 use crate::store::segments::{DropScope, SegmentFilter};
 use crate::store::{self, PgConnection};
@@ -105,6 +105,12 @@ impl Service {
     /// # Errors
     /// As [`Service::register_segments`]; `segment_not_found` for an input that is not living.
     pub async fn compact(&self, db_name: &str, collection_name: &str, compaction: Compaction, check: Check) -> Result<Compacted> {
+        if compaction.inputs.len() > MAX_BATCH {
+            return Err(Error::invalid(
+                "/inputs",
+                format!("at most {MAX_BATCH} segments can be given at once"),
+            ));
+        }
         let at = |n: usize| format!("/outputs/{n}");
         let (found, outputs) = self
             .check_segments(db_name, collection_name, compaction.outputs, check, at)
@@ -117,6 +123,7 @@ impl Service {
             return Err(gone(&found));
         }
         let dropped = store::segments::drop(&mut tx, found.collection_id, DropScope::Segments(&inputs)).await?;
+        let dropped: HashSet<i64> = dropped.into_iter().collect();
         if let Some((n, id)) = inputs.iter().enumerate().find(|(_, id)| !dropped.contains(id)) {
             return Err(Code::SegmentNotFound
                 .error(format!(
@@ -200,17 +207,20 @@ impl Service {
         check: Check,
     ) -> Result<(Segment, Vec<IndexBuild>)> {
         let mut appended = change.append.clone();
-        if let (Some(files), Check::Size) = (&mut appended, check) {
-            let mut only_new = Segment {
-                content: Default::default(),
-                ..self.segment(db_name, collection_name, id).await?.0
+        if let Some(files) = &mut appended {
+            let (mut only_new, _) = self.segment(db_name, collection_name, id).await?;
+            only_new.content = SegmentContent {
+                storage_version: only_new.content.storage_version,
+                files: std::mem::take(files),
+                ..SegmentContent::default()
             };
-            only_new.content.files = files.clone();
-            let mut pair = [(only_new, Vec::new())];
             // the paths are checked before they are listed
             let found = self.collection(db_name, collection_name).await?;
-            Context::new(&found, &[], &[], &[]).content(&pair[0].0, "/append")?;
-            check_files(&self.objects, self.settings.list_concurrency, &mut pair, |_| "/append".into()).await?;
+            Context::new(&found, &[], &[], &[]).content(&only_new, "/append")?;
+            let mut pair = [(only_new, Vec::new())];
+            if check == Check::Size {
+                check_files(&self.objects, self.settings.list_concurrency, &mut pair, |_| "/append".into()).await?;
+            }
             *files = std::mem::take(&mut pair[0].0.content.files);
         }
         let mut tx = self.begin().await?;
@@ -234,7 +244,10 @@ impl Service {
             }
             segment.state = state;
         }
-        let new_version = appended.is_some() || change.num_of_rows.is_some() || change.dml_position.is_some();
+        let new_version = appended.is_some()
+            || change.num_of_rows.is_some()
+            || change.commit_timestamp.is_some()
+            || change.dml_position.is_some();
         if new_version {
             segment.version += 1;
         }
@@ -245,8 +258,8 @@ impl Service {
         }
         if let Some(files) = appended {
             segment.content.files.append(files);
-            Context::new(&found, &[], &[], &[]).content(&segment, "/append")?;
         }
+        Context::new(&found, &[], &[], &[]).content(&segment, "/append")?;
         store::segments::update(&mut tx, &segment, new_version).await?;
         let builds = store::builds::of_segments(&mut tx, &[id.0])
             .await?
@@ -302,8 +315,12 @@ impl Service {
         if check == Check::Size {
             check_files(&self.objects, 1, &mut pair, |_| String::new()).await?;
         }
-        let [(_, builds)] = pair;
         let mut tx = self.begin().await?;
+        if !store::collections::hold(&mut tx, found.collection_id).await? {
+            return Err(gone(&found));
+        }
+        still_there(&mut tx, &found, &pair).await?;
+        let [(_, builds)] = pair;
         if !store::segments::living(&mut tx, found.collection_id, &[id.0])
             .await?
             .contains(&id.0)
@@ -323,7 +340,30 @@ fn not_found(id: SegmentId, collection: &Collection) -> Error {
     Code::SegmentNotFound.error(format!("segment {id} does not exist in collection {:?}", collection.name))
 }
 
+/// Checks again, under the collection's lock, what was checked before the files were listed: a
+/// partition or index may have been dropped meanwhile.
+async fn still_there(conn: &mut PgConnection, collection: &Collection, checked: &[(Segment, Vec<IndexBuild>)]) -> Result<()> {
+    let partitions = store::partitions::list(conn, collection.collection_id, None, None).await?;
+    let partitions: HashSet<PartitionId> = partitions
+        .into_iter()
+        .map(|p| p.partition_id)
+        .chain([PartitionId::ALL])
+        .collect();
+    let indexes = store::indexes::list(conn, collection.collection_id, None, None).await?;
+    let indexes: HashSet<IndexId> = indexes.into_iter().map(|i| i.index_id).collect();
+    for (segment, builds) in checked {
+        if !partitions.contains(&segment.partition_id) {
+            return Err(Code::PartitionNotFound.error(format!("partition {} has just been dropped", segment.partition_id)));
+        }
+        if let Some(build) = builds.iter().find(|b| !indexes.contains(&b.index_id)) {
+            return Err(Code::IndexNotFound.error(format!("index {} has just been dropped", build.index_id)));
+        }
+    }
+    Ok(())
+}
+
 async fn insert(conn: &mut PgConnection, collection: &Collection, checked: &[(Segment, Vec<IndexBuild>)]) -> Result<()> {
+    still_there(conn, collection, checked).await?;
     let segments: Vec<Segment> = checked.iter().map(|(s, _)| s.clone()).collect();
     let taken = store::segments::insert_many(conn, &segments).await?;
     if let Some(id) = taken.first() {

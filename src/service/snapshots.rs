@@ -113,6 +113,36 @@ pub(super) async fn drop_locked(conn: &mut PgConnection, id: SnapshotId) -> Resu
     Ok(true)
 }
 
+/// Bytes of a description at most.
+const MAX_DESCRIPTION: usize = 64 * 1024;
+/// Labels of a snapshot at most.
+const MAX_LABELS: usize = 64;
+/// Bytes of a label's key and value at most.
+const MAX_LABEL: (usize, usize) = (255, 4096);
+
+/// Checks what a request says about a snapshot: lists show it, a thousand at a time.
+pub(super) fn check_texts(description: &str, labels: &Params) -> Result<()> {
+    if description.len() > MAX_DESCRIPTION {
+        return Err(Error::invalid(
+            "/description",
+            format!("must have at most {MAX_DESCRIPTION} bytes"),
+        ));
+    }
+    if labels.len() > MAX_LABELS {
+        return Err(Error::invalid("/labels", format!("at most {MAX_LABELS} labels are possible")));
+    }
+    match labels
+        .iter()
+        .find(|(key, value)| key.is_empty() || key.len() > MAX_LABEL.0 || value.len() > MAX_LABEL.1)
+    {
+        Some(_) => Err(Error::invalid(
+            "/labels",
+            format!("a key has 1 to {} bytes, a value at most {}", MAX_LABEL.0, MAX_LABEL.1),
+        )),
+        None => Ok(()),
+    }
+}
+
 impl Service {
     /// Lists committed snapshots, newest first unless asked otherwise.
     ///
@@ -191,6 +221,7 @@ impl Service {
             };
         }
         snapshot.description = description.unwrap_or(snapshot.description);
+        check_texts(&snapshot.description, &snapshot.labels)?;
         if !store::snapshots::set_texts(&mut tx, snapshot.snapshot_id, &snapshot.description, &snapshot.labels).await? {
             return Err(not_found(wanted));
         }

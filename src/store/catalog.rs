@@ -15,6 +15,14 @@ pub async fn id(conn: &mut PgConnection) -> Result<Uuid> {
         .map_err(failed)
 }
 
+/// Whether the catalog knows anything that lies in the storage.
+pub async fn is_in_use(conn: &mut PgConnection) -> Result<bool> {
+    sqlx::query_scalar!(r#"select exists (select from segments) or exists (select from snapshots) as "in_use!""#)
+        .fetch_one(conn)
+        .await
+        .map_err(failed)
+}
+
 /// Now, by the only clock of ages and leases.
 pub async fn now(conn: &mut PgConnection) -> Result<OffsetDateTime> {
     sqlx::query_scalar!(r#"select stillframe_now() as "now!""#)

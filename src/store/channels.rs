@@ -31,8 +31,7 @@ pub async fn insert(conn: &mut PgConnection, collection: CollectionId, channel: 
     Ok(())
 }
 
-/// The channels of a collection by shard number. `hold` keeps their positions until the
-/// transaction ends.
+/// The channels of a collection by shard number.
 pub async fn list(conn: &mut PgConnection, collection: CollectionId) -> Result<Vec<Channel>> {
     let rows = sqlx::query!(
         "select channel_name, shard_no, seek_timestamp, seek_msg_id, seek_msg_group
@@ -54,6 +53,18 @@ pub async fn list(conn: &mut PgConnection, collection: CollectionId) -> Result<V
             }),
         })
         .collect())
+}
+
+/// Keeps the positions of a collection's channels as they are until the transaction ends.
+pub async fn hold(conn: &mut PgConnection, collection: CollectionId) -> Result<()> {
+    sqlx::query!(
+        "select channel_name from channels where collection_id = $1 order by shard_no for share",
+        collection.0
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed)?;
+    Ok(())
 }
 
 /// Reports a seek position; positions only move forward. False when there is no such channel or

@@ -96,9 +96,27 @@ pub async fn find(conn: &mut PgConnection, db: DatabaseId, name: &str) -> Result
     .transpose()
 }
 
+/// Queues up for a collection. Row locks alone are not fair: holders that overlap keep a lock
+/// waiting for ever.
+async fn queue(conn: &mut PgConnection, id: CollectionId, shared: bool) -> Result<()> {
+    if shared {
+        sqlx::query!("select pg_advisory_xact_lock_shared(1, hashint8($1))", id.0)
+            .fetch_one(conn)
+            .await
+            .map_err(failed)?;
+    } else {
+        sqlx::query!("select pg_advisory_xact_lock(1, hashint8($1))", id.0)
+            .fetch_one(conn)
+            .await
+            .map_err(failed)?;
+    }
+    Ok(())
+}
+
 /// Holds a living collection against being dropped until the transaction ends; false when it
 /// has been dropped.
 pub async fn hold(conn: &mut PgConnection, id: CollectionId) -> Result<bool> {
+    queue(conn, id, true).await?;
     let row = sqlx::query_scalar!(
         "select collection_id from collections where collection_id = $1 and state = 'active' for share",
         id.0
@@ -111,6 +129,7 @@ pub async fn hold(conn: &mut PgConnection, id: CollectionId) -> Result<bool> {
 
 /// Locks a living collection for a change; false when it has been dropped.
 pub async fn lock(conn: &mut PgConnection, id: CollectionId) -> Result<bool> {
+    queue(conn, id, false).await?;
     let row = sqlx::query_scalar!(
         "select collection_id from collections where collection_id = $1 and state = 'active' for update",
         id.0

@@ -17,6 +17,31 @@ pub struct Scope {
     pub grace_seconds: i64,
     /// Only this collection; every one when none.
     pub collection: Option<CollectionId>,
+    /// Nothing will be changed: look past the snapshots that a real run would delete first.
+    pub dry_run: bool,
+}
+
+/// Waits until this session is the only one that collects, until it ends. Two collectors at once
+/// could otherwise meet in this way: one has read what to delete, the other finishes it, the
+/// engine registers the same id anew, and the first deletes living files.
+pub async fn lock_collector(conn: &mut PgConnection) -> Result<()> {
+    sqlx::query!("select pg_advisory_lock(7234689102)")
+        .fetch_one(conn)
+        .await
+        .map_err(failed)?;
+    Ok(())
+}
+
+/// Whether a segment or a build of a collection has a row.
+pub async fn anything_left(conn: &mut PgConnection, collection: CollectionId) -> Result<bool> {
+    sqlx::query_scalar!(
+        r#"select exists (select from segments where collection_id = $1)
+               or exists (select from index_builds b join segments s using (segment_id) where s.collection_id = $1) as "left!""#,
+        collection.0
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(failed)
 }
 
 /// Something whose objects are to be deleted.
@@ -36,13 +61,19 @@ pub async fn segment_candidates(conn: &mut PgConnection, scope: Scope, after: i6
             and s.dropped_at <= (select stillframe_now()) - $1::bigint * interval '1 second'
             and (s.collect_after is null or s.collect_after <= (select stillframe_now()))
             and ($2::bigint is null or s.collection_id = $2)
-            and not exists (select from snapshot_segments r where r.segment_id = s.segment_id)
+            and not exists (
+                  select from snapshot_segments r join snapshots p using (snapshot_id)
+                   where r.segment_id = s.segment_id
+                     and not ($5 and p.state = 'deleting'
+                              and p.dropped_at <= (select stillframe_now()) - $1::bigint * interval '1 second'
+                              and not exists (select from restore_jobs j where j.snapshot_id = p.snapshot_id and j.finished_at is null)))
             and not exists (select from index_builds b where b.segment_id = s.segment_id and b.state not in ('dropped', 'condemned'))
           order by s.segment_id limit $4",
         scope.grace_seconds,
         scope.collection.map(|c| c.0),
         after,
-        limit
+        limit,
+        scope.dry_run
     )
     .fetch_all(conn)
     .await
@@ -128,12 +159,18 @@ pub async fn build_candidates(conn: &mut PgConnection, scope: Scope, after: i64,
             and b.dropped_at <= (select stillframe_now()) - $1::bigint * interval '1 second'
             and (b.collect_after is null or b.collect_after <= (select stillframe_now()))
             and ($2::bigint is null or b.collection_id = $2)
-            and not exists (select from snapshot_builds r where r.build_id = b.build_id)
+            and not exists (
+                  select from snapshot_builds r join snapshots p using (snapshot_id)
+                   where r.build_id = b.build_id
+                     and not ($5 and p.state = 'deleting'
+                              and p.dropped_at <= (select stillframe_now()) - $1::bigint * interval '1 second'
+                              and not exists (select from restore_jobs j where j.snapshot_id = p.snapshot_id and j.finished_at is null)))
           order by b.build_id limit $4",
         scope.grace_seconds,
         scope.collection.map(|c| c.0),
         after,
-        limit
+        limit,
+        scope.dry_run
     )
     .fetch_all(conn)
     .await

@@ -95,15 +95,16 @@ pub async fn insert_many(conn: &mut PgConnection, segments: &[Segment]) -> Resul
     }
     let contents: Vec<Vec<u8>> = segments.iter().map(|s| encode(&s.content)).collect::<Result<_>>()?;
     sqlx::query!(
-        "insert into segment_versions (segment_id, version, content, file_count, size_bytes, num_of_rows)
-         select segment_id, 1, content, file_count, size_bytes, num_of_rows
-           from unnest($1::bigint[], $2::bytea[], $3::int[], $4::bigint[], $5::bigint[])
-                as u (segment_id, content, file_count, size_bytes, num_of_rows)",
+        "insert into segment_versions (segment_id, version, content, file_count, size_bytes, num_of_rows, commit_timestamp)
+         select segment_id, 1, content, file_count, size_bytes, num_of_rows, commit_timestamp
+           from unnest($1::bigint[], $2::bytea[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[])
+                as u (segment_id, content, file_count, size_bytes, num_of_rows, commit_timestamp)",
         &ids,
         &contents,
         &files,
         &sizes,
-        &rows
+        &rows,
+        &column(|s| s.commit_timestamp)
     )
     .execute(conn)
     .await
@@ -198,14 +199,26 @@ pub async fn living(conn: &mut PgConnection, collection: CollectionId, ids: &[i6
 pub async fn update(conn: &mut PgConnection, segment: &Segment, new_version: bool) -> Result<()> {
     if new_version {
         sqlx::query!(
-            "insert into segment_versions (segment_id, version, content, file_count, size_bytes, num_of_rows)
-             values ($1, $2, $3, $4, $5, $6)",
+            "insert into segment_versions (segment_id, version, content, file_count, size_bytes, num_of_rows, commit_timestamp)
+             values ($1, $2, $3, $4, $5, $6, $7)",
             segment.segment_id.0,
             segment.version,
             encode(&segment.content)?,
             count(segment),
             size(segment),
-            segment.num_of_rows
+            segment.num_of_rows,
+            segment.commit_timestamp
+        )
+        .execute(&mut *conn)
+        .await
+        .map_err(failed)?;
+        // the segment's row is locked, so no snapshot is taking one of these up
+        sqlx::query!(
+            "delete from segment_versions v where v.segment_id = $1 and v.version < $2
+                and not exists (select from snapshot_segments r where r.segment_id = v.segment_id and r.version = v.version)
+                and v.version <> (select s.version from segments s where s.segment_id = $1)",
+            segment.segment_id.0,
+            segment.version
         )
         .execute(&mut *conn)
         .await

@@ -186,7 +186,6 @@ pub struct NewSnapshot<'a> {
     pub channels: &'a serde_json::Value,
     pub lease_token: Uuid,
     pub lease_ms: i64,
-    pub captured: &'a CapturedCollection,
 }
 
 /// Inserts a pending snapshot; false when the collection has one of this name.
@@ -210,18 +209,20 @@ pub async fn insert_pending(conn: &mut PgConnection, new: &NewSnapshot<'_>) -> R
     .execute(&mut *conn)
     .await
     .map_err(failed)?;
-    if inserted.rows_affected() == 0 {
-        return Ok(false);
-    }
+    Ok(inserted.rows_affected() == 1)
+}
+
+/// Adds the collection as it was captured.
+pub async fn insert_description(conn: &mut PgConnection, snapshot: SnapshotId, captured: &CapturedCollection) -> Result<()> {
     sqlx::query!(
         "insert into snapshot_descriptions (snapshot_id, description) values ($1, $2)",
-        new.snapshot_id.0,
-        to_json(new.captured)?
+        snapshot.0,
+        to_json(captured)?
     )
     .execute(conn)
     .await
     .map_err(failed)?;
-    Ok(true)
+    Ok(())
 }
 
 /// Takes the name away from a pending snapshot whose lease has expired.
@@ -251,8 +252,8 @@ pub struct Captured {
 /// Locks and references the segments that belong to a snapshot, and their finished builds.
 ///
 /// Chosen: flushed, with an insert or delete file, whose commit timestamp, or else start
-/// position, lies before the seek position of their own channel; every such segment when
-/// `unbounded`. Share locks keep them from being dropped until the references are committed.
+/// position, lies before the seek position of their own channel; with `unbounded` also every
+/// such segment of a channel without position. Share locks keep them from being dropped until the references are committed.
 pub async fn reference_segments(
     conn: &mut PgConnection,
     snapshot: SnapshotId,
@@ -264,7 +265,8 @@ pub async fn reference_segments(
              select s.segment_id, s.version, s.num_of_rows, s.file_count, s.size_bytes, s.level
                from segments s join channels ch using (collection_id, channel_name)
               where s.collection_id = $2 and s.state = 'flushed' and s.has_data
-                and ($3 or coalesce(nullif(s.commit_timestamp, 0), s.start_timestamp) < ch.seek_timestamp)
+                and (($3 and ch.seek_timestamp is null)
+                     or coalesce(nullif(s.commit_timestamp, 0), s.start_timestamp) < ch.seek_timestamp)
                 for share of s
            ), referenced as (
              insert into snapshot_segments (snapshot_id, segment_id, version)
@@ -334,7 +336,7 @@ pub async fn manifests(conn: &mut PgConnection, snapshot: SnapshotId, after: Opt
     let rows = sqlx::query_as!(
         SegmentRow,
         "select s.segment_id, s.collection_id, s.partition_id, s.channel_name, s.level, s.state, v.version, v.num_of_rows,
-                s.commit_timestamp, v.content, s.created_at
+                v.commit_timestamp, v.content, s.created_at
            from snapshot_segments r
            join segments s using (segment_id)
            join segment_versions v on v.segment_id = r.segment_id and v.version = r.version
@@ -505,6 +507,20 @@ pub async fn mark_dropped(conn: &mut PgConnection, snapshot: SnapshotId) -> Resu
     sqlx::query!(
         "update snapshots set state = 'deleting', dropped_at = stillframe_now() where snapshot_id = $1 and state = 'committed'",
         snapshot.0
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
+/// Takes the pending snapshots of a collection away from their creating calls, whose commit then
+/// fails.
+pub async fn abandon_pending(conn: &mut PgConnection, collection: CollectionId) -> Result<()> {
+    sqlx::query!(
+        "update snapshots set state = 'deleting', dropped_at = stillframe_now(), lease_token = null, lease_expires_at = null
+          where collection_id = $1 and state = 'pending'",
+        collection.0
     )
     .execute(conn)
     .await

@@ -46,7 +46,7 @@ pub async fn manifest(conn: &mut PgConnection, segment: SegmentId, version: i32,
     let row = sqlx::query_as!(
         SegmentRow,
         "select s.segment_id, s.collection_id, s.partition_id, s.channel_name, s.level, s.state, v.version, v.num_of_rows,
-                s.commit_timestamp, v.content, s.created_at
+                v.commit_timestamp, v.content, s.created_at
            from segments s join segment_versions v using (segment_id)
           where s.segment_id = $1 and v.version = $2",
         segment.0,

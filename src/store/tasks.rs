@@ -210,10 +210,10 @@ pub async fn fail(conn: &mut PgConnection, task: &ClaimedTask, reason: &str) -> 
     Ok(updated.rows_affected() == 1)
 }
 
-/// Copy tasks of a job that have not succeeded.
-pub async fn open_copies(conn: &mut PgConnection, job: JobId) -> Result<i64> {
+/// Whether a job has copy tasks that have not succeeded.
+pub async fn has_open_copies(conn: &mut PgConnection, job: JobId) -> Result<bool> {
     sqlx::query_scalar!(
-        r#"select count(*) as "open!" from restore_tasks where job_id = $1 and kind = 'copy' and state <> 'succeeded'"#,
+        r#"select exists (select from restore_tasks where job_id = $1 and kind = 'copy' and state <> 'succeeded') as "open!""#,
         job.0
     )
     .fetch_one(conn)

@@ -57,6 +57,19 @@ async fn unknown_missing_and_wrong_fields_are_refused_with_a_pointer() {
     assert_eq!(answer.refused(422, "invalid_request").pointers(), ["?colection_name"]);
     let answer = app.get("/v1/snapshots?page_size=many").await;
     assert_eq!(answer.refused(422, "invalid_request").pointers(), ["?page_size"]);
+    // also where an operation has none: a dry run must not become a real one
+    app.post("/v1/gc/runs?dry_run=true", &json!({}))
+        .await
+        .refused(422, "invalid_request");
+    app.post(
+        "/v1/snapshots?db_name=x",
+        &json!({"collection_name": "c", "snapshot_name": "s"}),
+    )
+    .await
+    .refused(422, "invalid_request");
+    app.post("/v1/gc/runs", &json!([true, "0"]))
+        .await
+        .refused(422, "invalid_request");
     app.get("/v1/snapshots?page_size=0").await.refused(422, "invalid_request");
     app.get("/v1/snapshots?page_size=1001").await.refused(422, "invalid_request");
     app.get("/v1/snapshots?created_from=yesterday")

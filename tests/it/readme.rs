@@ -37,7 +37,7 @@ async fn the_five_calls_work_as_they_stand() {
     let router = app.router();
     tokio::spawn(async move { axum::serve(listener, router).await });
     let text = readme();
-    let calls = between(&text, "## Five calls", "The engine registers");
+    let calls = between(&text, "## Five calls", "The engine writes");
     let script = between(calls, "```sh\n", "```")
         .replace("localhost:19530", &address)
         .replace("curl ", "curl --fail-with-body -sS -w '\\n' ");

@@ -128,12 +128,14 @@ async fn a_server_that_is_not_there_is_storage_unavailable() {
 async fn storage_of_another_catalog_is_refused_unless_taken_over() {
     let objects = Objects::open(StorageUrl::Memory, StorageOptions::default()).expect("opens");
     let (first, second) = (Uuid::new_v4(), Uuid::new_v4());
-    marker::claim(&objects, first, false).await.expect("free");
-    marker::claim(&objects, first, false).await.expect("ours");
-    let error = marker::claim(&objects, second, false).await.expect_err("theirs");
+    marker::claim(&objects, first, false, false).await.expect("free");
+    marker::claim(&objects, first, false, false).await.expect("ours");
+    let error = marker::claim(&objects, second, false, false).await.expect_err("theirs");
     assert!(error.to_string().contains(&first.to_string()), "{error}");
-    marker::claim(&objects, second, true).await.expect("taken over");
-    marker::claim(&objects, first, false).await.expect_err("no longer ours");
+    marker::claim(&objects, second, false, true).await.expect("taken over");
+    marker::claim(&objects, first, false, false)
+        .await
+        .expect_err("no longer ours");
 }
 
 #[tokio::test]
@@ -152,7 +154,48 @@ async fn a_full_disk_is_insufficient_storage() {
         },
     )
     .expect("opens");
-    let error = objects.put("full", b"no room".to_vec()).await.expect_err("full");
+    let error = objects
+        .put_many(vec![("full".into(), b"no room".to_vec())])
+        .await
+        .expect_err("full");
     assert_eq!(error.code(), Code::InsufficientStorage, "{error}");
     assert!(error.to_string().contains("full"), "the key is named: {error}");
+}
+
+#[tokio::test]
+async fn a_disk_that_is_not_mounted_is_noticed_before_anything_is_written_or_forgotten() {
+    let app = crate::support::TestApp::local().await;
+    app.small_collection("c", 100).await;
+    app.add_segment("c", 100, 5).await;
+    app.delete("/v1/collections/c/segments/5").await.expect(204);
+    app.get("/readyz").await.ok();
+    let (root, away) = (
+        app.directory.path().to_path_buf(),
+        app.directory.path().with_extension("away"),
+    );
+    std::fs::rename(&root, &away).expect("unmounted");
+    std::fs::create_dir(&root).expect("an empty mount point");
+    app.get("/readyz").await.refused(503, "storage_unavailable");
+    let body = serde_json::json!({"collection_name": "c", "snapshot_name": "s"});
+    app.post("/v1/snapshots", &body).await.refused(503, "storage_unavailable");
+    app.post("/v1/gc/runs", &serde_json::json!({"grace_seconds": 0}))
+        .await
+        .refused(503, "storage_unavailable");
+    let error = marker::claim(&app.objects, Uuid::new_v4(), true, false)
+        .await
+        .expect_err("the catalog must have a storage");
+    assert!(error.to_string().contains("mounted"), "{error}");
+    std::fs::remove_dir_all(&root).expect("removed");
+    std::fs::rename(&away, &root).expect("mounted");
+    app.post("/v1/snapshots", &body).await.created();
+    let run = app
+        .post("/v1/gc/runs", &serde_json::json!({"grace_seconds": 0}))
+        .await
+        .created()
+        .json;
+    assert_eq!(
+        run["objects"].as_i64().expect("a number"),
+        4 + 1,
+        "the dropped segment's files, and the metadata key of the snapshot that failed"
+    );
 }

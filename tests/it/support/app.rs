@@ -105,7 +105,7 @@ impl TestApp {
         let id = store::catalog::id(&mut pool.acquire().await.expect("a connection"))
             .await
             .expect("an id");
-        marker::claim(&objects, id, false).await.expect("ours");
+        marker::claim(&objects, id, false, false).await.expect("ours");
         let lease = settings.task_lease;
         let service = Service::new(pool.clone(), objects.clone(), settings);
         let worker_settings = WorkerSettings {
