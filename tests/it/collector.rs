@@ -179,3 +179,46 @@ async fn a_row_stays_while_its_objects_cannot_be_deleted() {
     let run = collect(&app).await;
     assert_eq!((&run["failed_objects"], &run["segments"]), (&json!(0), &json!(1)), "{run}");
 }
+
+#[tokio::test]
+async fn a_dry_run_says_what_the_real_run_does_also_behind_dropped_snapshots() {
+    let app = TestApp::local().await;
+    app.small_collection("c", C).await;
+    app.add_segment("c", C, 5).await;
+    snapshot(&app, "s").await;
+    app.delete("/v1/collections/c?cascade=true").await.expect(204);
+    let dry = app
+        .post("/v1/gc/runs", &json!({"grace_seconds": 0, "dry_run": true}))
+        .await
+        .created()
+        .json;
+    let real = collect(&app).await;
+    for count in ["snapshots", "segments", "index_builds", "objects", "bytes"] {
+        assert_eq!(dry[count], real[count], "{count}");
+    }
+    assert_eq!(real["segments"], 1);
+    app.post("/v1/gc/runs", &json!({"grace_seconds": i64::MAX.to_string()}))
+        .await
+        .refused(422, "invalid_request");
+}
+
+#[tokio::test]
+async fn versions_that_no_snapshot_needs_are_not_kept() {
+    let app = TestApp::local().await;
+    app.small_collection("c", C).await;
+    app.add_segment("c", C, 5).await;
+    let append = async |log: i64| {
+        let path = format!("delta_log/100/101/5/{log}");
+        let body = json!({"append": {"deltalogs": [{"field_id": "0", "logs": [{"log_id": log.to_string(), "path": path, "size_bytes": 7}]}]}});
+        app.patch("/v1/collections/c/segments/5?check=none", &body).await.ok();
+    };
+    append(1).await;
+    snapshot(&app, "s").await;
+    append(2).await;
+    append(3).await;
+    let versions: Vec<i32> = sqlx::query_scalar("select version from segment_versions order by version")
+        .fetch_all(&app.pool)
+        .await
+        .expect("lists");
+    assert_eq!(versions, [2, 3, 4], "the captured one, and the newest two");
+}

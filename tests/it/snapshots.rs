@@ -485,3 +485,71 @@ async fn manifests_and_metadata_open_with_python() {
     files.sort();
     assert_eq!(paths, files);
 }
+
+#[tokio::test]
+async fn unbounded_lifts_the_bound_of_silent_channels_only() {
+    let app = TestApp::local().await;
+    app.post(
+        "/v1/collections",
+        &json!({"name": "two", "collection_id": "300", "num_shards": 2,
+            "fields": [{"field_id": "100", "name": "id", "data_type": "Int64", "is_primary_key": true}],
+            "partitions": [{"name": "_default", "partition_id": "301"}],
+            "channels": [{"channel_name": "silent"}, {"channel_name": "known", "seek_position": {"timestamp": "100"}}]}),
+    )
+    .await
+    .created();
+    let segment = |id: i64, channel: &str, start: i64| {
+        json!({"segment_id": id.to_string(), "partition_id": "301", "channel_name": channel, "num_of_rows": 1,
+            "start_position": {"timestamp": start.to_string()},
+            "binlogs": [{"field_id": "100", "logs": [{"log_id": "1", "path": format!("insert_log/300/301/{id}/100/1"), "size_bytes": 3}]}]})
+    };
+    let segments = json!({"segments": [segment(1, "silent", 900), segment(2, "known", 50), segment(3, "known", 150)]});
+    app.post("/v1/collections/two/segments:batch?check=none", &segments)
+        .await
+        .created();
+    let body = json!({"collection_name": "two", "snapshot_name": "s", "allow_unbounded": true});
+    app.post("/v1/snapshots", &body).await.created();
+    assert_eq!(
+        captured(&app, "s").await,
+        ["1", "2"],
+        "segment 3 would come again with the replay of its channel"
+    );
+}
+
+#[tokio::test]
+async fn a_snapshot_keeps_the_commit_timestamp_that_it_captured() {
+    let app = TestApp::local().await;
+    app.small_collection("c", C).await;
+    app.add_segment("c", C, 5).await;
+    create(&app, "c", "s").await;
+    app.patch("/v1/collections/c/segments/5", &json!({"commit_timestamp": "77"}))
+        .await
+        .ok();
+    let segments = app.get("/v1/snapshots/s/segments").await.ok().json;
+    assert_eq!(segments["items"][0]["commit_timestamp"], "0");
+    assert_eq!(
+        app.get("/v1/collections/c/segments/5").await.ok().json["commit_timestamp"],
+        "77"
+    );
+    app.patch("/v1/collections/c/segments/5", &json!({"num_of_rows": "9223372036854775807"}))
+        .await
+        .refused(422, "invalid_request");
+}
+
+#[tokio::test]
+async fn a_collection_is_not_changed_through_an_alias() {
+    let app = TestApp::local().await;
+    app.small_collection("c", C).await;
+    app.post("/v1/aliases", &json!({"alias": "latest", "collection_name": "c"}))
+        .await
+        .created();
+    let rename = json!({"name": "d"});
+    app.patch("/v1/collections/latest", &rename)
+        .await
+        .refused(404, "collection_not_found");
+    app.delete("/v1/collections/latest")
+        .await
+        .refused(404, "collection_not_found");
+    app.patch("/v1/collections/c", &rename).await.ok();
+    assert_eq!(app.get("/v1/collections/latest").await.ok().json["name"], "d");
+}
