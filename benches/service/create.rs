@@ -52,7 +52,7 @@ const CASES: [Case; 4] = [
         segments: 10_000,
         target_ms: 4000,
         samples: 10,
-        seconds: 30,
+        seconds: 15,
     },
 ];
 
@@ -95,7 +95,9 @@ fn write_files(case: &Case) {
 }
 
 fn prepare(case: &Case) -> App {
-    write_files(case);
+    if case.segments == 1000 {
+        write_files(case);
+    }
     let app = App::start(case.fsync);
     let collection = Collection(1);
     app.post("/v1/collections", &collection.body());

@@ -4,6 +4,7 @@
 //! the choice of syncing, and a copy that appears whole or not at all: a worker that lost its
 //! lease must never truncate a file that its successor has verified.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -25,16 +26,28 @@ impl LocalRoot {
         self.path.join(key)
     }
 
-    /// Writes a file, replacing one that is there. Blocking.
-    pub fn put(&self, key: &str, bytes: &[u8]) -> io::Result<()> {
-        let target = self.target(key);
-        let mut file = with_parent(&target, || File::create(&target))?;
-        file.write_all(bytes)?;
+    /// Writes files, replacing those that are there; gives the key of the first that failed. Each
+    /// directory is synced once, after its files. Blocking.
+    pub fn put_many<'a>(&self, files: &'a [(String, Vec<u8>)]) -> Result<(), (&'a str, io::Error)> {
+        let mut parents = BTreeSet::new();
+        for (key, bytes) in files {
+            let target = self.target(key);
+            self.put(&target, bytes).map_err(|e| (key.as_str(), e))?;
+            parents.insert(target.parent().map(Path::to_path_buf));
+        }
+        let last = files.last().map_or("", |(key, _)| key.as_str());
         if self.fsync {
-            file.sync_all()?;
-            sync_parent(&target)?;
+            for parent in parents.into_iter().flatten() {
+                sync(&parent).map_err(|e| (last, e))?;
+            }
         }
         Ok(())
+    }
+
+    fn put(&self, target: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = with_parent(target, || File::create(target))?;
+        file.write_all(bytes)?;
+        if self.fsync { file.sync_all() } else { Ok(()) }
     }
 
     /// Writes a file through a temporary name, so that it appears whole or not at all. Blocking.
@@ -42,7 +55,7 @@ impl LocalRoot {
         let temporary = format!("{}/{}", keys::TEMPORARY_DIRECTORY, uuid::Uuid::new_v4());
         let target = self.target(key);
         let written = self
-            .put(&temporary, bytes)
+            .put(&self.target(&temporary), bytes)
             .and_then(|()| with_parent(&target, || fs::rename(self.target(&temporary), &target)));
         if written.is_err() {
             let _ = fs::remove_file(self.target(&temporary));
@@ -148,8 +161,9 @@ fn with_parent<T>(path: &Path, create: impl Fn() -> io::Result<T>) -> io::Result
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
+    path.parent().map_or(Ok(()), sync)
+}
+
+fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
 }

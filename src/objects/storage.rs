@@ -287,16 +287,19 @@ fn is_absent(error: &opendal::Error) -> bool {
     not_a_directory || matches!(error.kind(), opendal::ErrorKind::NotFound | opendal::ErrorKind::NotADirectory)
 }
 
-/// Writes files in a few blocking tasks: one task per file costs more than the file.
+/// Writes files in a few blocking tasks. Creating files in one directory is serial in the kernel,
+/// so that several tasks only help where each waits for the disk.
 async fn put_local(local: &Arc<LocalRoot>, mut objects: Vec<(String, Vec<u8>)>, concurrency: usize) -> Result<()> {
-    let share = objects.len().div_ceil(concurrency.max(1)).max(8);
+    let tasks = if local.fsync { concurrency.max(1) } else { 1 };
+    let share = objects.len().div_ceil(tasks).max(8);
     let mut writers = Vec::new();
     while !objects.is_empty() {
         let part = objects.split_off(objects.len().saturating_sub(share));
         let local = local.clone();
         writers.push(tokio::task::spawn_blocking(move || {
-            part.iter()
-                .try_for_each(|(key, bytes)| local.put(key, bytes).map_err(|e| io_error(&format!("writing {key}"), e)))
+            local
+                .put_many(&part)
+                .map_err(|(key, e)| io_error(&format!("writing {key}"), e))
         }));
     }
     // every one is waited for, also after an error: none may write later

@@ -5,6 +5,7 @@
 //! that equal manifests are equal files. It is made once; writing it per file, as Avro libraries
 //! do, takes longer than all the rest.
 
+use std::cell::RefCell;
 use std::sync::LazyLock;
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
@@ -50,9 +51,20 @@ pub(super) fn write(datum: &[u8]) -> Vec<u8> {
     file.into_bytes()
 }
 
+thread_local! {
+    /// Kept: its hundreds of kilobytes take longer to allocate and clear than a manifest to deflate.
+    static COMPRESS: RefCell<Compress> = RefCell::new(Compress::new(Compression::fast(), false));
+}
+
 fn deflate(bytes: &[u8]) -> Vec<u8> {
+    COMPRESS.with_borrow_mut(|compress| {
+        compress.reset();
+        deflate_with(compress, bytes)
+    })
+}
+
+fn deflate_with(compress: &mut Compress, bytes: &[u8]) -> Vec<u8> {
     let mut deflated = Vec::with_capacity(bytes.len() + 64);
-    let mut compress = Compress::new(Compression::fast(), false);
     loop {
         let rest = &bytes[usize::try_from(compress.total_in()).expect("no more than there is")..];
         match compress.compress_vec(rest, &mut deflated, FlushCompress::Finish) {
