@@ -13,10 +13,10 @@ use axum::http::{Method, Request};
 use serde_json::Value;
 use sqlx::PgPool;
 use stillframe::api::{self, ApiState, RequestLimits};
-use stillframe::objects::{Objects, StorageOptions, StorageUrl};
+use stillframe::objects::{Objects, StorageOptions, StorageUrl, marker};
 use stillframe::private_postgres::{PrivatePostgres, Settings};
 use stillframe::service::{Service, ServiceSettings};
-use stillframe::{app, telemetry};
+use stillframe::{app, store, telemetry};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
@@ -47,6 +47,9 @@ impl App {
                 ..StorageOptions::default()
             };
             let objects = Objects::open(url, options).expect("opens");
+            let id = store::catalog::id(&mut pool.acquire().await.expect("a connection")).await;
+            let claimed = marker::claim(&objects, id.expect("an id"), false, false).await;
+            claimed.expect("ours");
             let service = Service::new(pool.clone(), objects, ServiceSettings::default());
             (pool, service)
         });

@@ -55,7 +55,8 @@ impl Server {
             }
         }
         let child = command
-            .args(["serve", "--no-fsync", "--database-url", database_url])
+            // a storage of its own, which the catalog of the lists has never seen
+            .args(["serve", "--no-fsync", "--take-over", "--database-url", database_url])
             .args(["--listen", &free.to_string()])
             .arg("--data-dir")
             .arg(app::directory())

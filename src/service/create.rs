@@ -72,10 +72,10 @@ struct Written {
 /// Keys and bytes.
 type EncodedObjects = Vec<(String, Vec<u8>)>;
 
-/// Segments of which manifests are made at a time; bounds the memory of a call.
-const PAGE: i64 = 1000;
+/// Segments of which manifests are made at a time, while as many are read; bounds the memory of a call.
+const PAGE: i64 = 250;
 /// Segments whose manifests are encoded and written by one worker at a time.
-const CHUNK: usize = 125;
+const CHUNK: usize = 63;
 
 impl Service {
     /// Creates a snapshot of a collection.
@@ -275,13 +275,12 @@ impl Service {
         found.into_iter().next().ok_or_else(|| interrupted(&request.snapshot_name))
     }
 
+    /// Writes the manifests of one page while the next one is read.
     async fn write_manifests(&self, pending: &Pending) -> Result<Written> {
         let mut written = Written::default();
-        let mut after = None;
-        loop {
-            let page = store::snapshots::manifests(&mut *self.conn().await?, pending.snapshot_id, after, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.segment.segment_id.0);
+        let mut page = self.read_page(pending, None).await?;
+        while let Some(last) = page.last() {
+            let after = Some(last.segment.segment_id.0);
             let more = page.len() as i64 == PAGE;
             for manifest in &page {
                 let content = &manifest.segment.content;
@@ -293,17 +292,26 @@ impl Service {
                         .push((manifest.segment.segment_id, content.manifest_path.clone()));
                 }
             }
-            for manifest in self.write_page(pending, page).await? {
+            let next = async {
+                match more {
+                    true => self.read_page(pending, after).await,
+                    false => Ok(Vec::new()),
+                }
+            };
+            let (manifests, next) = tokio::try_join!(self.write_page(pending, page), next)?;
+            for manifest in manifests {
                 written.bytes += i64::try_from(manifest.size_bytes).unwrap_or(i64::MAX);
                 written.manifests.push(manifest);
             }
-            if !more {
-                break;
-            }
+            page = next;
         }
         written.build_ids.sort_unstable();
         written.build_ids.dedup();
         Ok(written)
+    }
+
+    async fn read_page(&self, pending: &Pending, after: Option<i64>) -> Result<Vec<Manifest>> {
+        store::snapshots::manifests(&mut *self.conn().await?, pending.snapshot_id, after, PAGE).await
     }
 
     async fn write_page(&self, pending: &Pending, mut page: Vec<Manifest>) -> Result<Vec<WrittenManifest>> {
