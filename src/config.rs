@@ -90,6 +90,14 @@ pub struct ServeArgs {
     #[arg(long, env = "STILLFRAME_GC_GRACE_SECONDS", default_value_t = 10_800)]
     pub gc_grace_seconds: u32,
 
+    /// Hours between the collector's looks for objects without a row; each lists the whole storage root
+    #[arg(long, env = "STILLFRAME_ORPHAN_INTERVAL_HOURS", default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..))]
+    pub orphan_interval_hours: u16,
+
+    /// Days for which objects without a row are known before the collector deletes them
+    #[arg(long, env = "STILLFRAME_ORPHAN_TOLERANCE_DAYS", default_value_t = 7)]
+    pub orphan_tolerance_days: u16,
+
     /// Days for which ended restore jobs and collector runs are kept
     #[arg(long, env = "STILLFRAME_HISTORY_DAYS", default_value_t = 30)]
     pub history_days: u16,
@@ -243,6 +251,8 @@ impl Config {
                 },
                 task_lease: Duration::from_secs(args.task_lease_seconds),
                 gc_grace_seconds: i64::from(args.gc_grace_seconds),
+                orphan_interval_seconds: i64::from(args.orphan_interval_hours) * 3600,
+                orphan_tolerance_seconds: i64::from(args.orphan_tolerance_days) * 24 * 3600,
                 copy_concurrency: args.copy_concurrency,
                 copy_tries: args.copy_tries,
                 history_seconds: i64::from(args.history_days) * 24 * 3600,

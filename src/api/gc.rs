@@ -7,13 +7,14 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
-use super::extract::{Name, OptionalBody, Query};
+use super::extract::{Body, Name, OptionalBody, Query};
 use super::problem::ApiError;
 use super::types::{Count, Id, List, rfc3339};
 use crate::domain::Error;
-use crate::domain::gc::GcRun;
+use crate::domain::gc::{GcRun, Item, ItemKind, Outcome};
 use crate::domain::id::RunId;
 use crate::domain::page::PageRequest;
+use crate::service::CollectRequest;
 
 /// How to run the collector.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -24,6 +25,10 @@ pub struct StartGcRunRequest {
     pub dry_run: bool,
     /// Seconds for which dropped things are left alone in this run; the setting when absent.
     pub grace_seconds: Option<Count>,
+    /// Also look for objects without a row, in the whole storage root.
+    pub orphans: bool,
+    /// Seconds for which those must be known before they are deleted; the setting when absent.
+    pub orphan_tolerance_seconds: Option<Count>,
 }
 
 /// An object that could not be deleted; it is tried again by the next run.
@@ -37,7 +42,7 @@ pub struct GcFailureBody {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(examples(json!({
     "run_id": "470700000000000200", "dry_run": true, "grace_seconds": 10800, "state": "completed", "snapshots": 1, "pending_snapshots": 0,
-    "segments": 4, "index_builds": 4, "collections": 1, "objects": 53, "bytes": 8984022, "kept_by_snapshots": 0, "kept_by_grace": 0,
+    "manifests": 4, "segments": 4, "index_builds": 4, "collections": 1, "orphans_found": 0, "orphans_deleted": 0, "objects": 53, "bytes": 8984022, "kept_by_snapshots": 0, "kept_by_grace": 0,
     "failed_objects": 0, "failures": [], "started_at": "2024-01-01T00:00:00Z", "finished_at": "2024-01-01T00:00:01Z"
 })))]
 pub struct GcRunResponse {
@@ -51,15 +56,24 @@ pub struct GcRunResponse {
     pub pending_snapshots: Count,
     /// Dropped snapshots whose metadata and manifests were deleted.
     pub snapshots: Count,
+    /// Manifests that no snapshot needs any more.
+    pub manifests: Count,
     pub segments: Count,
     pub index_builds: Count,
     /// Dropped collections of which nothing is left.
     pub collections: Count,
     pub objects: Count,
     pub bytes: Count,
+    /// Seconds for which objects without a row were left alone; absent when the run did not look for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub orphan_tolerance_seconds: Option<Count>,
+    /// Objects without a row that were found.
+    pub orphans_found: Count,
+    /// Those of them that were deleted.
+    pub orphans_deleted: Count,
     /// Dropped segments and index builds that a snapshot still needs.
     pub kept_by_snapshots: Count,
-    /// Dropped segments, index builds and snapshots whose grace period still runs.
+    /// Dropped segments, index builds and snapshots that only their grace period keeps.
     pub kept_by_grace: Count,
     pub failed_objects: Count,
     /// The first hundred of them.
@@ -79,11 +93,15 @@ impl From<GcRun> for GcRunResponse {
             state: run.state,
             pending_snapshots: Count(report.pending_snapshots),
             snapshots: Count(report.snapshots),
+            manifests: Count(report.manifests),
             segments: Count(report.segments),
             index_builds: Count(report.index_builds),
             collections: Count(report.collections),
             objects: Count(report.objects),
             bytes: Count(report.bytes),
+            orphan_tolerance_seconds: run.orphan_tolerance_seconds.map(Count),
+            orphans_found: Count(report.orphans_found),
+            orphans_deleted: Count(report.orphans_deleted),
             kept_by_snapshots: Count(report.kept_by_snapshots),
             kept_by_grace: Count(report.kept_by_grace),
             failed_objects: Count(report.failed_objects),
@@ -138,10 +156,21 @@ pub async fn start_gc_run(
     State(state): State<ApiState>,
     OptionalBody(body): OptionalBody<StartGcRunRequest>,
 ) -> Result<(StatusCode, Json<GcRunResponse>), ApiError> {
-    if body.grace_seconds.is_some_and(|s| s.0 > MAX_GRACE_SECONDS) {
-        return Err(Error::invalid("/grace_seconds", format!("must be at most {MAX_GRACE_SECONDS} (ten years)")).into());
+    for (field, seconds) in [
+        ("/grace_seconds", body.grace_seconds),
+        ("/orphan_tolerance_seconds", body.orphan_tolerance_seconds),
+    ] {
+        if seconds.is_some_and(|s| s.0 > MAX_GRACE_SECONDS) {
+            return Err(Error::invalid(field, format!("must be at most {MAX_GRACE_SECONDS} (ten years)")).into());
+        }
     }
-    let run = state.service.collect(body.dry_run, body.grace_seconds.map(|s| s.0)).await?;
+    let request = CollectRequest {
+        dry_run: body.dry_run,
+        grace_seconds: body.grace_seconds.map(|s| s.0),
+        orphans: body.orphans,
+        orphan_tolerance_seconds: body.orphan_tolerance_seconds.map(|s| s.0),
+    };
+    let run = state.service.collect(request).await?;
     Ok((StatusCode::CREATED, Json(run.into())))
 }
 
@@ -152,4 +181,147 @@ pub async fn start_gc_run(
 pub async fn get_gc_run(State(state): State<ApiState>, Name(id): Name) -> Result<Json<GcRunResponse>, ApiError> {
     let id = RunId(Id::in_path("run_id", &id)?);
     Ok(Json(state.service.gc_run(id).await?.into()))
+}
+
+/// What a run dealt with.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GcItemKindText {
+    Snapshot,
+    Manifest,
+    Segment,
+    IndexBuild,
+    Collection,
+    /// An object without a row.
+    Orphan,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GcOutcomeText {
+    /// In a dry run: would be deleted.
+    Deleted,
+    Kept,
+    /// Should have been deleted and could not be; the next run tries again.
+    Failed,
+}
+
+/// One thing that a run dealt with.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(examples(json!({
+    "kind": "segment", "name": "470644622231601180", "outcome": "kept", "reason": "snapshot \"backup_20240101\" needs it", "objects": 12,
+    "size_bytes": 2241182
+})))]
+pub struct GcItemBody {
+    pub kind: GcItemKindText,
+    /// Id of the thing, or key of the object.
+    pub name: String,
+    pub outcome: GcOutcomeText,
+    /// Why it was kept or failed; else empty.
+    pub reason: String,
+    pub objects: Count,
+    pub size_bytes: Count,
+}
+
+impl From<Item> for GcItemBody {
+    fn from(item: Item) -> Self {
+        Self {
+            kind: match item.kind {
+                ItemKind::Snapshot => GcItemKindText::Snapshot,
+                ItemKind::Manifest => GcItemKindText::Manifest,
+                ItemKind::Segment => GcItemKindText::Segment,
+                ItemKind::IndexBuild => GcItemKindText::IndexBuild,
+                ItemKind::Collection => GcItemKindText::Collection,
+                ItemKind::Orphan => GcItemKindText::Orphan,
+            },
+            name: item.name,
+            outcome: match item.outcome {
+                Outcome::Deleted => GcOutcomeText::Deleted,
+                Outcome::Kept => GcOutcomeText::Kept,
+                Outcome::Failed => GcOutcomeText::Failed,
+            },
+            reason: item.reason,
+            objects: Count(item.objects),
+            size_bytes: Count(item.size_bytes),
+        }
+    }
+}
+
+/// Which items of a run.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListGcRunItemsQuery {
+    /// Only things with this outcome.
+    #[param(inline)]
+    outcome: Option<GcOutcomeText>,
+    /// Only things of this kind.
+    #[param(inline)]
+    kind: Option<GcItemKindText>,
+    /// Entries of the page, 1 to 1000.
+    #[param(default = 100, minimum = 1, maximum = 1000)]
+    page_size: Option<i64>,
+    /// `next_page_token` of the page before.
+    page_token: Option<String>,
+}
+
+/// List what a collector run dealt with
+///
+/// What it deleted, what it kept and why, what it could not delete. At most 10,000 of each outcome are listed (1,000 of what was kept); the counts of the run are complete.
+#[utoipa::path(get, path = "/v1/gc/runs/{run_id}/items", operation_id = "list_gc_run_items", tag = "operations",
+    params(("run_id" = Id, Path, description = "The run", example = "470700000000000200"), ListGcRunItemsQuery),
+    responses((status = 200, description = "A page of items", body = List<GcItemBody>)))]
+pub async fn list_gc_run_items(
+    State(state): State<ApiState>,
+    Name(id): Name,
+    Query(query): Query<ListGcRunItemsQuery>,
+) -> Result<Json<List<GcItemBody>>, ApiError> {
+    let page = PageRequest::new(query.page_size, query.page_token)?;
+    let id = RunId(Id::in_path("run_id", &id)?);
+    let outcome = query.outcome.map(|o| match o {
+        GcOutcomeText::Deleted => Outcome::Deleted,
+        GcOutcomeText::Kept => Outcome::Kept,
+        GcOutcomeText::Failed => Outcome::Failed,
+    });
+    let kind = query.kind.map(|k| match k {
+        GcItemKindText::Snapshot => ItemKind::Snapshot,
+        GcItemKindText::Manifest => ItemKind::Manifest,
+        GcItemKindText::Segment => ItemKind::Segment,
+        GcItemKindText::IndexBuild => ItemKind::IndexBuild,
+        GcItemKindText::Collection => ItemKind::Collection,
+        GcItemKindText::Orphan => ItemKind::Orphan,
+    });
+    let items = state.service.list_gc_run_items(id, outcome, kind, &page).await?;
+    Ok(Json(List::of(items, GcItemBody::from)))
+}
+
+/// Whether the collector may delete objects without a row.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({"allowed": true})))]
+pub struct OrphanDeletion {
+    /// Off after a rebuild or a take-over of the storage, until somebody allows it.
+    pub allowed: bool,
+}
+
+/// Whether orphans are deleted
+#[utoipa::path(get, path = "/v1/gc/orphan-deletion", operation_id = "get_orphan_deletion", tag = "operations",
+    responses((status = 200, description = "Whether it is allowed", body = OrphanDeletion)))]
+pub async fn get_orphan_deletion(State(state): State<ApiState>) -> Result<Json<OrphanDeletion>, ApiError> {
+    let allowed = state.service.orphan_deletion_allowed().await?;
+    Ok(Json(OrphanDeletion { allowed }))
+}
+
+/// Allow or forbid that orphans are deleted
+///
+/// Before allowing it look at what a run with `dry_run` and `orphans` lists.
+#[utoipa::path(put, path = "/v1/gc/orphan-deletion", operation_id = "set_orphan_deletion", tag = "operations", request_body = OrphanDeletion,
+    responses((status = 200, description = "As it is now", body = OrphanDeletion)))]
+pub async fn set_orphan_deletion(
+    State(state): State<ApiState>,
+    Body(body): Body<OrphanDeletion>,
+) -> Result<Json<OrphanDeletion>, ApiError> {
+    state.service.allow_orphan_deletion(body.allowed).await?;
+    Ok(Json(body))
 }

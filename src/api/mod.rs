@@ -4,6 +4,7 @@ mod aliases;
 mod channels;
 mod collections;
 mod databases;
+mod explain;
 mod extract;
 mod gc;
 mod health;
@@ -11,13 +12,16 @@ mod indexes;
 mod layers;
 mod openapi;
 mod partitions;
+mod pins;
 mod problem;
 mod restores;
 mod schema_body;
 mod segment_body;
 mod segments;
+mod snapshot_body;
 mod snapshots;
 mod types;
+mod usage;
 
 use std::time::Duration;
 
@@ -80,7 +84,11 @@ fn routes() -> OpenApiRouter<ApiState> {
             snapshots::change_snapshot,
             snapshots::drop_snapshot
         ))
+        .routes(routes!(snapshots::undelete_snapshot))
         .routes(routes!(snapshots::list_snapshot_segments))
+        .routes(routes!(pins::list_pins, pins::create_pin))
+        .routes(routes!(pins::delete_pin))
+        .routes(routes!(usage::get_snapshot_usage))
         .routes(routes!(restores::restore_snapshot))
         .routes(routes!(restores::list_restore_jobs))
         .routes(routes!(restores::get_restore_job))
@@ -88,6 +96,11 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(restores::cancel_restore_job))
         .routes(routes!(gc::list_gc_runs, gc::start_gc_run))
         .routes(routes!(gc::get_gc_run))
+        .routes(routes!(gc::list_gc_run_items))
+        .routes(routes!(gc::get_orphan_deletion, gc::set_orphan_deletion))
+        .routes(routes!(explain::explain_object))
+        .routes(routes!(usage::get_usage))
+        .routes(routes!(usage::simulate_drop))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::prometheus))

@@ -136,7 +136,7 @@ fn own_codes(operation: &str) -> Vec<&'static [Code]> {
             vec![COLLECTION]
         }
         "change_collection" => vec![COLLECTION, &[CollectionAlreadyExists]],
-        "drop_collection" => vec![COLLECTION, &[SnapshotBeingRestored]],
+        "drop_collection" => vec![COLLECTION, &[SnapshotBeingRestored, SnapshotHeld, SnapshotPinned]],
         "create_partition" => vec![COLLECTION, &[PartitionAlreadyExists]],
         "get_partition" | "list_segments" => vec![COLLECTION, &[PartitionNotFound]],
         "drop_partition" => vec![COLLECTION, &[PartitionNotFound, PartitionRequired]],
@@ -163,13 +163,18 @@ fn own_codes(operation: &str) -> Vec<&'static [Code]> {
                 ],
             ]
         }
-        "get_snapshot" | "change_snapshot" | "list_snapshot_segments" => vec![SNAPSHOT],
-        "drop_snapshot" => vec![SNAPSHOT, &[SnapshotBeingRestored]],
+        "get_snapshot" | "change_snapshot" | "list_snapshot_segments" | "list_pins" | "create_pin" | "get_snapshot_usage"
+        | "simulate_drop" => vec![SNAPSHOT],
+        "drop_snapshot" => vec![SNAPSHOT, &[SnapshotBeingRestored, SnapshotHeld, SnapshotPinned]],
+        "undelete_snapshot" => vec![SNAPSHOT, &[SnapshotAlreadyExists]],
+        "delete_pin" => vec![SNAPSHOT, &[PinNotFound]],
+        "get_usage" => vec![DB],
+        "explain_object" => vec![STORAGE],
         "restore_snapshot" => vec![SNAPSHOT, &[CollectionAlreadyExists, PartitionNotFound]],
         "list_restore_jobs" => vec![DB],
         "get_restore_job" | "list_restore_tasks" => vec![&[RestoreJobNotFound]],
         "cancel_restore_job" => vec![&[RestoreJobNotFound, RestoreJobEnded]],
-        "get_gc_run" => vec![&[GcRunNotFound]],
+        "get_gc_run" | "list_gc_run_items" => vec![&[GcRunNotFound]],
         "readyz" | "start_gc_run" => vec![STORAGE],
         _ => vec![],
     }

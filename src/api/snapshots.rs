@@ -5,24 +5,23 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
-use super::collections::{ChannelBody, PartitionBody, db};
+use super::collections::db;
 use super::extract::{Body, Name, Query};
-use super::indexes::IndexBody;
 use super::layers::Patience;
 use super::problem::ApiError;
-use super::schema_body::SchemaBody;
 use super::segment_body::SegmentBody;
 use super::segments::wait;
-use super::types::{Count, Id, List, parse_time, rfc3339};
+use super::snapshot_body::{CreateSnapshotResponse, SnapshotResponse, SnapshotStateText, SnapshotSummary};
+use super::types::{Count, Id, List, parse_time};
 use crate::domain::Error;
 use crate::domain::id::SnapshotId;
 use crate::domain::page::PageRequest;
-use crate::domain::snapshot::{LeftOutReason, Snapshot};
-use crate::service::{CreateSnapshot, SnapshotDetails, SnapshotList, SnapshotRef};
+use crate::domain::snapshot::Shown;
+use crate::service::{CreateSnapshot, SnapshotChange, SnapshotList, SnapshotRef};
 
 /// A snapshot to create.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -54,194 +53,6 @@ fn half_a_minute() -> Count {
     Count(30_000)
 }
 
-/// Why segments were not captured.
-#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum LeftOutReasonText {
-    /// Still takes rows: flush first.
-    Growing,
-    /// Sealed, not flushed by the engine yet.
-    Sealed,
-    /// A bulk import that has not ended.
-    Importing,
-    /// Flushed without any insert or delete file.
-    NoFiles,
-    /// Begins at or after the seek position of its channel.
-    AfterPosition,
-}
-
-/// Segments that were not captured.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct LeftOutBody {
-    pub reason: LeftOutReasonText,
-    pub segment_count: Count,
-    pub num_of_rows: Count,
-}
-
-/// Whether the snapshot's files are safe from deletion.
-#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Protection {
-    /// The collector deletes none of them while the snapshot lives.
-    Full,
-    /// They belong to another system, which may delete them.
-    None,
-}
-
-/// State of a snapshot. Only committed ones are ever shown.
-#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SnapshotStateText {
-    Committed,
-}
-
-/// A snapshot.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(examples(json!({
-    "snapshot_id": "470700000000000001", "snapshot_name": "backup_20240101", "description": "Daily backup for January 1st, 2024", "labels": {},
-    "db_name": "default", "collection_name": "my_collection", "collection_id": "470644622231601173", "collection_dropped": false,
-    "state": "committed", "protection": "full", "create_ts": "470644641416347649",
-    "s3_location": "s3://bucket/prefix/snapshots/470644622231601173/metadata/470700000000000001.json",
-    "segment_count": 4, "index_build_count": 4, "num_of_rows": 9000, "file_count": 48, "size_bytes": 8964728, "metadata_bytes": 21345,
-    "left_out": [], "created_at": "2024-01-01T00:00:00Z", "committed_at": "2024-01-01T00:00:00.01Z"
-})))]
-pub struct SnapshotSummary {
-    pub snapshot_id: Id,
-    pub snapshot_name: String,
-    pub description: String,
-    pub labels: BTreeMap<String, String>,
-    pub db_name: String,
-    /// Real name of the collection; the last one it had, when it is dropped.
-    pub collection_name: String,
-    pub collection_id: Id,
-    pub collection_dropped: bool,
-    pub state: SnapshotStateText,
-    pub protection: Protection,
-    /// Hybrid timestamp up to which every row is captured.
-    pub create_ts: Id,
-    /// URI of the metadata file.
-    pub s3_location: String,
-    pub segment_count: Count,
-    pub index_build_count: Count,
-    /// Rows in captured segments, deletes not subtracted.
-    pub num_of_rows: Count,
-    /// Captured files, index files included.
-    pub file_count: Count,
-    /// Bytes of the captured files. None of them was copied.
-    pub size_bytes: Count,
-    /// Bytes of the metadata file and the manifests: what the snapshot itself takes.
-    pub metadata_bytes: Count,
-    pub left_out: Vec<LeftOutBody>,
-    pub created_at: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub committed_at: Option<String>,
-}
-
-impl From<Snapshot> for SnapshotSummary {
-    fn from(snapshot: Snapshot) -> Self {
-        let reason = |reason| match reason {
-            LeftOutReason::Growing => LeftOutReasonText::Growing,
-            LeftOutReason::Sealed => LeftOutReasonText::Sealed,
-            LeftOutReason::Importing => LeftOutReasonText::Importing,
-            LeftOutReason::NoFiles => LeftOutReasonText::NoFiles,
-            LeftOutReason::AfterPosition => LeftOutReasonText::AfterPosition,
-        };
-        Self {
-            snapshot_id: Id(snapshot.snapshot_id.0),
-            snapshot_name: snapshot.name,
-            description: snapshot.description,
-            labels: snapshot.labels,
-            db_name: snapshot.db_name,
-            collection_name: snapshot.collection_name,
-            collection_id: Id(snapshot.collection_id.0),
-            collection_dropped: snapshot.collection_dropped,
-            state: SnapshotStateText::Committed,
-            protection: if snapshot.external {
-                Protection::None
-            } else {
-                Protection::Full
-            },
-            create_ts: Id(snapshot.create_ts),
-            s3_location: snapshot.s3_location,
-            segment_count: Count(snapshot.totals.segments),
-            index_build_count: Count(snapshot.totals.index_builds),
-            num_of_rows: Count(snapshot.totals.rows),
-            file_count: Count(snapshot.totals.files),
-            size_bytes: Count(snapshot.totals.size_bytes),
-            metadata_bytes: Count(snapshot.totals.metadata_bytes),
-            left_out: snapshot
-                .left_out
-                .iter()
-                .map(|l| LeftOutBody {
-                    reason: reason(l.reason),
-                    segment_count: Count(l.segments),
-                    num_of_rows: Count(l.rows),
-                })
-                .collect(),
-            created_at: rfc3339(snapshot.created_at),
-            committed_at: snapshot.committed_at.map(rfc3339),
-        }
-    }
-}
-
-/// A snapshot that was just created.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct CreateSnapshotResponse {
-    #[serde(flatten)]
-    pub snapshot: SnapshotSummary,
-    /// Milliseconds that it took, a flush that was asked for included.
-    #[schema(example = 7.5)]
-    pub took_ms: f64,
-}
-
-/// The collection as a snapshot captured it.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct CapturedCollectionBody {
-    pub num_shards: i32,
-    pub consistency_level: String,
-    #[serde(flatten)]
-    pub schema: SchemaBody,
-    pub properties: BTreeMap<String, String>,
-    pub partitions: Vec<PartitionBody>,
-    pub channels: Vec<ChannelBody>,
-}
-
-/// A snapshot with what was asked for.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct SnapshotResponse {
-    #[serde(flatten)]
-    pub snapshot: SnapshotSummary,
-    /// With `include_collection_info=true`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub collection: Option<CapturedCollectionBody>,
-    /// With `include_collection_info=true`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub indexes: Option<Vec<IndexBody>>,
-}
-
-impl From<SnapshotDetails> for SnapshotResponse {
-    fn from(details: SnapshotDetails) -> Self {
-        let channels = details.snapshot.channels.clone();
-        let (mut collection, mut indexes) = (None, None);
-        if let Some(captured) = details.captured {
-            indexes = Some(captured.indexes.into_iter().map(IndexBody::from).collect());
-            collection = Some(CapturedCollectionBody {
-                num_shards: captured.num_shards,
-                consistency_level: captured.consistency_level,
-                schema: captured.schema.into(),
-                properties: captured.properties,
-                partitions: captured.partitions.into_iter().map(PartitionBody::from).collect(),
-                channels: channels.into_iter().map(ChannelBody::from).collect(),
-            });
-        }
-        Self {
-            snapshot: details.snapshot.into(),
-            collection,
-            indexes,
-        }
-    }
-}
-
 /// A change of a snapshot; what is absent stays.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -252,6 +63,25 @@ pub struct ChangeSnapshotRequest {
     /// Labels to set; `null` removes one.
     #[serde(default)]
     pub labels: BTreeMap<String, Option<String>>,
+    /// Put it on hold: it can't be dropped until the hold is lifted with `null`.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<HoldRequest>)]
+    pub hold: Option<Option<HoldRequest>>,
+}
+
+/// Tells `null` from a field that is absent.
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// A hold to put on a snapshot.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HoldRequest {
+    /// Who puts it on hold.
+    pub owner: String,
+    #[serde(default)]
+    pub reason: String,
 }
 
 /// Order of a list of snapshots.
@@ -283,6 +113,10 @@ pub struct ListSnapshotsQuery {
     /// Only snapshots created before this time (RFC 3339).
     #[param(example = "2024-02-01T00:00:00Z")]
     created_before: Option<String>,
+    /// `deleting`: dropped ones that can still be taken back; `committed` when absent.
+    #[serde(default)]
+    #[param(inline)]
+    state: SnapshotStateText,
     /// Order by creation time; `newest_first` when absent.
     #[serde(default)]
     #[param(inline)]
@@ -309,6 +143,14 @@ pub struct SnapshotQuery {
 }
 
 impl SnapshotQuery {
+    pub fn new(db_name: Option<String>, collection_name: Option<String>, snapshot_id: Option<Id>) -> Self {
+        Self {
+            db_name,
+            collection_name,
+            snapshot_id,
+        }
+    }
+
     pub fn of(self, snapshot_name: String) -> SnapshotRef {
         SnapshotRef {
             db_name: db(self.db_name.as_deref()).to_string(),
@@ -370,7 +212,7 @@ fn labels(text: Option<&str>) -> Result<BTreeMap<String, String>, Error> {
 
 /// List snapshots
 ///
-/// Committed ones, newest first.
+/// Committed ones, or dropped ones that can still be taken back; newest first.
 #[utoipa::path(get, path = "/v1/snapshots", operation_id = "list_snapshots", tag = "snapshots", params(ListSnapshotsQuery),
     responses((status = 200, description = "A page of snapshots", body = List<SnapshotSummary>)))]
 pub async fn list_snapshots(
@@ -386,6 +228,10 @@ pub async fn list_snapshots(
         created_from: parse_time("created_from", query.created_from.as_deref())?,
         created_before: parse_time("created_before", query.created_before.as_deref())?,
         oldest_first: query.order == SnapshotOrder::OldestFirst,
+        shown: match query.state {
+            SnapshotStateText::Committed => Shown::Committed,
+            SnapshotStateText::Deleting => Shown::Dropped,
+        },
     };
     Ok(Json(List::of(
         state.service.list_snapshots(&wanted, &page).await?,
@@ -452,7 +298,7 @@ pub async fn get_snapshot(
 
 /// Change a snapshot
 ///
-/// Its description and labels; what it holds never changes.
+/// Its description, labels and hold; what it captured never changes.
 #[utoipa::path(patch, path = "/v1/snapshots/{snapshot_name}", operation_id = "change_snapshot", tag = "snapshots",
     params(("snapshot_name" = String, Path, description = "Name", example = "backup_20240101"), SnapshotQuery),
     request_body = ChangeSnapshotRequest,
@@ -464,16 +310,18 @@ pub async fn change_snapshot(
     Body(body): Body<ChangeSnapshotRequest>,
 ) -> Result<Json<SnapshotSummary>, ApiError> {
     let wanted = query.of(snapshot_name);
-    let changed = state
-        .service
-        .change_snapshot(&wanted, body.description, body.labels.into_iter().collect())
-        .await?;
+    let change = SnapshotChange {
+        description: body.description,
+        labels: body.labels.into_iter().collect(),
+        hold: body.hold.map(|hold| hold.map(|h| (h.owner, h.reason))),
+    };
+    let changed = state.service.change_snapshot(&wanted, change).await?;
     Ok(Json(changed.into()))
 }
 
 /// Drop a snapshot
 ///
-/// It is gone at once; the collector deletes its files, and what only it needed, after the grace period. Refused while it is being restored.
+/// It is gone at once; the collector deletes its files, and what only it needed, after the grace period, and until then it can be taken back. Refused while it is being restored, pinned or on hold.
 #[utoipa::path(delete, path = "/v1/snapshots/{snapshot_name}", operation_id = "drop_snapshot", tag = "snapshots",
     params(("snapshot_name" = String, Path, description = "Name", example = "backup_20240101"), SnapshotQuery),
     responses((status = 204, description = "Dropped")))]
@@ -484,6 +332,20 @@ pub async fn drop_snapshot(
 ) -> Result<StatusCode, ApiError> {
     state.service.drop_snapshot(&query.of(snapshot_name)).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Take a dropped snapshot back
+///
+/// Possible until the collector takes it up, which it does after the grace period. Dropped ones are listed with `state=deleting`.
+#[utoipa::path(post, path = "/v1/snapshots/{snapshot_name}/undelete", operation_id = "undelete_snapshot", tag = "snapshots",
+    params(("snapshot_name" = String, Path, description = "Name", example = "backup_20240101"), SnapshotQuery),
+    responses((status = 200, description = "The snapshot, committed again", body = SnapshotSummary)))]
+pub async fn undelete_snapshot(
+    State(state): State<ApiState>,
+    Name(snapshot_name): Name,
+    Query(query): Query<SnapshotQuery>,
+) -> Result<Json<SnapshotSummary>, ApiError> {
+    Ok(Json(state.service.undelete_snapshot(&query.of(snapshot_name)).await?.into()))
 }
 
 /// List the segments of a snapshot

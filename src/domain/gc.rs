@@ -5,6 +5,85 @@ use time::OffsetDateTime;
 
 use super::id::RunId;
 
+/// What the collector deals with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ItemKind {
+    Snapshot,
+    Manifest,
+    Segment,
+    IndexBuild,
+    Collection,
+    /// An object without a row.
+    Orphan,
+}
+
+impl ItemKind {
+    const ALL: [ItemKind; 6] = [
+        ItemKind::Snapshot,
+        ItemKind::Manifest,
+        ItemKind::Segment,
+        ItemKind::IndexBuild,
+        ItemKind::Collection,
+        ItemKind::Orphan,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ItemKind::Snapshot => "snapshot",
+            ItemKind::Manifest => "manifest",
+            ItemKind::Segment => "segment",
+            ItemKind::IndexBuild => "index_build",
+            ItemKind::Collection => "collection",
+            ItemKind::Orphan => "orphan",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|k| k.as_str() == text)
+    }
+}
+
+/// What became of a thing in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is gone; in a dry run: it would be.
+    Deleted,
+    Kept,
+    /// It should have been deleted and could not be; the next run tries again.
+    Failed,
+}
+
+impl Outcome {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Deleted => "deleted",
+            Outcome::Kept => "kept",
+            Outcome::Failed => "failed",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Outcome::Deleted, Outcome::Kept, Outcome::Failed]
+            .into_iter()
+            .find(|o| o.as_str() == text)
+    }
+}
+
+/// One thing that a run dealt with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Item {
+    pub kind: ItemKind,
+    /// Id of the thing, or key of the object.
+    pub name: String,
+    pub outcome: Outcome,
+    pub reason: String,
+    pub objects: i64,
+    pub size_bytes: i64,
+}
+
+/// Items of each outcome that a run keeps at most; its counts go on.
+pub const MAX_LISTED_ITEMS: i64 = 10_000;
+
 /// One object that could not be deleted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
@@ -23,6 +102,8 @@ pub struct Report {
     pub pending_snapshots: i64,
     /// Dropped snapshots whose metadata and manifests were deleted.
     pub snapshots: i64,
+    /// Manifests that no snapshot needs any more.
+    pub manifests: i64,
     pub segments: i64,
     pub index_builds: i64,
     /// Dropped collections of which nothing is left.
@@ -30,9 +111,12 @@ pub struct Report {
     /// Objects deleted, and their bytes as recorded in the catalog.
     pub objects: i64,
     pub bytes: i64,
-    /// Dropped segments and builds past their grace period that a snapshot still needs.
+    /// Objects without a row that were found, and those of them that were deleted.
+    pub orphans_found: i64,
+    pub orphans_deleted: i64,
+    /// Dropped segments and builds that a snapshot still needs.
     pub kept_by_snapshots: i64,
-    /// Dropped segments, builds and snapshots whose grace period still runs.
+    /// Dropped segments, builds and snapshots that only their grace period keeps.
     pub kept_by_grace: i64,
     pub failed_objects: i64,
     pub failures: Vec<Failure>,
@@ -57,6 +141,8 @@ pub struct GcRun {
     pub run_id: RunId,
     pub dry_run: bool,
     pub grace_seconds: i64,
+    /// Seconds for which orphans were left alone; none when the run did not look for them.
+    pub orphan_tolerance_seconds: Option<i64>,
     pub state: String,
     pub report: Report,
     pub started_at: OffsetDateTime,

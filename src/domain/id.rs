@@ -94,6 +94,8 @@ id_types! {
     TaskId,
     /// A run of the collector.
     RunId,
+    /// A pin of a snapshot.
+    PinId,
 }
 
 impl PartitionId {

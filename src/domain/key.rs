@@ -141,6 +141,28 @@ const LAYOUTS: &[Layout] = &[
     },
 ];
 
+/// The top directories of the known layouts, each with its slash.
+pub fn managed_directories() -> impl Iterator<Item = &'static str> {
+    const DIRECTORIES: [&str; 10] = [
+        "insert_log/",
+        "delta_log/",
+        "stats_log/",
+        "bm25_stats/",
+        "text_log/",
+        "json_key_index_log/",
+        "json_stats/",
+        "index_files/",
+        "index_v1/",
+        "collections/",
+    ];
+    debug_assert!(
+        LAYOUTS
+            .iter()
+            .all(|l| DIRECTORIES.iter().any(|d| d.strip_suffix('/') == Some(l.keyword)))
+    );
+    DIRECTORIES.into_iter()
+}
+
 /// The ids in a path of a known layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DataPath<'a> {

@@ -23,6 +23,19 @@ pub enum ManifestEncoding {
     Milvus,
 }
 
+/// A manifest in the object storage, as the catalog knows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredManifest {
+    pub segment_id: SegmentId,
+    /// The snapshot that it was written for, in whose directory it lies.
+    pub owner: SnapshotId,
+    /// Index builds, and build ids among the segment's own files.
+    pub build_ids: Vec<i64>,
+    pub size_bytes: u64,
+    /// Empty in snapshots from before manifests were shared.
+    pub sha256: Vec<u8>,
+}
+
 /// A manifest that has been written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WrittenManifest {

@@ -2,6 +2,7 @@
 
 pub mod collection;
 pub mod error;
+pub mod explain;
 pub mod gc;
 pub mod id;
 pub mod index;
@@ -14,5 +15,6 @@ pub mod schema;
 pub mod segment;
 pub mod snapshot;
 pub mod timestamp;
+pub mod usage;
 
 pub use error::{Code, Error, FieldError, Result};

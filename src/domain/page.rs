@@ -20,6 +20,16 @@ pub struct Page<T> {
     pub next_page_token: Option<String>,
 }
 
+impl<T> Page<T> {
+    /// The same page of something else.
+    pub fn map<U>(self, change: impl FnMut(T) -> U) -> Page<U> {
+        Page {
+            items: self.items.into_iter().map(change).collect(),
+            next_page_token: self.next_page_token,
+        }
+    }
+}
+
 /// Which page of which list a request asks for.
 #[derive(Debug, Clone)]
 pub struct PageRequest {

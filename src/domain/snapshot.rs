@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::collection::{Channel, Partition};
-use super::id::{CollectionId, DatabaseId, SnapshotId};
+use super::id::{CollectionId, DatabaseId, PinId, SnapshotId};
 use super::index::Index;
 use super::schema::{Params, Schema};
 
@@ -55,6 +55,37 @@ pub struct Totals {
     pub metadata_bytes: i64,
 }
 
+/// A refusal to drop, until it is lifted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// Who put it on hold.
+    pub owner: String,
+    pub reason: String,
+    pub since: OffsetDateTime,
+}
+
+/// A lease that keeps a snapshot from being dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    pub pin_id: PinId,
+    pub snapshot_id: SnapshotId,
+    /// Who pinned it.
+    pub owner: String,
+    pub reason: String,
+    pub created_at: OffsetDateTime,
+    /// None: it stays until it is deleted.
+    pub expires_at: Option<OffsetDateTime>,
+}
+
+/// Which snapshots a list shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Shown {
+    #[default]
+    Committed,
+    /// Dropped, and not yet taken up by the collector: they can be taken back.
+    Dropped,
+}
+
 /// A snapshot as lists show it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
@@ -77,4 +108,9 @@ pub struct Snapshot {
     pub s3_location: String,
     pub created_at: OffsetDateTime,
     pub committed_at: Option<OffsetDateTime>,
+    /// Of a dropped one; its grace period starts here.
+    pub dropped_at: Option<OffsetDateTime>,
+    pub hold: Option<Hold>,
+    /// Pins that have not expired.
+    pub pins: i64,
 }

@@ -16,7 +16,7 @@ pub async fn run(service: Service, interval: Duration, stop: CancellationToken) 
             () = stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
-        match service.collect(false, None).await {
+        match service.collect_on_time().await {
             Ok(run) => {
                 let count = |n: i64| u64::try_from(n).unwrap_or_default();
                 metrics::counter!(COLLECTED_OBJECTS).increment(count(run.report.objects));

@@ -1,6 +1,6 @@
 //! Every key that the service itself makes. Layout: design §6, as the user guide shows it.
 
-use crate::domain::id::{CollectionId, SegmentId, SnapshotId};
+use crate::domain::id::{CollectionId, SegmentId, SnapshotId, parse_non_negative};
 
 /// The object that names the catalog which owns this storage root.
 pub const MARKER: &str = "stillframe.json";
@@ -8,6 +8,35 @@ pub const MARKER: &str = "stillframe.json";
 pub const PROBE_DIRECTORY: &str = ".stillframe-probe/";
 /// Directory of half-copied files on local storage.
 pub const TEMPORARY_DIRECTORY: &str = ".stillframe-tmp";
+
+/// Directory of everything that belongs to snapshots.
+pub const SNAPSHOTS: &str = "snapshots/";
+
+/// What an object below [`SNAPSHOTS`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotObject {
+    Metadata(SnapshotId),
+    /// By the snapshot that it was written for.
+    Manifest(SnapshotId, SegmentId),
+}
+
+/// Reads a key that [`metadata`] or [`manifest`] made; none for any other.
+pub fn parse(key: &str) -> Option<SnapshotObject> {
+    let id = |text: &str| parse_non_negative(text).ok().filter(|id| id.to_string() == text);
+    let parts: Vec<&str> = key.strip_prefix(SNAPSHOTS)?.split('/').collect();
+    match parts.as_slice() {
+        [collection, "metadata", file] => {
+            id(collection)?;
+            Some(SnapshotObject::Metadata(SnapshotId(id(file.strip_suffix(".json")?)?)))
+        }
+        [collection, "manifests", snapshot, file] => {
+            id(collection)?;
+            let segment = SegmentId(id(file.strip_suffix(".avro")?)?);
+            Some(SnapshotObject::Manifest(SnapshotId(id(snapshot)?), segment))
+        }
+        _ => None,
+    }
+}
 
 /// The metadata file of a snapshot.
 pub fn metadata(collection: CollectionId, snapshot: SnapshotId) -> String {
@@ -22,4 +51,22 @@ pub fn manifest(collection: CollectionId, snapshot: SnapshotId, segment: Segment
 /// The directory of a snapshot's manifests; ends in a slash, so that `12` never takes `123` along.
 pub fn manifest_directory(collection: CollectionId, snapshot: SnapshotId) -> String {
     format!("snapshots/{collection}/manifests/{snapshot}/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read_as_they_are_made_and_nothing_else_is() {
+        let (collection, snapshot, segment) = (CollectionId(1), SnapshotId(2), SegmentId(3));
+        assert_eq!(parse(&metadata(collection, snapshot)), Some(SnapshotObject::Metadata(snapshot)));
+        assert_eq!(
+            parse(&manifest(collection, snapshot, segment)),
+            Some(SnapshotObject::Manifest(snapshot, segment))
+        );
+        for other in ["snapshots/1/metadata/02.json", "snapshots/1/metadata/2.json.bak", "snapshots/1/manifests/2/3", "snapshots/x/metadata/2.json", "insert_log/1/2/3/100/7", "snapshots/1/receipts/2.json"] {
+            assert_eq!(parse(other), None, "{other}");
+        }
+    }
 }

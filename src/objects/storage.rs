@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use opendal::layers::{RetryLayer, TimeoutLayer};
 use opendal::{Operator, services};
 
@@ -211,6 +211,19 @@ impl Objects {
         }
     }
 
+    /// The bytes of an object; none when there is no such object.
+    ///
+    /// # Errors
+    /// A storage error that names the key.
+    pub async fn size(&self, key: &str) -> Result<Option<u64>> {
+        match self.operator.stat(key).await {
+            Ok(metadata) if metadata.is_file() => Ok(Some(metadata.content_length())),
+            Ok(_) => Ok(None),
+            Err(e) if is_absent(&e) => Ok(None),
+            Err(e) => Err(storage_error(&format!("reading {key}"), e)),
+        }
+    }
+
     /// Lists every object below a directory, by key. The directory must end in a slash: a
     /// prefix without one would also take the siblings whose names begin with it.
     ///
@@ -239,6 +252,24 @@ impl Objects {
             }
         }
         Ok(found)
+    }
+
+    /// Lists every object below a directory as its pages come, with bytes: for directories of any
+    /// size. The directory must end in a slash.
+    ///
+    /// # Errors
+    /// A storage error that names the directory; the items of the stream have such errors too.
+    pub async fn walk(&self, directory: &str) -> Result<impl Stream<Item = Result<(String, i64)>> + use<>> {
+        assert!(directory.ends_with('/'), "a directory ends in a slash: {directory:?}");
+        let directory = directory.to_string();
+        let lister = match self.operator.lister_with(&directory).recursive(true).await {
+            Ok(lister) => Some(lister),
+            Err(e) if e.kind() == opendal::ErrorKind::NotFound => None,
+            Err(e) => return Err(storage_error(&format!("listing {directory}"), e)),
+        };
+        let entries = stream::iter(lister).flatten();
+        Ok(entries.try_filter_map(|entry| async move { Ok(entry.metadata().is_file().then(|| sized(&entry))) })
+            .map_err(move |e| storage_error(&format!("listing {directory}"), e)))
     }
 
     /// Deletes objects; one that is not there is fine. Gives those that could not be deleted,
@@ -276,6 +307,11 @@ impl Objects {
             .map_err(Error::internal)?;
         swept.map_err(|e| io_error("sweeping temporary files", e))
     }
+}
+
+fn sized(entry: &opendal::Entry) -> (String, i64) {
+    let size = i64::try_from(entry.metadata().content_length()).unwrap_or(i64::MAX);
+    (entry.path().to_string(), size)
 }
 
 /// Whether a failed deletion means that there was nothing to delete: on a directory also when a

@@ -1,30 +1,28 @@
 //! Creating a snapshot, in two phases.
 //!
 //! 1. One read-committed transaction inserts a `pending` row under a lease, and the references
-//!    to the chosen segments and builds under share locks: from its commit on nothing that the
-//!    snapshot needs can be collected.
-//! 2. Manifests are written in parallel, then the metadata file, then the row is committed,
-//!    fenced by the lease. A crash leaves a pending row; its expired lease frees the name, and
-//!    the collector removes what was written.
+//!    to the manifests of the chosen segments, those of earlier snapshots where nothing changed:
+//!    from its commit on nothing that the snapshot needs can be collected.
+//! 2. New manifests are written in parallel, then the metadata file, then the row is committed,
+//!    fenced by the lease (`create_write`). A crash leaves a pending row; its expired lease frees
+//!    the name, and the collector removes what was written.
 
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::paths::{check_name, collection, gone};
 use super::snapshots::check_texts;
 use super::{Service, commit};
-use crate::domain::collection::{Channel, Collection, Partition};
-use crate::domain::id::{SegmentId, SnapshotId};
-use crate::domain::index::Index;
-use crate::domain::manifest::{Manifest, SnapshotMetadata, WrittenManifest};
+use crate::domain::collection::{Channel, Collection};
+use crate::domain::id::SnapshotId;
 use crate::domain::schema::Params;
-use crate::domain::snapshot::{CapturedCollection, LeftOut, LeftOutReason, Snapshot, Totals};
+use crate::domain::snapshot::{CapturedCollection, LeftOut, LeftOutReason, Snapshot};
 use crate::domain::{Code, Error, Result, timestamp};
-use crate::objects::{keys, manifest, marker, metadata};
-use crate::store::snapshots::{Captured, NewSnapshot, SnapshotFilter};
+use crate::objects::manifest;
+use crate::store::id_blocks::Purpose;
+use crate::store::manifests::Captured;
+use crate::store::snapshots::NewSnapshot;
 use crate::store::{self, PgConnection};
 
 /// A snapshot to be created.
@@ -49,33 +47,19 @@ pub struct CreatedSnapshot {
 }
 
 /// What the first phase captured.
-struct Pending {
-    snapshot_id: SnapshotId,
-    token: Uuid,
-    collection: Collection,
-    captured: CapturedCollection,
-    channels: Vec<Channel>,
-    create_ts: i64,
-    counts: Captured,
-    left_out: Vec<LeftOut>,
+pub(super) struct Pending {
+    pub snapshot_id: SnapshotId,
+    pub token: Uuid,
+    pub collection: Collection,
+    pub captured: CapturedCollection,
+    pub channels: Vec<Channel>,
+    pub create_ts: i64,
+    pub counts: Captured,
+    pub left_out: Vec<LeftOut>,
 }
 
-/// What the second phase wrote.
-#[derive(Default)]
-struct Written {
-    manifests: Vec<WrittenManifest>,
-    storagev2: Vec<(SegmentId, String)>,
-    build_ids: Vec<i64>,
-    bytes: i64,
-}
-
-/// Keys and bytes.
-type EncodedObjects = Vec<(String, Vec<u8>)>;
-
-/// Segments of which manifests are made at a time, while as many are read; bounds the memory of a call.
-const PAGE: i64 = 250;
-/// Segments whose manifests are encoded and written by one worker at a time.
-const CHUNK: usize = 63;
+/// Captures in a row that a changing segment may spoil.
+const CAPTURE_TRIES: usize = 20;
 
 impl Service {
     /// Creates a snapshot of a collection.
@@ -148,6 +132,16 @@ impl Service {
     }
 
     async fn capture(&self, request: &CreateSnapshot) -> Result<Pending> {
+        for _ in 0..CAPTURE_TRIES {
+            if let Some(pending) = self.try_capture(request).await? {
+                return Ok(pending);
+            }
+        }
+        Err(Code::SnapshotInterrupted.error("the collection's segments change faster than they can be captured; try again"))
+    }
+
+    /// None when a segment changed at the very moment of the capture.
+    async fn try_capture(&self, request: &CreateSnapshot) -> Result<Option<Pending>> {
         let mut tx = self.begin().await?;
         let found = collection(&mut tx, &request.db_name, &request.collection_name).await?;
         if !store::collections::hold(&mut tx, found.collection_id).await? {
@@ -176,7 +170,11 @@ impl Service {
             _ => timestamp::from_millis(store::catalog::now_millis(&mut tx).await?),
         };
         let (snapshot_id, token) = self.insert_pending(&mut tx, request, &found, &channels, create_ts).await?;
-        let counts = store::snapshots::reference_segments(&mut tx, snapshot_id, id, unbounded).await?;
+        let format_version = manifest::format_version(self.settings.manifest_encoding);
+        let counts = store::manifests::capture(&mut tx, snapshot_id, id, unbounded, format_version).await?;
+        if counts.outrun {
+            return Ok(None);
+        }
         // after the segments and builds, so that every partition and index they name is in it; none can
         // be dropped meanwhile
         let captured = CapturedCollection {
@@ -188,9 +186,9 @@ impl Service {
             indexes: store::indexes::list(&mut tx, id, None, None).await?,
         };
         store::snapshots::insert_description(&mut tx, snapshot_id, &captured).await?;
-        let left_out = left_out(store::snapshots::left_out(&mut tx, snapshot_id, id).await?);
+        let left_out = left_out(store::manifests::left_out(&mut tx, snapshot_id, id).await?);
         commit(tx).await?;
-        Ok(Pending {
+        Ok(Some(Pending {
             snapshot_id,
             token,
             collection: found,
@@ -199,7 +197,7 @@ impl Service {
             create_ts,
             counts,
             left_out,
-        })
+        }))
     }
 
     async fn insert_pending(
@@ -210,7 +208,7 @@ impl Service {
         channels: &[Channel],
         create_ts: i64,
     ) -> Result<(SnapshotId, Uuid)> {
-        let snapshot_id = SnapshotId(store::catalog::allocate_ids(conn, 1).await?);
+        let snapshot_id = SnapshotId(store::id_blocks::allocate(conn, 1, Purpose::Snapshot).await?);
         let channels = serde_json::to_value(channels).map_err(Error::internal)?;
         let new = NewSnapshot {
             snapshot_id,
@@ -241,122 +239,9 @@ impl Service {
     fn lease_ms(&self) -> i64 {
         i64::try_from(self.settings.create_lease.as_millis()).unwrap_or(i64::MAX)
     }
-
-    async fn write_and_commit(&self, request: &CreateSnapshot, pending: &Pending) -> Result<Snapshot> {
-        let catalog_id = store::catalog::id(&mut *self.conn().await?).await?;
-        marker::verify(&self.objects, catalog_id).await?;
-        let written = self.write_manifests(pending).await?;
-        let metadata = snapshot_metadata(request, pending, &written, self.settings.manifest_encoding);
-        let key = keys::metadata(pending.collection.collection_id, pending.snapshot_id);
-        let bytes = metadata::encode(&metadata, self.objects.url().root());
-        let metadata_bytes = written.bytes + i64::try_from(bytes.len()).unwrap_or(i64::MAX);
-        self.objects.put(&key, bytes).await?;
-
-        let totals = Totals {
-            segments: pending.counts.segments,
-            index_builds: pending.counts.builds,
-            rows: pending.counts.rows,
-            files: pending.counts.files,
-            size_bytes: pending.counts.size_bytes,
-            metadata_bytes,
-        };
-        let left_out = serde_json::to_value(&pending.left_out).map_err(Error::internal)?;
-        let location = self.objects.url().location(&key);
-        let mut conn = self.conn().await?;
-        if !store::snapshots::commit(&mut conn, pending.snapshot_id, pending.token, &totals, &left_out, &location).await? {
-            return Err(interrupted(&request.snapshot_name));
-        }
-        let filter = SnapshotFilter {
-            snapshot: Some(pending.snapshot_id),
-            ..SnapshotFilter::default()
-        };
-        let found = store::snapshots::list(&mut conn, &filter, false, None, 1).await?;
-        // dropped again between the commit and the look: as good as created
-        found.into_iter().next().ok_or_else(|| interrupted(&request.snapshot_name))
-    }
-
-    /// Writes the manifests of one page while the next one is read.
-    async fn write_manifests(&self, pending: &Pending) -> Result<Written> {
-        let mut written = Written::default();
-        let mut page = self.read_page(pending, None).await?;
-        while let Some(last) = page.last() {
-            let after = Some(last.segment.segment_id.0);
-            let more = page.len() as i64 == PAGE;
-            for manifest in &page {
-                let content = &manifest.segment.content;
-                written.build_ids.extend(manifest.builds.iter().map(|b| b.build_id.0));
-                written.build_ids.extend(content.files.build_ids().map(|b| b.0));
-                if !content.manifest_path.is_empty() {
-                    written
-                        .storagev2
-                        .push((manifest.segment.segment_id, content.manifest_path.clone()));
-                }
-            }
-            let next = async {
-                match more {
-                    true => self.read_page(pending, after).await,
-                    false => Ok(Vec::new()),
-                }
-            };
-            let (manifests, next) = tokio::try_join!(self.write_page(pending, page), next)?;
-            for manifest in manifests {
-                written.bytes += i64::try_from(manifest.size_bytes).unwrap_or(i64::MAX);
-                written.manifests.push(manifest);
-            }
-            page = next;
-        }
-        written.build_ids.sort_unstable();
-        written.build_ids.dedup();
-        Ok(written)
-    }
-
-    async fn read_page(&self, pending: &Pending, after: Option<i64>) -> Result<Vec<Manifest>> {
-        store::snapshots::manifests(&mut *self.conn().await?, pending.snapshot_id, after, PAGE).await
-    }
-
-    async fn write_page(&self, pending: &Pending, mut page: Vec<Manifest>) -> Result<Vec<WrittenManifest>> {
-        let mut chunks = Vec::new();
-        while !page.is_empty() {
-            let rest = page.split_off(page.len().min(CHUNK));
-            chunks.push(std::mem::replace(&mut page, rest));
-        }
-        let written: Vec<Vec<WrittenManifest>> = stream::iter(chunks)
-            .map(|chunk| self.write_chunk(pending, chunk))
-            .buffered(4)
-            .try_collect()
-            .await?;
-        Ok(written.into_iter().flatten().collect())
-    }
-
-    async fn write_chunk(&self, pending: &Pending, chunk: Vec<Manifest>) -> Result<Vec<WrittenManifest>> {
-        let encoding = self.settings.manifest_encoding;
-        let root = self.objects.url().root().to_string();
-        let (collection, snapshot) = (pending.collection.collection_id, pending.snapshot_id);
-        let encode = move || -> Result<(Vec<WrittenManifest>, EncodedObjects)> {
-            let mut written = Vec::with_capacity(chunk.len());
-            let mut objects = Vec::with_capacity(chunk.len());
-            for manifest in &chunk {
-                let bytes = manifest::encode(manifest, &root, encoding)?;
-                let key = keys::manifest(collection, snapshot, manifest.segment.segment_id);
-                let sha256 = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
-                let size_bytes = bytes.len() as u64;
-                written.push(WrittenManifest {
-                    segment_id: manifest.segment.segment_id,
-                    key: key.clone(),
-                    size_bytes,
-                    sha256,
-                });
-                objects.push((key, bytes));
-            }
-            Ok((written, objects))
-        };
-        let (written, objects) = tokio::task::spawn_blocking(encode).await.map_err(Error::internal)??;
-        self.objects.put_many(objects).await?;
-        Ok(written)
-    }
 }
 
-fn interrupted(name: &str) -> Error {
+pub(super) fn interrupted(name: &str) -> Error {
     Code::SnapshotInterrupted.error(format!(
         "the snapshot {name} took longer than its lease and was taken away; try again"
     ))
@@ -382,38 +267,4 @@ fn left_out(counts: Vec<(String, bool, i64, i64)>) -> Vec<LeftOut> {
         }
     }
     all
-}
-
-fn snapshot_metadata(
-    request: &CreateSnapshot,
-    pending: &Pending,
-    written: &Written,
-    encoding: crate::domain::manifest::ManifestEncoding,
-) -> SnapshotMetadata {
-    let captured = &pending.captured;
-    let partitions: Vec<Partition> = captured.partitions.clone();
-    let indexes: Vec<Index> = captured.indexes.clone();
-    SnapshotMetadata {
-        snapshot_id: pending.snapshot_id,
-        name: request.snapshot_name.clone(),
-        description: request.description.clone(),
-        collection_id: pending.collection.collection_id,
-        create_ts: pending.create_ts,
-        db_name: pending.collection.db_name.clone(),
-        collection_name: pending.collection.name.clone(),
-        num_shards: captured.num_shards,
-        consistency_level: captured.consistency_level.clone(),
-        schema: captured.schema.clone(),
-        properties: captured.properties.clone(),
-        partitions,
-        channels: pending.channels.clone(),
-        indexes,
-        encoding,
-        manifests: written.manifests.clone(),
-        storagev2_manifests: written.storagev2.clone(),
-        build_ids: written.build_ids.clone(),
-        num_of_rows: pending.counts.rows,
-        file_count: pending.counts.files,
-        size_bytes: pending.counts.size_bytes,
-    }
 }

@@ -4,12 +4,15 @@ mod aliases;
 mod channels;
 mod collections;
 mod create;
+mod create_write;
 mod databases;
+mod explain;
 mod flush;
 pub mod gc;
 mod health;
 mod indexes;
 mod paths;
+mod pins;
 mod registration;
 pub mod restore;
 mod restore_copy;
@@ -17,6 +20,7 @@ mod restore_run;
 mod restore_validate;
 mod segments;
 mod snapshots;
+mod usage;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,13 +36,14 @@ use crate::store;
 pub use collections::{CollectionChange, CollectionDescription, NewCollection};
 pub use create::{CreateSnapshot, CreatedSnapshot};
 pub use flush::Flushed;
+pub use gc::CollectRequest;
 pub use indexes::NewIndex;
 pub use registration::{Check, NewBuild, NewSegment, PartitionRef};
 pub use restore::RestoreRequest;
 pub use restore_copy::CopyProgress;
 pub use restore_run::Outcome;
 pub use segments::{Compacted, Compaction, SegmentChange};
-pub use snapshots::{SnapshotDetails, SnapshotList, SnapshotRef};
+pub use snapshots::{SnapshotChange, SnapshotDetails, SnapshotList, SnapshotRef};
 
 /// What use cases may be told by the configuration.
 #[derive(Debug, Clone)]
@@ -50,6 +55,10 @@ pub struct ServiceSettings {
     pub task_lease: Duration,
     /// Seconds for which dropped things are kept.
     pub gc_grace_seconds: i64,
+    /// Seconds for which objects without a row are left alone.
+    pub orphan_tolerance_seconds: i64,
+    /// Seconds between the looks for them.
+    pub orphan_interval_seconds: i64,
     /// Files copied at the same time by this process.
     pub copy_concurrency: usize,
     /// Tries of one file before its task fails.
@@ -73,6 +82,8 @@ impl Default for ServiceSettings {
             create_lease: Duration::from_secs(60),
             task_lease: Duration::from_secs(30),
             gc_grace_seconds: 3 * 3600,
+            orphan_tolerance_seconds: 7 * 24 * 3600,
+            orphan_interval_seconds: 24 * 3600,
             copy_concurrency: 32,
             copy_tries: 5,
             copy_backoff: Duration::from_millis(100),

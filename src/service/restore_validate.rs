@@ -17,6 +17,7 @@ use crate::domain::restore::{ClaimedTask, JobState, RestoreJob, TaskKind};
 use crate::domain::segment::{Level, Segment, SegmentState};
 use crate::domain::snapshot::{CapturedCollection, Snapshot};
 use crate::domain::{Code, Error, Result};
+use crate::store::id_blocks::Purpose;
 use crate::store::snapshots::SnapshotFilter;
 use crate::store::tasks::NewCopy;
 use crate::store::{self, PgConnection};
@@ -192,7 +193,7 @@ async fn insert_targets(
     }
     let build_count = |m: &Manifest| m.builds.len() + m.segment.content.files.build_ids().count();
     let ids = 2 * sources.len() + sources.iter().map(build_count).sum::<usize>();
-    let mut next = store::catalog::allocate_ids(conn, ids as i64).await?;
+    let mut next = store::id_blocks::allocate(conn, ids as i64, Purpose::Restore).await?;
     let mut take = || {
         next += 1;
         next - 1

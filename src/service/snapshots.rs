@@ -3,13 +3,14 @@
 use time::OffsetDateTime;
 
 use super::paths::database;
+use super::pins::check_owner;
 use super::{Service, commit};
 use crate::domain::collection::Database;
 use crate::domain::id::SnapshotId;
 use crate::domain::manifest::Manifest;
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::schema::Params;
-use crate::domain::snapshot::{CapturedCollection, Snapshot};
+use crate::domain::snapshot::{CapturedCollection, Shown, Snapshot};
 use crate::domain::{Code, Error, Result};
 use crate::store::snapshots::SnapshotFilter;
 use crate::store::{self, PgConnection};
@@ -33,6 +34,17 @@ pub struct SnapshotList {
     pub created_from: Option<OffsetDateTime>,
     pub created_before: Option<OffsetDateTime>,
     pub oldest_first: bool,
+    pub shown: Shown,
+}
+
+/// What to change of a snapshot.
+#[derive(Debug, Clone, Default)]
+pub struct SnapshotChange {
+    pub description: Option<String>,
+    /// Labels to set, or to remove where there is no value.
+    pub labels: Vec<(String, Option<String>)>,
+    /// Put it on hold by this owner for this reason, or lift the hold.
+    pub hold: Option<Option<(String, String)>>,
 }
 
 /// A snapshot, with the collection as it was captured when asked for.
@@ -66,11 +78,21 @@ async fn of_collection(
 
 /// Finds the one committed snapshot that a request names.
 pub(super) async fn find(conn: &mut PgConnection, wanted: &SnapshotRef, for_write: bool) -> Result<Snapshot> {
+    find_shown(conn, wanted, for_write, Shown::Committed).await
+}
+
+/// Finds the one dropped snapshot that a request names, as long as it can be taken back.
+pub(super) async fn find_dropped(conn: &mut PgConnection, wanted: &SnapshotRef) -> Result<Snapshot> {
+    find_shown(conn, wanted, true, Shown::Dropped).await
+}
+
+async fn find_shown(conn: &mut PgConnection, wanted: &SnapshotRef, for_write: bool, shown: Shown) -> Result<Snapshot> {
     let db = database(conn, &wanted.db_name).await?;
     let mut filter = SnapshotFilter {
         db: Some(db.db_id),
         name: Some(wanted.snapshot_name.clone()),
         snapshot: wanted.snapshot_id,
+        shown,
         ..SnapshotFilter::default()
     };
     if let Some(name) = &wanted.collection_name {
@@ -86,7 +108,7 @@ pub(super) async fn find(conn: &mut PgConnection, wanted: &SnapshotRef, for_writ
     found.pop().ok_or_else(|| not_found(wanted))
 }
 
-fn not_found(wanted: &SnapshotRef) -> Error {
+pub(super) fn not_found(wanted: &SnapshotRef) -> Error {
     let of = wanted
         .collection_name
         .as_ref()
@@ -103,6 +125,25 @@ fn not_found(wanted: &SnapshotRef) -> Error {
 pub(super) async fn drop_locked(conn: &mut PgConnection, id: SnapshotId) -> Result<bool> {
     if !store::snapshots::lock(conn, id).await? {
         return Ok(false);
+    }
+    let filter = SnapshotFilter {
+        snapshot: Some(id),
+        ..SnapshotFilter::default()
+    };
+    let found = store::snapshots::list(conn, &filter, false, None, 1).await?.pop();
+    let found = found.ok_or_else(|| Error::internal("a locked snapshot is not there"))?;
+    if let Some(hold) = found.hold {
+        return Err(Code::SnapshotHeld.error(format!(
+            "snapshot {:?} ({id}) is on hold by {:?}: {:?}; lift the hold first",
+            found.name, hold.owner, hold.reason
+        )));
+    }
+    if let Some(pin) = store::pins::list(conn, id, None, 1).await?.pop() {
+        let until = pin.expires_at.map_or_else(|| "deleted".to_string(), |at| format!("{at}"));
+        return Err(Code::SnapshotPinned.error(format!(
+            "snapshot {:?} ({id}) is pinned by {:?}: {:?} (pin {}, until {until}), {} pins in all",
+            found.name, pin.owner, pin.reason, pin.pin_id, found.pins
+        )));
     }
     if let Some(job) = store::snapshots::running_restore(conn, id).await? {
         return Err(Code::SnapshotBeingRestored.error(format!(
@@ -144,7 +185,8 @@ pub(super) fn check_texts(description: &str, labels: &Params) -> Result<()> {
 }
 
 impl Service {
-    /// Lists committed snapshots, newest first unless asked otherwise.
+    /// Lists committed snapshots, or dropped ones that can be taken back; newest first unless asked
+    /// otherwise.
     ///
     /// # Errors
     /// `database_not_found`, `invalid_page_token`. An unknown collection gives an empty list of
@@ -158,6 +200,7 @@ impl Service {
             labels: wanted.labels.clone(),
             created_from: wanted.created_from,
             created_before: wanted.created_before,
+            shown: wanted.shown,
             ..SnapshotFilter::default()
         };
         if let Some(name) = &wanted.collection_name {
@@ -197,16 +240,14 @@ impl Service {
         Ok(page.page(&list, items, |m| m.segment.segment_id.0))
     }
 
-    /// Changes the description; sets labels, or removes those given without a value.
+    /// Changes the description, labels, and the hold.
     ///
     /// # Errors
     /// `snapshot_not_found`, `snapshot_name_ambiguous`.
-    pub async fn change_snapshot(
-        &self,
-        wanted: &SnapshotRef,
-        description: Option<String>,
-        labels: Vec<(String, Option<String>)>,
-    ) -> Result<Snapshot> {
+    pub async fn change_snapshot(&self, wanted: &SnapshotRef, change: SnapshotChange) -> Result<Snapshot> {
+        if let Some(Some((owner, reason))) = &change.hold {
+            check_owner("/hold", owner, reason)?;
+        }
         let mut tx = self.begin().await?;
         let found = find(&mut tx, wanted, true).await?;
         if !store::snapshots::lock(&mut tx, found.snapshot_id).await? {
@@ -214,26 +255,32 @@ impl Service {
         }
         // read again under the lock: two changes of different labels must both count
         let mut snapshot = find(&mut tx, wanted, true).await?;
-        for (key, value) in labels {
+        for (key, value) in change.labels {
             match value {
                 Some(value) => snapshot.labels.insert(key, value),
                 None => snapshot.labels.remove(&key),
             };
         }
-        snapshot.description = description.unwrap_or(snapshot.description);
+        snapshot.description = change.description.unwrap_or(snapshot.description);
         check_texts(&snapshot.description, &snapshot.labels)?;
         if !store::snapshots::set_texts(&mut tx, snapshot.snapshot_id, &snapshot.description, &snapshot.labels).await? {
             return Err(not_found(wanted));
         }
+        if let Some(hold) = &change.hold {
+            let hold = hold.as_ref().map(|(owner, reason)| (owner.as_str(), reason.as_str()));
+            store::snapshots::set_hold(&mut tx, snapshot.snapshot_id, hold).await?;
+        }
+        let changed = find(&mut tx, wanted, true).await?;
         commit(tx).await?;
-        Ok(snapshot)
+        Ok(changed)
     }
 
     /// Drops a snapshot: it is gone for every reader at once; the collector deletes its files
     /// after the grace period. Calls that drop the same snapshot at the same time all succeed.
     ///
     /// # Errors
-    /// `snapshot_not_found`, `snapshot_name_ambiguous`, `snapshot_being_restored`.
+    /// `snapshot_not_found`, `snapshot_name_ambiguous`, `snapshot_being_restored`, `snapshot_held`,
+    /// `snapshot_pinned`.
     pub async fn drop_snapshot(&self, wanted: &SnapshotRef) -> Result<()> {
         let mut tx = self.begin().await?;
         let snapshot = find(&mut tx, wanted, true).await?;

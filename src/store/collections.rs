@@ -98,7 +98,7 @@ pub async fn find(conn: &mut PgConnection, db: DatabaseId, name: &str) -> Result
 
 /// Queues up for a collection. Row locks alone are not fair: holders that overlap keep a lock
 /// waiting for ever.
-async fn queue(conn: &mut PgConnection, id: CollectionId, shared: bool) -> Result<()> {
+pub(super) async fn queue(conn: &mut PgConnection, id: CollectionId, shared: bool) -> Result<()> {
     if shared {
         sqlx::query!("select pg_advisory_xact_lock_shared(1, hashint8($1))", id.0)
             .fetch_one(conn)

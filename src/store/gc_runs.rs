@@ -4,22 +4,108 @@ use sqlx::PgConnection;
 
 use super::codec::{from_json, to_json};
 use super::failed;
-use crate::domain::Result;
-use crate::domain::gc::{GcRun, Report};
+use crate::domain::gc::{GcRun, Item, ItemKind, Outcome, Report};
 use crate::domain::id::RunId;
+use crate::domain::{Error, Result};
 
-/// Notes the start of a run.
-pub async fn start(conn: &mut PgConnection, id: RunId, dry_run: bool, grace_seconds: i64) -> Result<()> {
+/// Notes the start of a run. The caller has the collector's lock, so that another run which
+/// still counts as running has died.
+pub async fn start(
+    conn: &mut PgConnection,
+    id: RunId,
+    dry_run: bool,
+    grace_seconds: i64,
+    orphan_tolerance_seconds: Option<i64>,
+) -> Result<()> {
+    sqlx::query!("update gc_runs set state = 'failed', finished_at = stillframe_now() where state = 'running'")
+        .execute(&mut *conn)
+        .await
+        .map_err(failed)?;
     sqlx::query!(
-        "insert into gc_runs (run_id, dry_run, grace_seconds) values ($1, $2, $3)",
+        "insert into gc_runs (run_id, dry_run, grace_seconds, orphan_tolerance_seconds) values ($1, $2, $3, $4)",
         id.0,
         dry_run,
-        grace_seconds
+        grace_seconds,
+        orphan_tolerance_seconds
     )
     .execute(conn)
     .await
     .map_err(failed)?;
     Ok(())
+}
+
+/// Adds items to a run, in their order after `first`.
+pub async fn add_items(conn: &mut PgConnection, id: RunId, first: i64, items: &[Item]) -> Result<()> {
+    let text = |f: fn(&Item) -> String| items.iter().map(f).collect::<Vec<String>>();
+    sqlx::query!(
+        "insert into gc_run_items (run_id, item_no, kind, name, outcome, reason, objects, size_bytes)
+         select $1, $2 + u.at, kind, name, outcome, reason, objects, size_bytes
+           from unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[])
+                with ordinality as u (kind, name, outcome, reason, objects, size_bytes, at)",
+        id.0,
+        first,
+        &text(|i| i.kind.as_str().to_string()),
+        &text(|i| i.name.clone()),
+        &text(|i| i.outcome.as_str().to_string()),
+        &text(|i| i.reason.clone()),
+        &items.iter().map(|i| i.objects).collect::<Vec<_>>(),
+        &items.iter().map(|i| i.size_bytes).collect::<Vec<_>>()
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
+/// A page of the items of a run in their order, with the cursor of each.
+pub async fn items(
+    conn: &mut PgConnection,
+    id: RunId,
+    outcome: Option<Outcome>,
+    kind: Option<ItemKind>,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<(i64, Item)>> {
+    let rows = sqlx::query!(
+        "select item_no, kind, name, outcome, reason, objects, size_bytes from gc_run_items
+          where run_id = $1 and ($2::text is null or outcome = $2) and ($3::text is null or kind = $3) and item_no > $4
+          order by item_no limit $5",
+        id.0,
+        outcome.map(Outcome::as_str),
+        kind.map(ItemKind::as_str),
+        after,
+        limit
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed)?;
+    rows.into_iter()
+        .map(|r| {
+            let unknown = || Error::internal("an item of a collector run is of an unknown sort");
+            let item = Item {
+                kind: ItemKind::parse(&r.kind).ok_or_else(unknown)?,
+                name: r.name,
+                outcome: Outcome::parse(&r.outcome).ok_or_else(unknown)?,
+                reason: r.reason,
+                objects: r.objects,
+                size_bytes: r.size_bytes,
+            };
+            Ok((r.item_no, item))
+        })
+        .collect()
+}
+
+/// Seconds since the last completed run that looked for orphans began; none when there is none.
+pub async fn seconds_since_orphans(conn: &mut PgConnection) -> Result<Option<i64>> {
+    sqlx::query_scalar!(
+        "select extract(epoch from (select stillframe_now()) - started_at)::bigint from gc_runs
+          where orphan_tolerance_seconds is not null and not dry_run and state = 'completed'
+          order by run_id desc limit 1"
+    )
+    .fetch_optional(conn)
+    .await
+    .map_err(failed)
+    .map(Option::flatten)
 }
 
 /// Notes the end of a run.
@@ -39,7 +125,7 @@ pub async fn finish(conn: &mut PgConnection, id: RunId, completed: bool, report:
 /// Lists runs, newest first; one of them when `id` is given.
 pub async fn list(conn: &mut PgConnection, id: Option<RunId>, before: Option<i64>, limit: i64) -> Result<Vec<GcRun>> {
     let rows = sqlx::query!(
-        "select run_id, dry_run, grace_seconds, state, report, started_at, finished_at from gc_runs
+        "select run_id, dry_run, grace_seconds, orphan_tolerance_seconds, state, report, started_at, finished_at from gc_runs
           where ($1::bigint is null or run_id = $1) and ($2::bigint is null or run_id < $2)
           order by run_id desc limit $3",
         id.map(|i| i.0),
@@ -55,6 +141,7 @@ pub async fn list(conn: &mut PgConnection, id: Option<RunId>, before: Option<i64
                 run_id: RunId(r.run_id),
                 dry_run: r.dry_run,
                 grace_seconds: r.grace_seconds,
+                orphan_tolerance_seconds: r.orphan_tolerance_seconds,
                 state: r.state,
                 report: from_json(r.report)?,
                 started_at: r.started_at,

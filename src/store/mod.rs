@@ -2,9 +2,10 @@
 //!
 //! The catalog is the only truth about which files exist and who needs them: collections with
 //! their segments and index builds (content encoded by [`codec`], one row per segment version,
-//! not per file), snapshots with one reference row per captured segment version and index build,
-//! restore jobs with their tasks, and runs of the collector. Losing a row here can lose a file;
-//! so every state is guarded by a CHECK, every reference by a foreign key.
+//! not per file), manifests that need one segment version and its index builds, snapshots that
+//! need manifests, restore jobs with their tasks, and runs of the collector. Losing a row here
+//! can lose a file; so every state is guarded by a CHECK, every reference by a foreign key or a
+//! trigger that refuses to delete what is referenced.
 //!
 //! Free functions on `&mut PgConnection`. None begins or commits a transaction: the service does.
 //! Never take a second connection inside a transaction.
@@ -16,16 +17,22 @@ pub mod codec;
 pub mod collections;
 pub mod databases;
 mod error;
+pub mod explain;
 pub mod gc;
 pub mod gc_runs;
 pub mod indexes;
+pub mod id_blocks;
 pub mod jobs;
+pub mod manifests;
 pub mod names;
+pub mod orphans;
 pub mod partitions;
+pub mod pins;
 pub mod segments;
 pub mod snapshots;
 pub mod targets;
 pub mod tasks;
+pub mod usage;
 
 pub use error::failed;
 pub use sqlx::{PgConnection, PgPool};

@@ -215,7 +215,7 @@ pub async fn update(conn: &mut PgConnection, segment: &Segment, new_version: boo
         // the segment's row is locked, so no snapshot is taking one of these up
         sqlx::query!(
             "delete from segment_versions v where v.segment_id = $1 and v.version < $2
-                and not exists (select from snapshot_segments r where r.segment_id = v.segment_id and r.version = v.version)
+                and not exists (select from manifests m where m.segment_id = v.segment_id and m.version = v.version)
                 and v.version <> (select s.version from segments s where s.segment_id = $1)",
             segment.segment_id.0,
             segment.version

@@ -4,15 +4,11 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::builds::{BuildRow, group};
 use super::codec::{from_json, to_json};
-use super::failed;
-use super::segments::SegmentRow;
+use super::{error::on_constraint, failed};
 use crate::domain::id::{CollectionId, DatabaseId, SnapshotId};
-use crate::domain::manifest::Manifest;
 use crate::domain::schema::Params;
-use crate::domain::segment::Segment;
-use crate::domain::snapshot::{CapturedCollection, Snapshot, Totals};
+use crate::domain::snapshot::{CapturedCollection, Hold, Shown, Snapshot, Totals};
 use crate::domain::{Code, Error, Result};
 
 struct SnapshotRow {
@@ -39,6 +35,11 @@ struct SnapshotRow {
     s3_location: String,
     created_at: OffsetDateTime,
     committed_at: Option<OffsetDateTime>,
+    dropped_at: Option<OffsetDateTime>,
+    hold_owner: Option<String>,
+    hold_reason: Option<String>,
+    held_at: Option<OffsetDateTime>,
+    pins: i64,
 }
 
 impl TryFrom<SnapshotRow> for Snapshot {
@@ -70,6 +71,13 @@ impl TryFrom<SnapshotRow> for Snapshot {
             s3_location: row.s3_location,
             created_at: row.created_at,
             committed_at: row.committed_at,
+            dropped_at: row.dropped_at,
+            hold: row.held_at.map(|since| Hold {
+                owner: row.hold_owner.unwrap_or_default(),
+                reason: row.hold_reason.unwrap_or_default(),
+                since,
+            }),
+            pins: row.pins,
         })
     }
 }
@@ -88,12 +96,13 @@ pub struct SnapshotFilter {
     pub labels: Params,
     pub created_from: Option<OffsetDateTime>,
     pub created_before: Option<OffsetDateTime>,
+    pub shown: Shown,
 }
 
-/// Where a page of committed snapshots begins: after this creation time (nanoseconds) and id.
+/// Where a page of snapshots begins: after this creation time (nanoseconds) and id.
 pub type SnapshotCursor = (i64, i64);
 
-/// Lists committed snapshots, newest first or oldest first.
+/// Lists snapshots, newest first or oldest first.
 pub async fn list(
     conn: &mut PgConnection,
     filter: &SnapshotFilter,
@@ -109,20 +118,24 @@ pub async fn list(
             Some((at, id))
         }
     };
-    // two statements, one per direction: each reads its index in order and stops at the limit
+    // a statement for each direction and state: each reads its index in order and stops at the limit
     macro_rules! page {
-        ($order:literal, $beyond:literal) => {
+        ($state:literal, $order:literal, $beyond:literal) => {
             sqlx::query_as!(
                 SnapshotRow,
-                "select s.snapshot_id, s.collection_id, s.db_id, d.name as db_name, c.name as collection_name,
+                r#"select s.snapshot_id, s.collection_id, s.db_id, d.name as db_name, c.name as collection_name,
                         c.state as collection_state, c.ownership, s.name, s.description, s.labels, s.state, s.create_ts,
                         s.channels, s.segment_count, s.index_build_count, s.num_of_rows, s.file_count, s.size_bytes,
-                        s.metadata_bytes, s.left_out, s.s3_location, s.created_at, s.committed_at
+                        s.metadata_bytes, s.left_out, s.s3_location, s.created_at, s.committed_at, s.dropped_at,
+                        s.hold_owner, s.hold_reason, s.held_at,
+                        (select count(*) from pins p where p.snapshot_id = s.snapshot_id
+                            and (p.expires_at is null or p.expires_at > (select stillframe_now()))) as "pins!"
                    from snapshots s
                    join databases d on d.db_id = s.db_id
                    join collections c on c.collection_id = s.collection_id
-                  where s.state = 'committed'
-                    and ($1::bigint is null or s.db_id = $1)
+                  where "#
+                    + $state
+                    + r#" and ($1::bigint is null or s.db_id = $1)
                     and ($2::bigint is null or s.collection_id = $2)
                     and ($3::text is null or (c.name = $3 and c.state = 'dropped'))
                     and ($4::text is null or s.name = $4)
@@ -131,7 +144,7 @@ pub async fn list(
                     and ($7::jsonb is null or s.labels @> $7)
                     and ($8::timestamptz is null or s.created_at >= $8)
                     and ($9::timestamptz is null or s.created_at < $9)
-                    and ($10::timestamptz is null or (s.created_at, s.snapshot_id) "
+                    and ($10::timestamptz is null or (s.created_at, s.snapshot_id) "#
                     + $beyond
                     + " ($10, $11))
                   order by s.created_at "
@@ -161,7 +174,13 @@ pub async fn list(
             .map_err(failed)?
         };
     }
-    let rows = if oldest_first { page!("asc", ">") } else { page!("desc", "<") };
+    let rows = match (filter.shown, oldest_first) {
+        (Shown::Committed, false) => page!("s.state = 'committed'", "desc", "<"),
+        (Shown::Committed, true) => page!("s.state = 'committed'", "asc", ">"),
+        // those that were never committed can't be taken back
+        (Shown::Dropped, false) => page!("s.state = 'deleting' and s.committed_at is not null", "desc", "<"),
+        (Shown::Dropped, true) => page!("s.state = 'deleting' and s.committed_at is not null", "asc", ">"),
+    };
     rows.into_iter().map(Snapshot::try_from).collect()
 }
 
@@ -239,145 +258,14 @@ pub async fn expire_pending(conn: &mut PgConnection, collection: CollectionId, n
     Ok(expired.rows_affected() > 0)
 }
 
-/// What a capture took.
-#[derive(Debug, Clone, Copy)]
-pub struct Captured {
-    pub segments: i64,
-    pub builds: i64,
-    pub rows: i64,
-    pub files: i64,
-    pub size_bytes: i64,
-}
-
-/// Locks and references the segments that belong to a snapshot, and their finished builds.
-///
-/// Chosen: flushed, with an insert or delete file, whose commit timestamp, or else start
-/// position, lies before the seek position of their own channel; with `unbounded` also every
-/// such segment of a channel without position. Share locks keep them from being dropped until the references are committed.
-pub async fn reference_segments(
+/// A page of what a snapshot captured, by segment id.
+pub async fn manifests(
     conn: &mut PgConnection,
     snapshot: SnapshotId,
-    collection: CollectionId,
-    unbounded: bool,
-) -> Result<Captured> {
-    let segments = sqlx::query!(
-        r#"with chosen as materialized (
-             select s.segment_id, s.version, s.num_of_rows, s.file_count, s.size_bytes, s.level
-               from segments s join channels ch using (collection_id, channel_name)
-              where s.collection_id = $2 and s.state = 'flushed' and s.has_data
-                and (($3 and ch.seek_timestamp is null)
-                     or coalesce(nullif(s.commit_timestamp, 0), s.start_timestamp) < ch.seek_timestamp)
-                for share of s
-           ), referenced as (
-             insert into snapshot_segments (snapshot_id, segment_id, version)
-             select $1, segment_id, version from chosen
-           )
-           select count(*) as "segments!", coalesce(sum(num_of_rows) filter (where level <> 'L0'), 0)::bigint as "rows!",
-                  coalesce(sum(file_count), 0)::bigint as "files!", coalesce(sum(size_bytes), 0)::bigint as "bytes!"
-             from chosen"#,
-        snapshot.0,
-        collection.0,
-        unbounded
-    )
-    .fetch_one(&mut *conn)
-    .await
-    .map_err(failed)?;
-    let builds = sqlx::query!(
-        r#"with chosen as materialized (
-             select b.build_id, b.segment_id, b.file_count, b.size_bytes
-               from snapshot_segments r join index_builds b using (segment_id)
-              where r.snapshot_id = $1 and b.state = 'finished'
-                for share of b
-           ), referenced as (
-             insert into snapshot_builds (snapshot_id, segment_id, build_id)
-             select $1, segment_id, build_id from chosen
-           )
-           select count(*) as "builds!", coalesce(sum(file_count), 0)::bigint as "files!",
-                  coalesce(sum(size_bytes), 0)::bigint as "bytes!"
-             from chosen"#,
-        snapshot.0
-    )
-    .fetch_one(conn)
-    .await
-    .map_err(failed)?;
-    Ok(Captured {
-        segments: segments.segments,
-        builds: builds.builds,
-        rows: segments.rows,
-        files: segments.files + builds.files,
-        size_bytes: segments.bytes + builds.bytes,
-    })
-}
-
-/// Counts the living segments that a snapshot did not capture, by state; flushed ones with data
-/// begin after their channel's position.
-pub async fn left_out(
-    conn: &mut PgConnection,
-    snapshot: SnapshotId,
-    collection: CollectionId,
-) -> Result<Vec<(String, bool, i64, i64)>> {
-    let rows = sqlx::query!(
-        r#"select s.state, s.has_data, count(*) as "segments!", coalesce(sum(s.num_of_rows), 0)::bigint as "rows!"
-             from segments s
-            where s.collection_id = $2 and s.state not in ('dropped', 'condemned')
-              and not exists (select from snapshot_segments r where r.snapshot_id = $1 and r.segment_id = s.segment_id)
-            group by s.state, s.has_data order by s.state, s.has_data"#,
-        snapshot.0,
-        collection.0
-    )
-    .fetch_all(conn)
-    .await
-    .map_err(failed)?;
-    Ok(rows.into_iter().map(|r| (r.state, r.has_data, r.segments, r.rows)).collect())
-}
-
-/// A page of what a snapshot references, by segment id.
-pub async fn manifests(conn: &mut PgConnection, snapshot: SnapshotId, after: Option<i64>, limit: i64) -> Result<Vec<Manifest>> {
-    let rows = sqlx::query_as!(
-        SegmentRow,
-        "select s.segment_id, s.collection_id, s.partition_id, s.channel_name, s.level, s.state, v.version, v.num_of_rows,
-                v.commit_timestamp, v.content, s.created_at
-           from snapshot_segments r
-           join segments s using (segment_id)
-           join segment_versions v on v.segment_id = r.segment_id and v.version = r.version
-          where r.snapshot_id = $1 and r.segment_id > $2
-          order by r.segment_id limit $3",
-        snapshot.0,
-        after.unwrap_or(-1),
-        limit
-    )
-    .fetch_all(&mut *conn)
-    .await
-    .map_err(failed)?;
-    let ids: Vec<i64> = rows.iter().map(|r| r.segment_id).collect();
-    let mut builds = referenced_builds(conn, snapshot, &ids).await?;
-    rows.into_iter()
-        .map(|row| {
-            let segment = Segment::try_from(row)?;
-            let builds = builds.remove(&segment.segment_id.0).unwrap_or_default();
-            Ok(Manifest { segment, builds })
-        })
-        .collect()
-}
-
-async fn referenced_builds(
-    conn: &mut PgConnection,
-    snapshot: SnapshotId,
-    segments: &[i64],
-) -> Result<std::collections::HashMap<i64, Vec<crate::domain::index::IndexBuild>>> {
-    let rows = sqlx::query_as!(
-        BuildRow,
-        "select b.build_id, b.segment_id, b.index_id, b.content
-           from snapshot_builds r join index_builds b using (build_id)
-          where r.snapshot_id = $1 and r.segment_id = any($2)
-          order by b.build_id",
-        snapshot.0,
-        segments
-    )
-    .fetch_all(conn)
-    .await
-    .map_err(failed)?;
-    group(rows)
+    after: Option<i64>,
+    limit: i64,
+) -> Result<Vec<crate::domain::manifest::Manifest>> {
+    super::manifests::page(conn, snapshot, false, after, limit).await
 }
 
 /// Renews the lease of a pending snapshot; false when it was taken away.
@@ -450,6 +338,40 @@ pub async fn description(conn: &mut PgConnection, snapshot: SnapshotId) -> Resul
     .await
     .map_err(failed)?;
     from_json(value)
+}
+
+/// Puts a committed snapshot on hold, since now, or lifts its hold.
+pub async fn set_hold(conn: &mut PgConnection, snapshot: SnapshotId, hold: Option<(&str, &str)>) -> Result<()> {
+    sqlx::query!(
+        "update snapshots set hold_owner = $2, hold_reason = $3,
+                held_at = case when $2::text is null then null else coalesce(held_at, (select stillframe_now())) end
+          where snapshot_id = $1 and state = 'committed'",
+        snapshot.0,
+        hold.map(|h| h.0),
+        hold.map(|h| h.1)
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
+/// Takes a dropped snapshot back; false when the collector has condemned it.
+///
+/// # Errors
+/// `snapshot_already_exists` when the name has been given again.
+pub async fn undelete(conn: &mut PgConnection, snapshot: SnapshotId) -> Result<bool> {
+    let updated = sqlx::query!(
+        "update snapshots set state = 'committed', dropped_at = null
+          where snapshot_id = $1 and state = 'deleting' and committed_at is not null",
+        snapshot.0
+    )
+    .execute(conn)
+    .await;
+    let updated = on_constraint(updated, "snapshots_name_key", || {
+        Code::SnapshotAlreadyExists.error("the collection has another snapshot of this name now; drop it, or leave this one")
+    })?;
+    Ok(updated.rows_affected() == 1)
 }
 
 /// Replaces description and labels.

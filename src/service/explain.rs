@@ -1,0 +1,223 @@
+//! Why is this object kept?
+
+use time::OffsetDateTime;
+
+use super::Service;
+use crate::domain::explain::{Explanation, Keeper, ObjectKind};
+use crate::domain::key::DataPath;
+use crate::domain::{Error, Result};
+use crate::objects::keys::{self, SnapshotObject};
+use crate::store::explain::{Needed, Owner, later};
+use crate::store::{self, PgConnection};
+
+/// Snapshots that an explanation lists at most.
+const LISTED: i64 = 100;
+/// S3's limit.
+const MAX_KEY: usize = 1024;
+
+impl Service {
+    /// Says what an object is, what keeps it, and when it could go. `text` is a key relative to
+    /// the storage root, a full key, or a whole URI as `s3_location` has it.
+    ///
+    /// # Errors
+    /// `invalid_request` for a URI of another storage; storage and database errors.
+    pub async fn explain_object(&self, text: &str) -> Result<Explanation> {
+        let key = self.relative_key(text)?;
+        let size_bytes = self.objects.size(&key).await?;
+        let mut found = Explanation {
+            key: key.clone(),
+            kind: ObjectKind::Unmanaged,
+            size_bytes,
+            collection: None,
+            segment: None,
+            build: None,
+            snapshot: None,
+            known: false,
+            kept_by: Vec::new(),
+            kept_by_total: 0,
+            may_go_at: None,
+            reason: String::new(),
+        };
+        let mut conn = self.conn().await?;
+        if key == keys::MARKER {
+            found.kind = ObjectKind::Marker;
+            found.known = true;
+            found.reason = "it says which catalog owns the storage root, and stays".into();
+        } else if let Some(object) = keys::parse(&key) {
+            self.explain_snapshot_object(&mut conn, &mut found, object).await?;
+        } else if let Ok(path) = DataPath::parse(&key) {
+            self.explain_data(&mut conn, &mut found, &path).await?;
+        } else {
+            found.reason = "it lies in no directory that this service manages, and is never touched".into();
+        }
+        if found.size_bytes.is_none() {
+            found.reason = format!("there is no such object; if there were one: {}", found.reason);
+        }
+        Ok(found)
+    }
+
+    fn relative_key(&self, text: &str) -> Result<String> {
+        let bad = |why: &str| Error::invalid("?key", why.to_string());
+        let root = self.objects.url().location("");
+        let root = root.trim_end_matches('/');
+        let key = match text.strip_prefix(root) {
+            Some(rest) if rest.starts_with('/') => rest,
+            _ if text.contains("://") => return Err(bad(&format!("is not below the storage root {root}"))),
+            _ => {
+                let prefix = self.objects.url().root();
+                let full = (!prefix.is_empty()).then(|| text.strip_prefix(prefix)).flatten();
+                full.filter(|rest| rest.starts_with('/')).unwrap_or(text)
+            }
+        };
+        let key = key.trim_start_matches('/');
+        if key.len() > MAX_KEY {
+            return Err(bad("is longer than a key can be"));
+        }
+        // the form of a data path, without its length: other objects may have longer keys
+        let shown = key.get(..key.len().min(800)).unwrap_or(key);
+        crate::domain::key::check(shown).map_err(|why| bad(&why))?;
+        Ok(key.to_string())
+    }
+
+    async fn explain_snapshot_object(
+        &self,
+        conn: &mut PgConnection,
+        found: &mut Explanation,
+        object: SnapshotObject,
+    ) -> Result<()> {
+        let needed = match object {
+            SnapshotObject::Metadata(snapshot) => {
+                found.kind = ObjectKind::SnapshotMetadata;
+                found.snapshot = Some(snapshot);
+                Needed {
+                    snapshot: Some(snapshot),
+                    ..Needed::default()
+                }
+            }
+            SnapshotObject::Manifest(owner, segment) => {
+                found.kind = ObjectKind::Manifest;
+                (found.snapshot, found.segment) = (Some(owner), Some(segment));
+                found.known = store::explain::manifest_is_known(conn, owner, segment).await?;
+                Needed {
+                    segment: Some(segment),
+                    manifest_owner: Some(owner),
+                    ..Needed::default()
+                }
+            }
+        };
+        self.explain_needed(conn, found, needed, None).await?;
+        found.known |= found.kept_by_total > 0;
+        if found.reason.is_empty() {
+            self.explain_unknown(conn, found).await?;
+        }
+        Ok(())
+    }
+
+    async fn explain_data(&self, conn: &mut PgConnection, found: &mut Explanation, path: &DataPath<'_>) -> Result<()> {
+        (found.collection, found.segment) = (path.collection, path.segment);
+        let (owner, alive) = if path.is_of_build() {
+            found.kind = ObjectKind::IndexFile;
+            found.build = path.build;
+            match path.build {
+                Some(id) => (store::explain::build(conn, id).await?, Some(Keeper::IndexBuild(id))),
+                None => (None, None),
+            }
+        } else {
+            found.kind = ObjectKind::SegmentFile;
+            match path.segment {
+                Some(id) => (store::explain::segment(conn, id).await?, Some(Keeper::Segment(id))),
+                None => (None, None),
+            }
+        };
+        let Some(owner) = owner else { return self.explain_unknown(conn, found).await };
+        found.known = true;
+        found.collection = Some(owner.collection);
+        if owner.external {
+            found.kept_by.push(Keeper::ExternalCollection(owner.collection));
+        }
+        if let (None, Some(keeper)) = (owner.dropped_at, alive) {
+            found.kept_by.push(keeper);
+        }
+        let needed = match found.build {
+            Some(build) => Needed {
+                build: Some(build),
+                ..Needed::default()
+            },
+            None => Needed {
+                segment: found.segment,
+                ..Needed::default()
+            },
+        };
+        self.explain_needed(conn, found, needed, Some(&owner)).await
+    }
+
+    /// What snapshots and jobs have to do with it, and the sentence that says all of it.
+    async fn explain_needed(
+        &self,
+        conn: &mut PgConnection,
+        found: &mut Explanation,
+        needed: Needed,
+        owner: Option<&Owner>,
+    ) -> Result<()> {
+        let snapshots = store::explain::snapshots(conn, needed, LISTED).await?;
+        let ids: Vec<i64> = snapshots
+            .keepers
+            .iter()
+            .filter_map(|k| match k {
+                Keeper::Snapshot { id, .. } => Some(id.0),
+                _ => None,
+            })
+            .collect();
+        let jobs = store::explain::jobs(conn, &ids, owner.map(|o| o.collection)).await?;
+        let alive = !found.kept_by.is_empty();
+        found.kept_by_total = (found.kept_by.len() + jobs.len()) as i64 + snapshots.total;
+        let running = !jobs.is_empty();
+        found.kept_by.extend(jobs);
+        found.kept_by.extend(snapshots.keepers);
+        let grace = self.settings.gc_grace_seconds;
+        let dropped_at = owner.and_then(|o| o.dropped_at).into_iter().chain(snapshots.last_dropped_at);
+        let after_grace = dropped_at.max().map(|at| later(at, grace));
+        let at = after_grace.max(owner.and_then(|o| o.collect_after));
+        found.reason = match (alive, snapshots.living, running) {
+            _ if owner.is_some_and(|o| o.external) => "its collection is external: its files are never deleted here".into(),
+            (true, ..) => "it belongs to something that lives".into(),
+            (_, 1, _) => "a snapshot needs it".into(),
+            (_, n, _) if n > 1 => format!("{n} snapshots need it"),
+            (_, _, true) => "a restore is using it".into(),
+            _ if owner.is_none() && snapshots.total == 0 => String::new(),
+            _ => {
+                found.may_go_at = at;
+                soon(at)
+            }
+        };
+        Ok(())
+    }
+
+    /// Something without a row: an orphan of ours, or somebody else's.
+    async fn explain_unknown(&self, conn: &mut PgConnection, found: &mut Explanation) -> Result<()> {
+        if found.kind == ObjectKind::Manifest && found.known {
+            found.reason = "no snapshot needs it any more; the collector is deleting it".into();
+            return Ok(());
+        }
+        found.reason = match store::explain::orphan_since(conn, &found.key).await? {
+            Some(since) => {
+                let at = later(since, self.settings.orphan_tolerance_seconds);
+                if store::orphans::may_delete(conn).await? {
+                    found.may_go_at = Some(at);
+                    format!("the catalog has no row for it (known since {since}); the collector deletes it after {at}")
+                } else {
+                    format!("the catalog has no row for it (known since {since}); deleting orphans is not allowed at present")
+                }
+            }
+            None => "the catalog has no row for it; it goes only if the collector finds that it lies under an id given out here".into(),
+        };
+        Ok(())
+    }
+}
+
+fn soon(at: Option<OffsetDateTime>) -> String {
+    at.map_or_else(
+        || "nothing needs it; the next run of the collector deletes it".to_string(),
+        |at| format!("nothing needs it; the collector deletes it after {at}"),
+    )
+}

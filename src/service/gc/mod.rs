@@ -1,0 +1,204 @@
+//! The collector: the only part that deletes data.
+//!
+//! Each kind goes through the same steps: find candidates, lock them, check again that nothing
+//! references them and condemn them in one transaction, delete objects outside any transaction,
+//! then delete rows. Snapshots go first, then manifests, index builds, segments, collections. A
+//! crash in between leaves condemned rows that the next run takes up; two runs never overlap:
+//! each holds a session lock of the database.
+
+mod ledger;
+mod orphans;
+mod snapshots;
+mod things;
+
+use super::Service;
+use crate::domain::gc::{GcRun, Item, ItemKind, Outcome, Report};
+use crate::domain::id::{CollectionId, RunId};
+use crate::domain::page::{Page, PageRequest};
+use crate::domain::{Code, Error, Result};
+use crate::objects::marker;
+use crate::store::gc::Scope;
+use crate::store::{self, PgConnection};
+use ledger::Ledger;
+use things::Kind;
+
+/// Things handled at a time; bounds memory and the length of locks.
+const BATCH: i64 = 500;
+/// Kept things that a run lists at most.
+const KEPT_LISTED: i64 = 1000;
+
+/// How to run the collector.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct CollectRequest {
+    /// Only say what would be deleted.
+    pub dry_run: bool,
+    /// Seconds for which dropped things are left alone; the setting when absent.
+    pub grace_seconds: Option<i64>,
+    /// Look for objects without a row too.
+    pub orphans: bool,
+    /// Seconds for which those are left alone; the setting when absent.
+    pub orphan_tolerance_seconds: Option<i64>,
+}
+
+impl Service {
+    /// Runs the collector once and keeps its report. A dry run changes nothing.
+    ///
+    /// # Errors
+    /// Database errors; objects that could not be deleted are in the report.
+    pub async fn collect(&self, request: CollectRequest) -> Result<GcRun> {
+        let service = self.clone();
+        // a caller that hangs up does not stop a run half way
+        tokio::spawn(async move { service.collect_to_the_end(request).await })
+            .await
+            .map_err(Error::internal)?
+    }
+
+    /// Runs the collector as its timer does: with a look for orphans when the last one is old
+    /// enough.
+    ///
+    /// # Errors
+    /// As [`Service::collect`].
+    pub async fn collect_on_time(&self) -> Result<GcRun> {
+        let age = store::gc_runs::seconds_since_orphans(&mut *self.conn().await?).await?;
+        self.collect(CollectRequest {
+            orphans: age.is_none_or(|age| age >= self.settings.orphan_interval_seconds),
+            ..CollectRequest::default()
+        })
+        .await
+    }
+
+    async fn collect_to_the_end(&self, request: CollectRequest) -> Result<GcRun> {
+        let scope = Scope {
+            grace_seconds: request.grace_seconds.unwrap_or(self.settings.gc_grace_seconds),
+            collection: None,
+            dry_run: request.dry_run,
+        };
+        let tolerance = request.orphan_tolerance_seconds.unwrap_or(self.settings.orphan_tolerance_seconds);
+        let tolerance = request.orphans.then_some(tolerance);
+        let alone = self.collect_alone().await?;
+        let mut conn = self.conn().await?;
+        let run_id = RunId(store::catalog::allocate_ids(&mut conn, 1).await?);
+        store::gc_runs::start(&mut conn, run_id, request.dry_run, scope.grace_seconds, tolerance).await?;
+        drop(conn);
+        let mut ledger = Ledger::of_run(run_id);
+        let outcome = self.collect_all(scope, tolerance, run_id, &mut ledger).await;
+        let mut conn = self.conn().await?;
+        let report = ledger.report;
+        store::gc_runs::finish(&mut conn, run_id, outcome.is_ok(), &report).await?;
+        drop(alone);
+        outcome?;
+        if report.objects > 0 || report.failed_objects > 0 {
+            tracing::info!(run.id = %run_id, dry_run = request.dry_run, objects = report.objects, bytes = report.bytes, failed = report.failed_objects, "collected");
+        }
+        one_run(&mut conn, run_id).await
+    }
+
+    /// The right to collect, for as long as the connection lives: it is taken out of the pool, so
+    /// that dropping it ends the session and frees the lock whatever happens.
+    async fn collect_alone(&self) -> Result<PgConnection> {
+        let mut conn = self.conn().await?.detach();
+        store::gc::lock_collector(&mut conn).await?;
+        // what is not there would count as deleted
+        let catalog_id = store::catalog::id(&mut conn).await?;
+        marker::verify(&self.objects, catalog_id).await?;
+        Ok(conn)
+    }
+
+    async fn collect_all(&self, scope: Scope, tolerance: Option<i64>, run_id: RunId, ledger: &mut Ledger) -> Result<()> {
+        let expired = store::gc::snapshots::expire_pending(&mut *self.conn().await?, scope.dry_run).await?;
+        ledger.report.pending_snapshots = expired;
+        self.collect_snapshots(scope, ledger).await?;
+        self.collect_manifests(scope, ledger).await?;
+        self.collect_kind(Kind::Build, scope, ledger).await?;
+        self.collect_kind(Kind::Segment, scope, ledger).await?;
+        self.collect_empty(scope, ledger).await?;
+        if let Some(tolerance) = tolerance {
+            self.collect_orphans(run_id, tolerance, scope.dry_run, ledger).await?;
+        }
+        let mut conn = self.conn().await?;
+        let kept = store::gc::kept::count(&mut conn, scope.grace_seconds).await?;
+        (ledger.report.kept_by_snapshots, ledger.report.kept_by_grace) = (kept.by_snapshots, kept.by_grace);
+        let listed = store::gc::kept::list(&mut conn, scope.grace_seconds, KEPT_LISTED).await?;
+        ledger.add(&mut conn, listed).await?;
+        if !scope.dry_run {
+            self.objects.sweep_temporary().await?;
+            store::pins::expire(&mut conn).await?;
+            store::jobs::expire(&mut conn, self.settings.history_seconds).await?;
+            store::gc_runs::expire(&mut conn, self.settings.history_seconds).await?;
+        }
+        Ok(())
+    }
+
+    /// Collects what an unsuccessful restore left of its target, at once.
+    pub(super) async fn collect_collection(&self, collection: CollectionId) -> Result<Report> {
+        let scope = Scope {
+            grace_seconds: 0,
+            collection: Some(collection),
+            dry_run: false,
+        };
+        let alone = self.collect_alone().await?;
+        let mut ledger = Ledger::default();
+        self.collect_kind(Kind::Build, scope, &mut ledger).await?;
+        self.collect_kind(Kind::Segment, scope, &mut ledger).await?;
+        self.collect_empty(scope, &mut ledger).await?;
+        drop(alone);
+        Ok(ledger.report)
+    }
+
+    /// Finds a run of the collector.
+    ///
+    /// # Errors
+    /// `gc_run_not_found`.
+    pub async fn gc_run(&self, id: RunId) -> Result<GcRun> {
+        one_run(&mut *self.conn().await?, id).await
+    }
+
+    /// Lists runs of the collector, newest first.
+    pub async fn list_gc_runs(&self, page: &PageRequest) -> Result<Page<GcRun>> {
+        let before: Option<i64> = page.cursor("gc-runs")?;
+        let items = store::gc_runs::list(&mut *self.conn().await?, None, before, page.limit()).await?;
+        Ok(page.page("gc-runs", items, |r| r.run_id.0))
+    }
+
+    /// Lists what a run dealt with, in its order.
+    ///
+    /// # Errors
+    /// `gc_run_not_found`, `invalid_page_token`.
+    pub async fn list_gc_run_items(
+        &self,
+        id: RunId,
+        outcome: Option<Outcome>,
+        kind: Option<ItemKind>,
+        page: &PageRequest,
+    ) -> Result<Page<Item>> {
+        let mut conn = self.conn().await?;
+        one_run(&mut conn, id).await?;
+        let list = format!("gc-run-items?{id}{outcome:?}{kind:?}");
+        let after: Option<i64> = page.cursor(&list)?;
+        let items = store::gc_runs::items(&mut conn, id, outcome, kind, after.unwrap_or(0), page.limit()).await?;
+        Ok(page.page(&list, items, |(at, _)| *at).map(|(_, item)| item))
+    }
+
+    /// Allows or forbids that the collector deletes orphans.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn allow_orphan_deletion(&self, allowed: bool) -> Result<()> {
+        store::orphans::set_may_delete(&mut *self.conn().await?, allowed).await
+    }
+
+    /// Whether the collector may delete orphans.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn orphan_deletion_allowed(&self) -> Result<bool> {
+        store::orphans::may_delete(&mut *self.conn().await?).await
+    }
+}
+
+async fn one_run(conn: &mut PgConnection, id: RunId) -> Result<GcRun> {
+    store::gc_runs::list(conn, Some(id), None, 1)
+        .await?
+        .pop()
+        .ok_or_else(|| Code::GcRunNotFound.error(format!("collector run {id} does not exist")))
+}

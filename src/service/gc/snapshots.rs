@@ -1,0 +1,104 @@
+//! Collecting dropped snapshots, and the manifests that nothing needs any more.
+
+use std::collections::HashMap;
+
+use super::super::{Service, commit};
+use super::BATCH;
+use super::ledger::Ledger;
+use crate::domain::Result;
+use crate::domain::gc::ItemKind;
+use crate::objects::keys;
+use crate::store;
+use crate::store::gc::Scope;
+use crate::store::gc::snapshots::{CondemnedManifest, DroppedSnapshot};
+
+impl Service {
+    pub(super) async fn collect_snapshots(&self, scope: Scope, ledger: &mut Ledger) -> Result<()> {
+        let mut after = -1;
+        loop {
+            let page = store::gc::snapshots::candidates(&mut *self.conn().await?, scope.grace_seconds, after, BATCH).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = last.snapshot_id.0;
+            for snapshot in page {
+                self.collect_snapshot(snapshot, scope, ledger).await?;
+            }
+        }
+    }
+
+    /// The metadata file first, so that nobody finds it without its manifests; then the
+    /// references, then the row. Manifests that are shared stay.
+    async fn collect_snapshot(&self, snapshot: DroppedSnapshot, scope: Scope, ledger: &mut Ledger) -> Result<()> {
+        let name = snapshot.snapshot_id.to_string();
+        if !scope.dry_run {
+            let condemned =
+                store::gc::snapshots::condemn(&mut *self.conn().await?, snapshot.snapshot_id, scope.grace_seconds).await?;
+            if !condemned {
+                return Ok(());
+            }
+            let key = keys::metadata(snapshot.collection_id, snapshot.snapshot_id);
+            if let Some((key, error)) = self.objects.delete(vec![key]).await.pop() {
+                tracing::warn!(key, error = %error, cause = error.cause_chain(), "could not delete an object, its snapshot's row stays");
+                let item = ledger.failed(ItemKind::Snapshot, name, &key, &error.to_string());
+                return ledger.add(&mut *self.conn().await?, vec![item]).await;
+            }
+            loop {
+                let mut tx = self.begin().await?;
+                let released = store::gc::snapshots::release(&mut tx, snapshot, BATCH).await?;
+                if released == 0 {
+                    store::gc::snapshots::delete(&mut tx, snapshot.snapshot_id).await?;
+                }
+                commit(tx).await?;
+                if released == 0 {
+                    break;
+                }
+            }
+        }
+        ledger.report.snapshots += 1;
+        let item = ledger.deleted(ItemKind::Snapshot, name, 1, snapshot.metadata_bytes);
+        ledger.add(&mut *self.conn().await?, vec![item]).await
+    }
+
+    pub(super) async fn collect_manifests(&self, scope: Scope, ledger: &mut Ledger) -> Result<()> {
+        if scope.dry_run {
+            let (count, bytes) = store::gc::snapshots::manifests_to_go(&mut *self.conn().await?, scope.grace_seconds).await?;
+            ledger.report.manifests += count;
+            ledger.report.objects += count;
+            ledger.report.bytes += bytes;
+            return Ok(());
+        }
+        let mut after = (-1, -1);
+        loop {
+            let page = store::gc::snapshots::condemned_manifests(&mut *self.conn().await?, after, BATCH).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = (last.owner.0, last.segment_id.0);
+            let by_key: HashMap<String, CondemnedManifest> = page
+                .into_iter()
+                .map(|m| (keys::manifest(m.collection_id, m.owner, m.segment_id), m))
+                .collect();
+            let failed: HashMap<String, String> = self
+                .objects
+                .delete(by_key.keys().cloned().collect())
+                .await
+                .into_iter()
+                .map(|(key, error)| (key, error.to_string()))
+                .collect();
+            let (mut gone, mut items) = (Vec::new(), Vec::new());
+            for (key, manifest) in by_key {
+                match failed.get(&key) {
+                    Some(reason) => {
+                        tracing::warn!(key, reason, "could not delete a manifest, its row stays");
+                        items.push(ledger.failed(ItemKind::Manifest, key.clone(), &key, reason));
+                    }
+                    None => {
+                        items.push(ledger.deleted(ItemKind::Manifest, key, 1, manifest.size_bytes));
+                        gone.push(manifest);
+                    }
+                }
+            }
+            let mut conn = self.conn().await?;
+            let rows = store::gc::snapshots::delete_manifests(&mut conn, &gone).await?;
+            ledger.report.manifests += i64::try_from(rows).unwrap_or(i64::MAX);
+            ledger.add(&mut conn, items).await?;
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Collecting segments, index builds, and collections of which nothing is left.
+
+use std::collections::HashMap;
+
+use super::super::{Service, commit};
+use super::BATCH;
+use super::ledger::Ledger;
+use crate::domain::Result;
+use crate::domain::gc::ItemKind;
+use crate::store::gc::{Condemned, Scope, builds, segments};
+use crate::store::{self, PgConnection};
+
+/// What is collected.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    Build,
+    Segment,
+}
+
+impl Service {
+    pub(super) async fn collect_kind(&self, kind: Kind, scope: Scope, ledger: &mut Ledger) -> Result<()> {
+        let mut after = -1;
+        loop {
+            let candidates = kind.candidates(&mut *self.conn().await?, scope, after).await?;
+            let Some(last) = candidates.last() else { return Ok(()) };
+            after = *last;
+            let chosen = if scope.dry_run {
+                candidates
+            } else {
+                self.condemn(kind, &candidates).await?
+            };
+            let condemned = kind.files(&mut *self.conn().await?, &chosen).await?;
+            let mut items = Vec::with_capacity(condemned.len());
+            let gone = if scope.dry_run {
+                condemned
+            } else {
+                let failed = self.delete_files(&condemned).await;
+                let (stays, gone): (Vec<_>, Vec<_>) = condemned.into_iter().partition(|c| failed.contains_key(&c.id));
+                for thing in stays {
+                    for (key, reason) in &failed[&thing.id] {
+                        items.push(ledger.failed(kind.item(), thing.id.to_string(), key, reason));
+                    }
+                }
+                gone
+            };
+            let ids: Vec<i64> = gone.iter().map(|c| c.id).collect();
+            for thing in gone {
+                items.push(ledger.deleted(kind.item(), thing.id.to_string(), thing.paths.len() as i64, thing.size_bytes));
+            }
+            let mut conn = self.conn().await?;
+            let rows = match scope.dry_run {
+                true => ids.len() as u64,
+                false => kind.delete(&mut conn, &ids).await?,
+            };
+            let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+            match kind {
+                Kind::Build => ledger.report.index_builds += rows,
+                Kind::Segment => ledger.report.segments += rows,
+            }
+            ledger.add(&mut conn, items).await?;
+        }
+    }
+
+    async fn condemn(&self, kind: Kind, ids: &[i64]) -> Result<Vec<i64>> {
+        let mut tx = self.begin().await?;
+        let condemned = match kind {
+            Kind::Build => builds::condemn(&mut tx, ids).await?,
+            Kind::Segment => segments::condemn(&mut tx, ids).await?,
+        };
+        commit(tx).await?;
+        Ok(condemned)
+    }
+
+    /// Deletes the objects of condemned things; gives those that could not be deleted, with the
+    /// reason, by the id of the thing.
+    async fn delete_files(&self, condemned: &[Condemned]) -> HashMap<i64, Vec<(String, String)>> {
+        let owners: HashMap<&str, i64> = condemned
+            .iter()
+            .flat_map(|c| c.paths.iter().map(|p| (p.as_str(), c.id)))
+            .collect();
+        let mut failed: HashMap<i64, Vec<(String, String)>> = HashMap::new();
+        for (key, error) in self.objects.delete(owners.keys().map(ToString::to_string).collect()).await {
+            tracing::warn!(key, error = %error, cause = error.cause_chain(), "could not delete an object, its row stays");
+            if let Some(owner) = owners.get(key.as_str()) {
+                failed.entry(*owner).or_default().push((key, error.to_string()));
+            }
+        }
+        failed
+    }
+
+    pub(super) async fn collect_empty(&self, scope: Scope, ledger: &mut Ledger) -> Result<()> {
+        let mut conn = self.conn().await?;
+        let empty = store::gc::empty_collections(&mut conn, scope).await?;
+        if !scope.dry_run {
+            store::gc::delete_collections(&mut conn, &empty).await?;
+        }
+        ledger.report.collections += empty.len() as i64;
+        let items = empty
+            .iter()
+            .map(|id| ledger.deleted(ItemKind::Collection, id.to_string(), 0, 0))
+            .collect();
+        ledger.add(&mut conn, items).await
+    }
+}
+
+impl Kind {
+    fn item(self) -> ItemKind {
+        match self {
+            Kind::Build => ItemKind::IndexBuild,
+            Kind::Segment => ItemKind::Segment,
+        }
+    }
+
+    async fn candidates(self, conn: &mut PgConnection, scope: Scope, after: i64) -> Result<Vec<i64>> {
+        match self {
+            Kind::Build => builds::candidates(conn, scope, after, BATCH).await,
+            Kind::Segment => segments::candidates(conn, scope, after, BATCH).await,
+        }
+    }
+
+    async fn files(self, conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Condemned>> {
+        match self {
+            Kind::Build => builds::files(conn, ids).await,
+            Kind::Segment => segments::files(conn, ids).await,
+        }
+    }
+
+    async fn delete(self, conn: &mut PgConnection, ids: &[i64]) -> Result<u64> {
+        match self {
+            Kind::Build => builds::delete(conn, ids).await,
+            Kind::Segment => segments::delete(conn, ids).await,
+        }
+    }
+}

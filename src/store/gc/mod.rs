@@ -1,0 +1,110 @@
+//! What the collector may take. Candidates are found by one statement, then locked, checked
+//! again and condemned in one transaction; only then are objects deleted, then rows.
+
+pub mod builds;
+pub mod kept;
+pub mod segments;
+pub mod snapshots;
+
+use sqlx::PgConnection;
+
+use super::failed;
+use crate::domain::Result;
+use crate::domain::id::CollectionId;
+
+/// Which things a run looks at.
+#[derive(Debug, Clone, Copy)]
+pub struct Scope {
+    /// Seconds since the drop that must have passed.
+    pub grace_seconds: i64,
+    /// Only this collection; every one when none.
+    pub collection: Option<CollectionId>,
+    /// Nothing will be changed: look past the snapshots that a real run would delete first.
+    pub dry_run: bool,
+}
+
+/// Waits until this session is the only one that collects, until it ends. Two collectors at once
+/// could otherwise meet in this way: one has read what to delete, the other finishes it, the
+/// engine registers the same id anew, and the first deletes living files.
+pub async fn lock_collector(conn: &mut PgConnection) -> Result<()> {
+    sqlx::query!("select pg_advisory_lock(7234689102)")
+        .fetch_one(conn)
+        .await
+        .map_err(failed)?;
+    Ok(())
+}
+
+/// Whether a segment or a build of a collection has a row.
+pub async fn anything_left(conn: &mut PgConnection, collection: CollectionId) -> Result<bool> {
+    sqlx::query_scalar!(
+        r#"select exists (select from segments where collection_id = $1)
+               or exists (select from index_builds b join segments s using (segment_id) where s.collection_id = $1) as "left!""#,
+        collection.0
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(failed)
+}
+
+/// Something whose objects are to be deleted.
+#[derive(Debug, Clone)]
+pub struct Condemned {
+    pub id: i64,
+    /// Paths relative to the storage root; empty for external collections.
+    pub paths: Vec<String>,
+    pub size_bytes: i64,
+}
+
+/// Waits until no capture of these collections is under way, and keeps new ones away until the
+/// transaction ends: what a capture that shares a manifest relies on is locked by nothing else.
+/// Ascending ids, so that two callers never wait for each other.
+async fn keep_captures_away(conn: &mut PgConnection, collections: &[i64]) -> Result<()> {
+    for id in collections {
+        super::collections::queue(conn, CollectionId(*id), false).await?;
+    }
+    Ok(())
+}
+
+fn owned(id: i64, paths: Vec<String>, size_bytes: i64, ownership: &str) -> Condemned {
+    if ownership == "owned" {
+        Condemned { id, paths, size_bytes }
+    } else {
+        Condemned {
+            id,
+            paths: Vec::new(),
+            size_bytes: 0,
+        }
+    }
+}
+
+/// Dropped collections of which nothing is left: no segment, no build, no snapshot.
+pub async fn empty_collections(conn: &mut PgConnection, scope: Scope) -> Result<Vec<i64>> {
+    sqlx::query_scalar!(
+        "select c.collection_id from collections c
+          where c.state = 'dropped'
+            and c.dropped_at <= (select stillframe_now()) - $1::bigint * interval '1 second'
+            and ($2::bigint is null or c.collection_id = $2)
+            and not exists (select from segments s where s.collection_id = c.collection_id)
+            and not exists (select from snapshots s where s.collection_id = c.collection_id)
+          order by c.collection_id limit 1000",
+        scope.grace_seconds,
+        scope.collection.map(|c| c.0)
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed)
+}
+
+/// Deletes the rows of collections of which nothing is left.
+pub async fn delete_collections(conn: &mut PgConnection, ids: &[i64]) -> Result<u64> {
+    let deleted = sqlx::query!(
+        "delete from collections c where c.collection_id = any($1) and c.state = 'dropped'
+            and not exists (select from segments s where s.collection_id = c.collection_id)
+            and not exists (select from snapshots s where s.collection_id = c.collection_id)",
+        ids
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
+    Ok(deleted.rows_affected())
+}

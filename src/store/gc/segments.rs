@@ -1,0 +1,104 @@
+//! Dropped segments.
+
+use sqlx::PgConnection;
+
+use super::{Condemned, Scope, keep_captures_away, owned};
+use crate::domain::Result;
+use crate::domain::segment::SegmentContent;
+use crate::store::codec::decode;
+use crate::store::failed;
+
+/// Dropped segments that nothing needs, by id after a cursor.
+pub async fn candidates(conn: &mut PgConnection, scope: Scope, after: i64, limit: i64) -> Result<Vec<i64>> {
+    sqlx::query_scalar!(
+        "select s.segment_id from segments s
+          where s.state in ('dropped', 'condemned') and s.segment_id > $3
+            and s.dropped_at <= (select stillframe_now()) - $1::bigint * interval '1 second'
+            and (s.collect_after is null or s.collect_after <= (select stillframe_now()))
+            and ($2::bigint is null or s.collection_id = $2)
+            and not exists (
+                  select from manifests m where m.segment_id = s.segment_id and (not $5 or exists (
+                       select from snapshot_manifests r join snapshots p using (snapshot_id)
+                        where r.segment_id = m.segment_id and r.owner_snapshot_id = m.owner_snapshot_id
+                          and not (p.state in ('deleting', 'condemned')
+                                   and p.dropped_at <= (select stillframe_now()) - $1::bigint * interval '1 second'
+                                   and not exists (select from restore_jobs j where j.snapshot_id = p.snapshot_id and j.finished_at is null)))))
+            and not exists (select from index_builds b where b.segment_id = s.segment_id and b.state not in ('dropped', 'condemned'))
+          order by s.segment_id limit $4",
+        scope.grace_seconds,
+        scope.collection.map(|c| c.0),
+        after,
+        limit,
+        scope.dry_run
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed)
+}
+
+/// Locks segments and their collections, checks again that nothing references them, and condemns
+/// them. From here no snapshot can take them up: only flushed segments are ever referenced.
+pub async fn condemn(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<i64>> {
+    let collections = sqlx::query_scalar!(
+        "select distinct collection_id from segments where segment_id = any($1) order by collection_id",
+        ids
+    )
+    .fetch_all(&mut *conn)
+    .await
+    .map_err(failed)?;
+    keep_captures_away(conn, &collections).await?;
+    let locked = sqlx::query_scalar!(
+        "select segment_id from segments where segment_id = any($1) and state in ('dropped', 'condemned')
+          order by segment_id for update skip locked",
+        ids
+    )
+    .fetch_all(&mut *conn)
+    .await
+    .map_err(failed)?;
+    // a new statement, so that it sees every reference committed before the locks were granted
+    sqlx::query_scalar!(
+        "update segments s set state = 'condemned'
+          where s.segment_id = any($1)
+            and not exists (select from manifests m where m.segment_id = s.segment_id)
+         returning s.segment_id",
+        &locked
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed)
+}
+
+/// The files of segments, every version's.
+pub async fn files(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Condemned>> {
+    let rows = sqlx::query!(
+        "select s.segment_id, s.size_bytes, v.content, c.ownership
+           from segments s join segment_versions v using (segment_id, version) join collections c using (collection_id)
+          where s.segment_id = any($1) order by s.segment_id",
+        ids
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed)?;
+    rows.into_iter()
+        .map(|row| {
+            // versions only ever append, so the newest names every file
+            let content: SegmentContent = decode(&row.content)?;
+            let paths = content.files.files().map(|(file, _)| file.path.clone()).collect();
+            Ok(owned(row.segment_id, paths, row.size_bytes, &row.ownership))
+        })
+        .collect()
+}
+
+/// Deletes the rows of condemned segments whose objects are gone; those that still have index
+/// build rows wait for the next run.
+pub async fn delete(conn: &mut PgConnection, ids: &[i64]) -> Result<u64> {
+    let deleted = sqlx::query!(
+        "delete from segments s where s.segment_id = any($1) and s.state = 'condemned'
+            and not exists (select from index_builds b where b.segment_id = s.segment_id)",
+        ids
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
+    Ok(deleted.rows_affected())
+}
