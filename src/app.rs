@@ -86,9 +86,13 @@ impl App {
             .map_err(explained)
             .context("the object storage is not usable")?;
         let in_use = store::catalog::is_in_use(&mut *pool.acquire().await?).await?;
-        marker::claim(&objects, catalog_id, in_use, config.take_over)
+        let taken_over = marker::claim(&objects, catalog_id, in_use, config.take_over)
             .await
             .map_err(explained)?;
+        if taken_over {
+            // what the other catalog knew is not known here
+            store::orphans::set_may_delete(&mut *pool.acquire().await?, false).await?;
+        }
         objects.sweep_temporary().await?;
         tracing::info!(
             storage = %objects.url(), fsync = ?objects.local_fsync(), %catalog_id,

@@ -12,6 +12,7 @@ use super::app::{App, directory};
 use super::data::{Collection, FILES};
 use super::summary;
 
+#[derive(Clone, Copy)]
 struct Case {
     name: &'static str,
     fsync: bool,
@@ -56,6 +57,9 @@ const CASES: [Case; 4] = [
     },
 ];
 
+/// Segments that are replaced between two snapshots of the last bench.
+const CHANGED: i64 = 10;
+
 pub fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("create a snapshot");
     group.sampling_mode(SamplingMode::Flat).warm_up_time(Duration::from_secs(1));
@@ -71,12 +75,51 @@ pub fn bench(criterion: &mut Criterion) {
                 let mut total = Duration::ZERO;
                 for _ in 0..iterations {
                     number += 1;
-                    total += create(app, &case, number);
+                    // each one as if it were the first: none shares the manifests of the one before
+                    app.execute("update manifests set sha256 = null, size_bytes = null where sha256 is not null");
+                    total += create(app, &case, &format!("snapshot_{number}"));
                 }
                 total
             });
         });
     }
+    let case = Case {
+        name: "1000 segments, 1% changed",
+        fsync: false,
+        segments: 1000,
+        target_ms: 20,
+        samples: 40,
+        seconds: 5,
+    };
+    let mut ready = None;
+    let mut number = 0;
+    group
+        .sample_size(case.samples)
+        .measurement_time(Duration::from_secs(case.seconds));
+    group.bench_function(case.name, |bencher| {
+        let app = ready.get_or_insert_with(|| {
+            let app = prepare(&case);
+            create(&app, &Case { target_ms: 60, ..case }, "first");
+            app
+        });
+        bencher.iter_custom(|iterations| {
+            let mut total = Duration::ZERO;
+            for _ in 0..iterations {
+                replace(app, &case, number);
+                number += 1;
+                total += create(app, &case, &format!("snapshot_{number}"));
+            }
+            total
+        });
+    });
+}
+
+/// Compacts some segments into as many new ones.
+fn replace(app: &App, case: &Case, round: u64) {
+    let collection = Collection(1);
+    let first = round as i64 * CHANGED;
+    let body = collection.compaction_body(first..first + CHANGED, case.segments);
+    app.call(Method::POST, &collection.compactions_path(), body);
 }
 
 /// What the disk takes for as many files, without a service: far more than 30 ms for 1,000 files
@@ -117,8 +160,7 @@ fn prepare(case: &Case) -> App {
 }
 
 /// Creates one. It stays: see [`directory`].
-fn create(app: &App, case: &Case, number: u64) -> Duration {
-    let name = format!("snapshot_{number}");
+fn create(app: &App, case: &Case, name: &str) -> Duration {
     let body = json!({"snapshot_name": name, "collection_name": Collection(1).name(), "description": "of a bench"});
     let (took, answer) = app.post("/v1/snapshots", &body);
     let answer: serde_json::Value = serde_json::from_slice(&answer).expect("JSON");

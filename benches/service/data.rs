@@ -29,6 +29,17 @@ impl Collection {
         format!("/v1/collections/{}/segments:batch?check=none", self.name())
     }
 
+    pub fn compactions_path(self) -> String {
+        format!("/v1/collections/{}/compactions?check=none", self.name())
+    }
+
+    /// The request that replaces segments by others, whose numbers are higher by `shift`.
+    pub fn compaction_body(self, numbers: std::ops::Range<i64>, shift: i64) -> String {
+        let inputs: Vec<String> = numbers.clone().map(|n| (self.id() + 1000 + n * 100).to_string()).collect();
+        let outputs: Vec<Value> = numbers.map(|n| self.segment(n + shift)).collect();
+        json!({"inputs": inputs, "outputs": outputs}).to_string()
+    }
+
     pub fn indexes_path(self) -> String {
         format!("/v1/collections/{}/indexes", self.name())
     }

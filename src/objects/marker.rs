@@ -15,14 +15,16 @@ struct Marker {
 const MAX_MARKER_BYTES: u64 = 4096;
 
 /// Makes sure that the storage root belongs to this catalog; claims one that nobody owns, unless
-/// the catalog is `in_use` and must have one already.
+/// the catalog is `in_use` and must have one already. Gives whether it was taken over from
+/// another catalog.
 ///
 /// # Errors
 /// `storage_unavailable` naming the other catalog, unless `take_over`; storage errors.
-pub async fn claim(objects: &Objects, catalog_id: Uuid, in_use: bool, take_over: bool) -> Result<()> {
+pub async fn claim(objects: &Objects, catalog_id: Uuid, in_use: bool, take_over: bool) -> Result<bool> {
+    let mut taken_over = false;
     if let Some(bytes) = objects.get(MARKER, MAX_MARKER_BYTES).await? {
         match serde_json::from_slice::<Marker>(&bytes) {
-            Ok(marker) if marker.catalog_id == catalog_id => return Ok(()),
+            Ok(marker) if marker.catalog_id == catalog_id => return Ok(false),
             found if !take_over => {
                 let owner = found.map_or_else(
                     |_| "an unreadable marker".to_string(),
@@ -33,7 +35,10 @@ pub async fn claim(objects: &Objects, catalog_id: Uuid, in_use: bool, take_over:
                     objects.url()
                 )));
             }
-            _ => tracing::warn!(%catalog_id, "taking over the storage from another catalog"),
+            _ => {
+                tracing::warn!(%catalog_id, "taking over the storage from another catalog");
+                taken_over = true;
+            }
         }
     } else if in_use && !take_over {
         return Err(Code::StorageUnavailable.error(format!(
@@ -43,7 +48,8 @@ pub async fn claim(objects: &Objects, catalog_id: Uuid, in_use: bool, take_over:
         )));
     }
     let bytes = serde_json::to_vec_pretty(&Marker { catalog_id }).map_err(Error::internal)?;
-    objects.put(MARKER, bytes).await
+    objects.put(MARKER, bytes).await?;
+    Ok(taken_over)
 }
 
 /// Makes sure that the storage root still is the one that this catalog owns: a disk that is not
