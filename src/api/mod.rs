@@ -12,6 +12,8 @@ mod layers;
 mod openapi;
 mod partitions;
 mod problem;
+mod restore_control;
+mod restore_events;
 mod restores;
 mod schema_body;
 mod segment_body;
@@ -83,9 +85,12 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(snapshots::list_snapshot_segments))
         .routes(routes!(restores::restore_snapshot))
         .routes(routes!(restores::list_restore_jobs))
-        .routes(routes!(restores::get_restore_job))
+        .routes(routes!(restores::get_restore_job, restore_control::change_restore_job))
         .routes(routes!(restores::list_restore_tasks))
-        .routes(routes!(restores::cancel_restore_job))
+        .routes(routes!(restore_events::stream_restore_events))
+        .routes(routes!(restore_control::pause_restore_job))
+        .routes(routes!(restore_control::resume_restore_job))
+        .routes(routes!(restore_control::cancel_restore_job))
         .routes(routes!(gc::list_gc_runs, gc::start_gc_run))
         .routes(routes!(gc::get_gc_run))
         .routes(routes!(health::healthz))

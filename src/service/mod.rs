@@ -9,14 +9,17 @@ mod flush;
 pub mod gc;
 mod health;
 mod indexes;
+mod job_watch;
 mod paths;
 mod registration;
 pub mod restore;
+mod restore_control;
 mod restore_copy;
 mod restore_run;
 mod restore_validate;
 mod segments;
 mod snapshots;
+mod throttle;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,8 +36,10 @@ pub use collections::{CollectionChange, CollectionDescription, NewCollection};
 pub use create::{CreateSnapshot, CreatedSnapshot};
 pub use flush::Flushed;
 pub use indexes::NewIndex;
+pub use job_watch::JobWatch;
 pub use registration::{Check, NewBuild, NewSegment, PartitionRef};
 pub use restore::RestoreRequest;
+pub use restore_control::ControlChange;
 pub use restore_copy::CopyProgress;
 pub use restore_run::Outcome;
 pub use segments::{Compacted, Compaction, SegmentChange};
@@ -92,6 +97,7 @@ pub struct Service {
     settings: Arc<ServiceSettings>,
     /// Bounds the files that this process copies at the same time.
     copy_slots: Arc<tokio::sync::Semaphore>,
+    watches: Arc<job_watch::Watches>,
 }
 
 impl Service {
@@ -102,6 +108,7 @@ impl Service {
             objects,
             settings: Arc::new(settings),
             copy_slots,
+            watches: Arc::default(),
         }
     }
 
