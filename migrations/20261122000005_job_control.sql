@@ -5,6 +5,8 @@ alter table restore_jobs
     add column place bigint not null default 0,
     add column max_concurrency integer,
     add column max_bytes_per_second bigint,
+    add column running_limit integer generated always as
+        (coalesce(max_concurrency, case when max_bytes_per_second is not null then 2 end)) stored,
     add column resume_state text,
     add column paused_at timestamptz,
     add column copy_began_at timestamptz,
@@ -22,6 +24,7 @@ comment on column restore_jobs.priority is '-10 to 10; one step more doubles the
 comment on column restore_jobs.place is 'where the job''s turn 0 stands in the line of all jobs, see domain::schedule';
 comment on column restore_jobs.max_concurrency is 'copy tasks that may run at once over all replicas; null: no limit';
 comment on column restore_jobs.max_bytes_per_second is 'bytes copied in a second over all replicas; null: no limit';
+comment on column restore_jobs.running_limit is 'copy tasks that may run at once: max_concurrency, or two of a job with a limit of bytes, so that waiting copies keep no worker busy';
 comment on column restore_jobs.resume_state is 'of a paused job: the state that it goes on from';
 comment on column restore_jobs.paused_at is 'of a paused job: since when';
 comment on column restore_jobs.copy_began_at is 'when copying began, moved on by the time of every pause since';

@@ -22,8 +22,8 @@ pub struct ChangeRestoreJobRequest {
     #[serde(default)]
     #[schema(minimum = -10, maximum = 10)]
     pub priority: Option<i32>,
-    /// Segments of this job that are copied at the same time, over all replicas; `null`: no limit.
-    /// When it is lowered, what is too much stops within seconds and waits.
+    /// Segments of this job that are copied at the same time, over all replicas; `null`: no limit,
+    /// but two of a job with `max_bytes_per_second`. When it is lowered, what is too much stops within seconds and waits.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<i32>, minimum = 1)]
     pub max_concurrency: Option<Option<i32>>,

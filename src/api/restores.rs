@@ -40,7 +40,8 @@ pub struct RestoreSnapshotRequest {
     #[serde(default)]
     #[schema(minimum = -10, maximum = 10, default = 0)]
     pub priority: i32,
-    /// Segments of this job that are copied at the same time, over all replicas; `null`: no limit.
+    /// Segments of this job that are copied at the same time, over all replicas; `null`: no limit,
+    /// but two of a job with `max_bytes_per_second`.
     #[serde(default)]
     #[schema(minimum = 1)]
     pub max_concurrency: Option<i32>,

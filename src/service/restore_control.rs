@@ -73,9 +73,7 @@ impl Service {
         let after = change.apply(before);
         if after != before {
             store::control::set(&mut tx, id, &after).await?;
-            if (after.priority, after.max_concurrency) != (before.priority, before.max_concurrency) {
-                join_line(&mut tx, id).await?;
-            }
+            join_line(&mut tx, id).await?;
             store::catalog::notify_workers(&mut tx).await?;
         }
         let job = one_job(&mut tx, id).await?;

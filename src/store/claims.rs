@@ -20,7 +20,7 @@ pub async fn claim(conn: &mut PgConnection, worker: Uuid, lease_ms: i64, limit: 
              select stillframe_now() as at
          ), active as materialized (
              select j.job_id, j.state, j.finished_at, j.priority, j.place, 1::bigint << (10 - j.priority) as step,
-                    case when j.max_concurrency is null then $3 else least($3, greatest(j.max_concurrency - (
+                    case when j.running_limit is null then $3 else least($3, greatest(j.running_limit - (
                         select count(*) from restore_tasks r
                          where r.job_id = j.job_id and r.kind = 'copy' and r.state = 'running'), 0)) end as room
                from restore_jobs j

@@ -94,7 +94,7 @@ pub async fn set(conn: &mut PgConnection, job: JobId, control: &Control) -> Resu
 pub async fn line(conn: &mut PgConnection, job: JobId) -> Result<Option<i64>> {
     sqlx::query_scalar!(
         "select coalesce(min(o.point) filter (where o.unlimited), min(o.point))
-           from (select j.max_concurrency is null as unlimited, j.place + n.turn * (1::bigint << (10 - j.priority)) as point
+           from (select j.running_limit is null as unlimited, j.place + n.turn * (1::bigint << (10 - j.priority)) as point
                    from restore_jobs j
                   cross join lateral (select t.turn from restore_tasks t
                                        where t.job_id = j.job_id and t.kind = 'copy' and t.state = 'available'

@@ -84,7 +84,7 @@ pub async fn heartbeat(conn: &mut PgConnection, task: &ClaimedTask, progress: Pr
            from restore_jobs j
           where t.task_id = $1 and t.attempt = $2 and t.state = 'running'
             and j.job_id = t.job_id and (j.finished_at is null or t.kind = 'cleanup')
-         returning j.state = 'Paused' or coalesce(t.kind = 'copy' and j.max_concurrency <= (
+         returning j.state = 'Paused' or coalesce(t.kind = 'copy' and j.running_limit <= (
                         select count(*) from restore_tasks o
                          where o.job_id = t.job_id and o.kind = 'copy' and o.state = 'running' and o.task_id < t.task_id), false)
                         as "hand_back!",

@@ -427,6 +427,12 @@ async fn a_job_runs_no_more_tasks_than_it_may_also_when_the_limit_is_lowered() {
     assert_eq!(claim(&app, 5).await.len(), 1, "one at a time");
     change(&app, &id, json!({"max_concurrency": null})).await;
     assert_eq!(claim(&app, 10).await.len(), 4);
+    // copies that wait for their bytes keep no worker from other jobs
+    let slow = start(&app, json!({"collection_name": "r2", "max_bytes_per_second": 1})).await;
+    run_next(&app, 1).await;
+    assert_eq!(claim(&app, 10).await.len(), 2);
+    change(&app, &slow, json!({"max_concurrency": 5})).await;
+    assert_eq!(claim(&app, 10).await.len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
