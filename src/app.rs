@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::api::{self, ApiState};
 use crate::config::Config;
-use crate::jobs::{Worker, WorkerSettings, run_collector};
+use crate::jobs::{Worker, WorkerSettings, run_collector, run_job_watch};
 use crate::lifecycle::Lifecycle;
 use crate::objects::{Objects, marker};
 use crate::private_postgres::{self, PrivatePostgres};
@@ -111,6 +111,9 @@ impl App {
             let worker = Worker::new(service.clone(), settings, lifecycle.soft.clone(), lifecycle.hard.clone());
             lifecycle.tasks.spawn(worker.run());
         }
+        lifecycle
+            .tasks
+            .spawn(run_job_watch(service.clone(), pool.clone(), lifecycle.soft.clone()));
         if let Some(interval) = config.gc_interval {
             lifecycle
                 .tasks

@@ -1,6 +1,6 @@
 //! Logs and metrics. Every metric name stands here.
 
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
 /// Requests by method, route and status.
@@ -11,6 +11,10 @@ pub const HTTP_SECONDS: &str = "stillframe_http_request_seconds";
 pub const SNAPSHOTS_CREATED: &str = "stillframe_snapshots_created_total";
 /// Seconds that a snapshot took.
 pub const SNAPSHOT_SECONDS: &str = "stillframe_snapshot_create_seconds";
+/// Restore jobs that ended, by state.
+pub const JOBS: &str = "stillframe_restore_jobs_total";
+/// Seconds from the request of a restore to its end, by state.
+pub const JOB_SECONDS: &str = "stillframe_restore_job_seconds";
 /// Tasks of restore jobs by kind and outcome.
 pub const TASKS: &str = "stillframe_restore_tasks_total";
 /// Bytes copied by restore jobs.
@@ -67,7 +71,10 @@ pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
         return Ok(handle.clone());
     }
     let buckets = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0];
-    let builder = PrometheusBuilder::new().set_buckets(&buckets)?;
+    let long = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0, 30_000.0];
+    let builder = PrometheusBuilder::new()
+        .set_buckets(&buckets)?
+        .set_buckets_for_metric(Matcher::Full(JOB_SECONDS.into()), &long)?;
     Ok(HANDLE
         .get_or_init(|| {
             let recorder = builder.build_recorder();
@@ -80,12 +87,24 @@ pub fn start_metrics() -> anyhow::Result<PrometheusHandle> {
         .clone())
 }
 
+/// Counts a restore job that has ended.
+pub fn count_job(state: &'static str, time_cost_ms: i64) {
+    metrics::counter!(JOBS, "state" => state).increment(1);
+    metrics::histogram!(JOB_SECONDS, "state" => state).record(time_cost_ms as f64 / 1000.0);
+}
+
 fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
     describe_counter!(HTTP_REQUESTS, "requests by method, route and status");
     describe_histogram!(HTTP_SECONDS, Unit::Seconds, "time from request to answer");
     describe_counter!(SNAPSHOTS_CREATED, "snapshots created");
     describe_histogram!(SNAPSHOT_SECONDS, Unit::Seconds, "time that a snapshot took");
+    describe_counter!(JOBS, "restore jobs that ended, by state");
+    describe_histogram!(
+        JOB_SECONDS,
+        Unit::Seconds,
+        "time from the request of a restore to its end, by state"
+    );
     describe_counter!(TASKS, "tasks of restore jobs by kind and outcome");
     describe_counter!(COPIED_BYTES, Unit::Bytes, "bytes copied by restore jobs");
     describe_counter!(COPIED_FILES, "files copied by restore jobs");

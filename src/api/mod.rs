@@ -14,6 +14,8 @@ mod openapi;
 mod partitions;
 mod pins;
 mod problem;
+mod restore_control;
+mod restore_events;
 mod restores;
 mod schema_body;
 mod segment_body;
@@ -91,9 +93,12 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(usage::get_snapshot_usage))
         .routes(routes!(restores::restore_snapshot))
         .routes(routes!(restores::list_restore_jobs))
-        .routes(routes!(restores::get_restore_job))
+        .routes(routes!(restores::get_restore_job, restore_control::change_restore_job))
         .routes(routes!(restores::list_restore_tasks))
-        .routes(routes!(restores::cancel_restore_job))
+        .routes(routes!(restore_events::stream_restore_events))
+        .routes(routes!(restore_control::pause_restore_job))
+        .routes(routes!(restore_control::resume_restore_job))
+        .routes(routes!(restore_control::cancel_restore_job))
         .routes(routes!(gc::list_gc_runs, gc::start_gc_run))
         .routes(routes!(gc::get_gc_run))
         .routes(routes!(gc::list_gc_run_items))

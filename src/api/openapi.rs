@@ -178,8 +178,11 @@ fn own_codes(operation: &str) -> Vec<&'static [Code]> {
         "restore_snapshot" => vec![SNAPSHOT, &[CollectionAlreadyExists, PartitionNotFound]],
         "list_restore_jobs" => vec![DB],
         "get_restore_job" | "list_restore_tasks" => vec![&[RestoreJobNotFound]],
-        "cancel_restore_job" => vec![&[RestoreJobNotFound, RestoreJobEnded]],
         "get_gc_run" | "list_gc_run_items" => vec![&[GcRunNotFound]],
+        "stream_restore_events" => vec![&[RestoreJobNotFound, TooManyStreams]],
+        "change_restore_job" | "pause_restore_job" | "resume_restore_job" | "cancel_restore_job" => {
+            vec![&[RestoreJobNotFound, RestoreJobEnded]]
+        }
         "readyz" | "start_gc_run" => vec![STORAGE],
         _ => vec![],
     }

@@ -17,6 +17,7 @@ use super::types::{Count, Id, List, rfc3339};
 use crate::domain::id::JobId;
 use crate::domain::page::PageRequest;
 use crate::domain::restore::{JobState, RestoreJob, RestoreOptions, TaskView};
+use crate::domain::schedule::Control;
 use crate::service::RestoreRequest;
 
 /// Where to restore to.
@@ -35,6 +36,19 @@ pub struct RestoreSnapshotRequest {
     /// Properties to set on the new collection; `null` leaves one of the source out.
     #[serde(default)]
     pub properties: BTreeMap<String, Option<String>>,
+    /// -10 to 10: a point more doubles the job's share of the workers.
+    #[serde(default)]
+    #[schema(minimum = -10, maximum = 10, default = 0)]
+    pub priority: i32,
+    /// Segments of this job that are copied at the same time, over all replicas; `null`: no limit,
+    /// but two of a job with `max_bytes_per_second`.
+    #[serde(default)]
+    #[schema(minimum = 1)]
+    pub max_concurrency: Option<i32>,
+    /// Bytes that this job copies in a second, over all replicas; `null`: no limit.
+    #[serde(default)]
+    #[schema(value_type = Option<i64>, minimum = 1)]
+    pub max_bytes_per_second: Option<Count>,
 }
 
 /// State of a restore job.
@@ -48,6 +62,8 @@ pub enum JobStateText {
     InProgress,
     /// Everything is copied and proved; the collection is being made visible.
     Publishing,
+    /// Nothing runs until it is resumed.
+    Paused,
     Completed,
     Failed,
     Cancelled,
@@ -60,6 +76,7 @@ impl From<JobState> for JobStateText {
             JobState::Validating => JobStateText::Validating,
             JobState::InProgress => JobStateText::InProgress,
             JobState::Publishing => JobStateText::Publishing,
+            JobState::Paused => JobStateText::Paused,
             JobState::Completed => JobStateText::Completed,
             JobState::Failed => JobStateText::Failed,
             JobState::Cancelled => JobStateText::Cancelled,
@@ -74,6 +91,7 @@ impl From<JobStateText> for JobState {
             JobStateText::Validating => JobState::Validating,
             JobStateText::InProgress => JobState::InProgress,
             JobStateText::Publishing => JobState::Publishing,
+            JobStateText::Paused => JobState::Paused,
             JobStateText::Completed => JobState::Completed,
             JobStateText::Failed => JobState::Failed,
             JobStateText::Cancelled => JobState::Cancelled,
@@ -88,11 +106,15 @@ impl From<JobStateText> for JobState {
     "snapshot_name": "backup_20240101", "source_collection_name": "my_collection", "db_name": "default",
     "collection_name": "restored_collection", "collection_id": "470700000000000101", "reason": "", "time_cost": 1234,
     "total_segments": 4, "done_segments": 1, "total_files": 48, "done_files": 20, "total_bytes": 8964728, "done_bytes": 3765185,
-    "retries": 0, "cleanup": "none", "created_at": "2024-01-01T00:00:00Z"
+    "bytes_per_second": 12550616, "files_per_second": 66.7, "eta_seconds": 1, "priority": 0, "max_concurrency": null,
+    "max_bytes_per_second": null, "retries": 0, "cleanup": "none", "created_at": "2024-01-01T00:00:00Z"
 })))]
 pub struct RestoreJobResponse {
     pub job_id: Id,
     pub state: JobStateText,
+    /// Of a paused job: the state that it goes on from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resume_state: Option<JobStateText>,
     /// Percent by bytes, 0 to 100. 100 is said of a completed job only.
     #[schema(minimum = 0, maximum = 100)]
     pub progress: i32,
@@ -120,6 +142,15 @@ pub struct RestoreJobResponse {
     pub done_files: Count,
     pub total_bytes: Count,
     pub done_bytes: Count,
+    /// What is copied over the time since copying began, pauses left out; `null` before that.
+    pub bytes_per_second: Option<i64>,
+    /// As `bytes_per_second`.
+    pub files_per_second: Option<f64>,
+    /// Seconds that the rest of the copying takes at this rate; `null` unless files are being copied.
+    pub eta_seconds: Option<i64>,
+    pub priority: i32,
+    pub max_concurrency: Option<i32>,
+    pub max_bytes_per_second: Option<i64>,
     /// Copies of single files that were tried again.
     pub retries: Count,
     /// Of a failed or cancelled job: `pending` until everything it copied is deleted, then `done`.
@@ -131,9 +162,11 @@ pub struct RestoreJobResponse {
 
 impl From<RestoreJob> for RestoreJobResponse {
     fn from(job: RestoreJob) -> Self {
+        let (rates, eta_seconds) = (job.rates(), job.eta_seconds());
         Self {
             job_id: Id(job.job_id.0),
             state: job.state.into(),
+            resume_state: job.resume_state.map(JobStateText::from),
             progress: job.progress(),
             snapshot_id: job.snapshot_id.map(|s| Id(s.0)),
             snapshot_name: job.snapshot_name,
@@ -150,6 +183,12 @@ impl From<RestoreJob> for RestoreJobResponse {
             done_files: Count(job.done_files),
             total_bytes: Count(job.total_bytes),
             done_bytes: Count(job.done_bytes),
+            bytes_per_second: rates.map(|(bytes, _)| bytes as i64),
+            files_per_second: rates.map(|(_, files)| (files * 10.0).round() / 10.0),
+            eta_seconds,
+            priority: job.control.priority,
+            max_concurrency: job.control.max_concurrency,
+            max_bytes_per_second: job.control.max_bytes_per_second,
             retries: Count(job.retries),
             cleanup: job.cleanup,
             created_at: rfc3339(job.created_at),
@@ -160,7 +199,7 @@ impl From<RestoreJob> for RestoreJobResponse {
 
 /// A task of a restore job.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(examples(json!({"task_id": "470700000000000110", "kind": "copy", "state": "running", "source_segment_id": "470644622231801182", "target_segment_id": "470700000000000120", "attempt": 1, "failures": 0, "total_files": 14, "done_files": 3, "total_bytes": 4229381, "done_bytes": 24502, "retries": 0, "last_error": ""})))]
+#[schema(examples(json!({"task_id": "470700000000000110", "kind": "copy", "state": "running", "source_segment_id": "470644622231801182", "target_segment_id": "470700000000000120", "attempt": 1, "failures": 0, "total_files": 14, "done_files": 3, "total_bytes": 4229381, "done_bytes": 24502, "retries": 0, "last_error": "", "worker_id": "0b8f2c1e-54a7-4a53-9d3e-3c2f6f3e1a11", "lease_expires_at": "2024-01-01T00:00:30Z", "run_at": "2024-01-01T00:00:00Z"})))]
 pub struct RestoreTaskResponse {
     pub task_id: Id,
     /// `validate`, `copy`, `publish` or `cleanup`.
@@ -179,7 +218,18 @@ pub struct RestoreTaskResponse {
     pub total_bytes: Count,
     pub done_bytes: Count,
     pub retries: Count,
+    /// The last error, with the file it is about.
     pub last_error: String,
+    /// The worker that has it, or had it last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker_id: Option<String>,
+    /// Of a running task: when another worker may take it, unless the lease is renewed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease_expires_at: Option<String>,
+    /// Of a waiting task: not before this time.
+    pub run_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<String>,
 }
 
 impl From<TaskView> for RestoreTaskResponse {
@@ -198,6 +248,10 @@ impl From<TaskView> for RestoreTaskResponse {
             done_bytes: Count(task.done_bytes),
             retries: Count(task.retries),
             last_error: task.last_error,
+            worker_id: task.worker_id.map(|id| id.to_string()),
+            lease_expires_at: task.lease_expires_at.map(rfc3339),
+            run_at: rfc3339(task.run_at),
+            finished_at: task.finished_at.map(rfc3339),
         }
     }
 }
@@ -235,7 +289,7 @@ pub struct ListRestoreTasksQuery {
     page_token: Option<String>,
 }
 
-fn job_id(text: &str) -> Result<JobId, ApiError> {
+pub(super) fn job_id(text: &str) -> Result<JobId, ApiError> {
     Ok(JobId(Id::in_path("job_id", text)?))
 }
 
@@ -260,6 +314,11 @@ pub async fn restore_snapshot(
         options: RestoreOptions {
             partitions: body.partitions,
             properties: body.properties,
+        },
+        control: Control {
+            priority: body.priority,
+            max_concurrency: body.max_concurrency,
+            max_bytes_per_second: body.max_bytes_per_second.map(|n| n.0),
         },
     };
     let job = state.service.start_restore(&request).await?;
@@ -315,14 +374,4 @@ pub async fn list_restore_tasks(
         state.service.list_restore_tasks(job_id(&id)?, &page).await?,
         RestoreTaskResponse::from,
     )))
-}
-
-/// Cancel a restore job
-///
-/// The target's name is free at once; what was copied is deleted when no worker can still write.
-#[utoipa::path(post, path = "/v1/restore-jobs/{job_id}/cancel", operation_id = "cancel_restore_job", tag = "restores",
-    params(("job_id" = Id, Path, description = "The job", example = "470700000000000100")),
-    responses((status = 200, description = "The job, cancelled", body = RestoreJobResponse)))]
-pub async fn cancel_restore_job(State(state): State<ApiState>, Name(id): Name) -> Result<Json<RestoreJobResponse>, ApiError> {
-    Ok(Json(state.service.cancel_restore(job_id(&id)?).await?.into()))
 }

@@ -8,6 +8,7 @@ mod collection;
 mod demo;
 mod exit;
 mod failure;
+mod gc;
 mod http;
 mod job;
 mod options;
@@ -57,9 +58,12 @@ enum Command {
     Snapshot(snapshot::SnapshotCommand),
     /// Restore a snapshot into a new collection
     Restore(restore::RestoreArgs),
-    /// List, describe, wait for and cancel restore jobs
+    /// List, describe, wait for, pause, resume, change and cancel restore jobs
     #[command(subcommand)]
     Job(job::JobCommand),
+    /// Run the collector, and list its runs
+    #[command(subcommand)]
+    Gc(gc::GcCommand),
 }
 
 fn refuse_unknown_variables() -> Result<(), Failure> {
@@ -123,6 +127,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Snapshot(command) => snapshot::run(&Client::new(cli.client)?, command).await,
             Command::Restore(args) => restore::run(&Client::new(cli.client)?, args).await,
             Command::Job(command) => job::run(&Client::new(cli.client)?, command).await,
+            Command::Gc(command) => gc::run(&Client::new(cli.client)?, command).await,
         }
     })
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::args::{map, pair};
 use super::failure::Failure;
 use super::http::{Client, decode};
-use super::job::Job;
+use super::job::{ControlArgs, Job};
 use super::snapshot::SnapshotArgs;
 use super::{output, waiting};
 
@@ -31,6 +31,8 @@ pub struct RestoreArgs {
     /// Leave a property of the source out; may be given again
     #[arg(long = "drop-property", value_name = "KEY")]
     drop_properties: Vec<String>,
+    #[command(flatten)]
+    control: ControlArgs,
     /// Don't wait for the end: print the job and leave
     #[arg(long)]
     no_wait: bool,
@@ -55,10 +57,13 @@ fn changes(set: Vec<(String, String)>, dropped: Vec<String>) -> Result<BTreeMap<
 
 pub async fn run(client: &Client, args: RestoreArgs) -> Result<(), Failure> {
     let target_db = args.target_db.as_ref().or(client.db.as_ref());
-    let body = json!({
+    let mut body = json!({
         "collection_name": args.target, "db_name": target_db, "partitions": args.partitions,
         "properties": changes(args.properties, args.drop_properties)?,
     });
+    if let Some(fields) = body.as_object_mut() {
+        fields.extend(args.control.fields());
+    }
     let path = ["v1", "snapshots", &args.source.name, "restore"];
     let started = client.post(&path, args.source.query(client), &body, Duration::ZERO).await?;
     let job: Job = decode(&started)?;

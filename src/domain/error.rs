@@ -97,6 +97,7 @@ codes! {
     SnapshotInterrupted "snapshot_interrupted" Conflict "Another call took the snapshot over while it was written",
     RestoreJobEnded "restore_job_ended" Conflict "The restore job has ended already",
     RestoreFailed "restore_failed" Conflict "The restore failed",
+    TooManyStreams "too_many_streams" Unavailable "This process serves as many event streams as it may",
     RequestTimeout "request_timeout" Timeout "The request took too long",
     PermissionDenied "permission_denied" Refused "The object storage refused access",
     InsufficientStorage "insufficient_storage" Full "The object storage is full",

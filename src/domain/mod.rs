@@ -11,6 +11,7 @@ pub mod manifest;
 pub mod name;
 pub mod page;
 pub mod restore;
+pub mod schedule;
 pub mod schema;
 pub mod segment;
 pub mod snapshot;

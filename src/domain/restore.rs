@@ -1,15 +1,17 @@
 //! Restore jobs and their tasks.
 //!
 //! A job: `Pending -> Validating -> InProgress -> Publishing -> Completed`, from each of the first
-//! four to `Failed` or `Cancelled`. A task: `available -> running -> succeeded | failed |
+//! four to `Paused` and back, and from all of these to `Failed` or `Cancelled`. A task: `available -> running -> succeeded | failed |
 //! cancelled`; a retry goes back to `available` with a later `run_at`.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::id::{CollectionId, DatabaseId, JobId, SnapshotId, TaskId};
+use super::schedule::Control;
 use super::schema::Params;
 
 /// State of a restore job.
@@ -19,17 +21,20 @@ pub enum JobState {
     Validating,
     InProgress,
     Publishing,
+    /// Nothing runs; it goes on from where it was when it is resumed.
+    Paused,
     Completed,
     Failed,
     Cancelled,
 }
 
 impl JobState {
-    pub const ALL: [JobState; 7] = [
+    pub const ALL: [JobState; 8] = [
         JobState::Pending,
         JobState::Validating,
         JobState::InProgress,
         JobState::Publishing,
+        JobState::Paused,
         JobState::Completed,
         JobState::Failed,
         JobState::Cancelled,
@@ -41,6 +46,7 @@ impl JobState {
             JobState::Validating => "Validating",
             JobState::InProgress => "InProgress",
             JobState::Publishing => "Publishing",
+            JobState::Paused => "Paused",
             JobState::Completed => "Completed",
             JobState::Failed => "Failed",
             JobState::Cancelled => "Cancelled",
@@ -94,7 +100,10 @@ pub struct RestoreJob {
     pub collection_name: String,
     pub collection_id: CollectionId,
     pub options: RestoreOptions,
+    pub control: Control,
     pub state: JobState,
+    /// Of a paused job: the state that it goes on from.
+    pub resume_state: Option<JobState>,
     pub reason: String,
     pub error_code: Option<String>,
     /// Files and bytes to copy; zero until validated.
@@ -112,6 +121,8 @@ pub struct RestoreJob {
     pub finished_at: Option<OffsetDateTime>,
     /// Milliseconds from the request to the end, or to now.
     pub time_cost_ms: i64,
+    /// Milliseconds since copying began, pauses left out; none before that.
+    pub copy_ms: Option<i64>,
 }
 
 impl RestoreJob {
@@ -121,6 +132,24 @@ impl RestoreJob {
             JobState::Completed => 100,
             _ => percentage(self.done_bytes, self.total_bytes).min(99),
         }
+    }
+
+    /// Bytes and files a second: what is done, over the time since copying began, pauses left
+    /// out; none before that.
+    pub fn rates(&self) -> Option<(f64, f64)> {
+        let seconds = self.copy_ms.filter(|ms| *ms > 0)? as f64 / 1000.0;
+        Some((self.done_bytes as f64 / seconds, self.done_files as f64 / seconds))
+    }
+
+    /// Seconds that the rest will take at the rate so far; none unless it is copying and
+    /// something is done.
+    pub fn eta_seconds(&self) -> Option<i64> {
+        if self.state != JobState::InProgress {
+            return None;
+        }
+        let (bytes, _) = self.rates().filter(|(bytes, _)| *bytes > 0.0)?;
+        let left = self.total_bytes.saturating_sub(self.done_bytes).max(0);
+        Some((left as f64 / bytes).ceil() as i64)
     }
 }
 
@@ -169,6 +198,8 @@ pub struct ClaimedTask {
     pub kind: TaskKind,
     pub attempt: i32,
     pub failures: i32,
+    /// Claims that were handed back; they are not charged to the task.
+    pub hand_backs: i32,
     /// Copies of single files that earlier attempts tried again.
     pub retries: i64,
 }
@@ -178,6 +209,8 @@ pub struct ClaimedTask {
 pub enum Beat {
     /// The lease is renewed: go on.
     Continue,
+    /// Stop and hand the task back: its job is paused, or has more running tasks than it may.
+    HandBack,
     /// The job has ended (cancelled, failed) or the lease is lost: stop, write nothing more.
     Stop,
 }
@@ -206,6 +239,13 @@ pub struct TaskView {
     pub done_bytes: i64,
     pub retries: i64,
     pub last_error: String,
+    /// The process that holds or held the lease.
+    pub worker_id: Option<Uuid>,
+    /// Of a running task: when another worker may take it.
+    pub lease_expires_at: Option<OffsetDateTime>,
+    /// Not before this time.
+    pub run_at: OffsetDateTime,
+    pub finished_at: Option<OffsetDateTime>,
 }
 
 /// Milliseconds to wait before the given attempt (1 = first retry): doubling from `base_ms`,

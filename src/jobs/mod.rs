@@ -1,7 +1,10 @@
-//! Background work: the workers of restore jobs, and the collector's timer.
+//! Background work: the workers of restore jobs, the collector's timer, and the ear for
+//! changes of jobs.
 
 mod collector;
+mod watch;
 mod worker;
 
 pub use collector::run as run_collector;
+pub use watch::run as run_job_watch;
 pub use worker::{Worker, WorkerSettings};

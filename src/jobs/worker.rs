@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::domain::restore::{Beat, ClaimedTask, TaskKind};
 use crate::service::{CopyProgress, Outcome, Service};
-use crate::telemetry::{COPIED_BYTES, COPIED_FILES, COPY_RETRIES, RUNNING_TASKS, TASKS};
+use crate::telemetry::{COPIED_BYTES, COPIED_FILES, COPY_RETRIES, RUNNING_TASKS, TASKS, count_job};
 
 /// How a worker works.
 #[derive(Debug, Clone)]
@@ -39,13 +39,15 @@ pub struct Worker {
     settings: WorkerSettings,
     soft: CancellationToken,
     hard: CancellationToken,
+    /// A task of this process has ended: another one of its job may begin.
+    ended: Arc<Notify>,
 }
 
 /// Why running a task came to an end before the task did.
 enum Stopped {
     /// The job was cancelled, or another worker has the task.
     LeaseLost,
-    /// The process is stopping.
+    /// The process is stopping, the job is paused, or it runs more than it may.
     Aborted,
 }
 
@@ -57,6 +59,7 @@ impl Worker {
             settings,
             soft,
             hard,
+            ended: Arc::default(),
         }
     }
 
@@ -79,6 +82,7 @@ impl Worker {
                 running.spawn(async move {
                     worker.work(task).await;
                     drop(slot);
+                    worker.ended.notify_one();
                 });
             }
             if found == 0 || slots.available_permits() == 0 {
@@ -129,7 +133,7 @@ impl Worker {
         }
     }
 
-    /// Waits for a notification, for the next due task, or for a free slot.
+    /// Waits for a notification, for the next due task, for the end of a task, or for a free slot.
     async fn wait(&self, listener: &mut Option<PgListener>, slots: &Semaphore) {
         let full = slots.available_permits() == 0;
         let due = if full {
@@ -159,6 +163,7 @@ impl Worker {
             () = self.soft.cancelled() => false,
             () = tokio::time::sleep(pause) => false,
             () = slot => false,
+            () = self.ended.notified(), if !full => false,
             heard = notified => heard.is_err(),
         };
         if lost {
@@ -174,6 +179,9 @@ impl Worker {
             let outcome = self.run_under_lease(&task, &progress).await;
             metrics::gauge!(RUNNING_TASKS).decrement(1.0);
             self.count(&task, &progress, outcome);
+            if outcome == "failed" || (outcome == "done" && task.kind == TaskKind::Publish) {
+                self.count_job(&task).await;
+            }
         }
         .instrument(span)
         .await;
@@ -218,6 +226,7 @@ impl Worker {
             Ok(Outcome::Retried) => "retried",
             Ok(Outcome::Failed) => "failed",
             Ok(Outcome::Lost) => "lost",
+            Ok(Outcome::HandedBack) => "handed_back",
             Err(error) => {
                 tracing::warn!(error = %error, cause = error.cause_chain(), "the end of the task could not be recorded, its lease runs out");
                 "unrecorded"
@@ -225,7 +234,7 @@ impl Worker {
         }
     }
 
-    /// Renews the lease until it is lost or the process stops hard.
+    /// Renews the lease until it is lost, the task is to be handed back, or the process stops hard.
     async fn keep_lease(&self, task: &ClaimedTask, progress: &CopyProgress) -> Stopped {
         let lease = self.settings.lease;
         // often enough for a progress bar; far more often than the lease needs
@@ -240,6 +249,7 @@ impl Worker {
             let left = trusted_until.saturating_duration_since(began);
             match tokio::time::timeout(left, self.service.heartbeat(task, progress)).await {
                 Ok(Ok(Beat::Continue)) => trusted_until = began + lease - margin,
+                Ok(Ok(Beat::HandBack)) => return Stopped::Aborted,
                 Ok(Ok(Beat::Stop)) => return Stopped::LeaseLost,
                 Ok(Err(error)) => tracing::warn!(error = %error, cause = error.cause_chain(), "heartbeat failed"),
                 Err(_) => tracing::warn!("heartbeat took longer than the lease"),
@@ -248,6 +258,16 @@ impl Worker {
                 tracing::warn!("the lease could not be renewed in time");
                 return Stopped::LeaseLost;
             }
+        }
+    }
+
+    /// Counts the job that this task ended.
+    async fn count_job(&self, task: &ClaimedTask) {
+        // a count that is lost in an outage is not worth more than this
+        if let Ok(job) = self.service.restore_job(task.job_id).await
+            && job.state.is_final()
+        {
+            count_job(job.state.as_str(), job.time_cost_ms);
         }
     }
 

@@ -11,15 +11,18 @@ mod flush;
 pub mod gc;
 mod health;
 mod indexes;
+mod job_watch;
 mod paths;
 mod pins;
 mod registration;
 pub mod restore;
+mod restore_control;
 mod restore_copy;
 mod restore_run;
 mod restore_validate;
 mod segments;
 mod snapshots;
+mod throttle;
 mod usage;
 
 use std::sync::Arc;
@@ -38,8 +41,10 @@ pub use create::{CreateSnapshot, CreatedSnapshot};
 pub use flush::Flushed;
 pub use gc::CollectRequest;
 pub use indexes::NewIndex;
+pub use job_watch::JobWatch;
 pub use registration::{Check, NewBuild, NewSegment, PartitionRef};
 pub use restore::RestoreRequest;
+pub use restore_control::ControlChange;
 pub use restore_copy::CopyProgress;
 pub use restore_run::Outcome;
 pub use segments::{Compacted, Compaction, SegmentChange};
@@ -103,6 +108,7 @@ pub struct Service {
     settings: Arc<ServiceSettings>,
     /// Bounds the files that this process copies at the same time.
     copy_slots: Arc<tokio::sync::Semaphore>,
+    watches: Arc<job_watch::Watches>,
 }
 
 impl Service {
@@ -113,6 +119,7 @@ impl Service {
             objects,
             settings: Arc::new(settings),
             copy_slots,
+            watches: Arc::default(),
         }
     }
 

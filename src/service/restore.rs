@@ -1,4 +1,4 @@
-//! Restore jobs as their callers see them: ask, look, cancel.
+//! Restore jobs as their callers see them: ask and look.
 
 use std::collections::HashSet;
 
@@ -10,6 +10,7 @@ use crate::domain::collection::{Channel, Collection, Ownership, Partition};
 use crate::domain::id::{CollectionId, JobId, PartitionId, TaskId};
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::restore::{JobState, RestoreJob, RestoreOptions, TaskKind, TaskView};
+use crate::domain::schedule::Control;
 use crate::domain::snapshot::{CapturedCollection, Snapshot};
 use crate::domain::{Code, Error, FieldError, Result};
 use crate::store::jobs::{JobFilter, NewJob};
@@ -25,6 +26,8 @@ pub struct RestoreRequest {
     /// Name of the target; must be free.
     pub collection_name: String,
     pub options: RestoreOptions,
+    /// Its share and limits at first.
+    pub control: Control,
 }
 
 impl Service {
@@ -35,6 +38,7 @@ impl Service {
     /// `collection_already_exists`, `partition_not_found`, `invalid_request`.
     pub async fn start_restore(&self, request: &RestoreRequest) -> Result<RestoreJob> {
         check_name("/collection_name", &request.collection_name)?;
+        request.control.check()?;
         let mut tx = self.begin().await?;
         let snapshot = find(&mut tx, &request.source, false).await?;
         if !store::snapshots::hold(&mut tx, snapshot.snapshot_id).await? {
@@ -57,6 +61,7 @@ impl Service {
                 collection_name: &request.collection_name,
                 collection_id,
                 options: &request.options,
+                control: &request.control,
             },
         )
         .await?;
@@ -116,37 +121,9 @@ impl Service {
         let items = store::jobs::tasks(&mut conn, id, after, page.limit()).await?;
         Ok(page.page(&list, items, |t| t.task_id.0))
     }
-
-    /// Cancels a job: its state and the target's name are free at once; what was copied is
-    /// deleted when no worker can write any more.
-    ///
-    /// # Errors
-    /// `restore_job_not_found`, `restore_job_ended`.
-    pub async fn cancel_restore(&self, id: JobId) -> Result<RestoreJob> {
-        let mut tx = self.begin().await?;
-        match store::jobs::lock(&mut tx, id).await? {
-            None => return Err(job_not_found(id)),
-            Some(state) if state.is_final() => {
-                return Err(Code::RestoreJobEnded.error(format!("restore job {id} is {} already", state.as_str())));
-            }
-            Some(_) => {}
-        }
-        end_unsuccessfully(
-            &mut tx,
-            id,
-            JobState::Cancelled,
-            None,
-            "cancelled on request",
-            self.objects.copy_margin(),
-        )
-        .await?;
-        let job = one_job(&mut tx, id).await?;
-        commit(tx).await?;
-        Ok(job)
-    }
 }
 
-fn job_not_found(id: JobId) -> Error {
+pub(super) fn job_not_found(id: JobId) -> Error {
     Code::RestoreJobNotFound.error(format!("restore job not found: {id}; its history may have expired"))
 }
 
@@ -162,7 +139,8 @@ pub(super) async fn one_job(conn: &mut PgConnection, id: JobId) -> Result<Restor
 }
 
 /// Ends a locked job as failed or cancelled: frees the name, drops the target, and queues the
-/// deletion of what was copied for when the last lease has run out.
+/// deletion of what was copied for when the last lease has run out. The cost does not grow with
+/// the target: what it consists of is marked by the clean-up.
 pub(super) async fn end_unsuccessfully(
     conn: &mut PgConnection,
     id: JobId,
@@ -172,10 +150,10 @@ pub(super) async fn end_unsuccessfully(
     copy_margin: std::time::Duration,
 ) -> Result<()> {
     let job = one_job(conn, id).await?;
-    let last_lease = store::tasks::cancel_open(conn, id).await?;
+    let last_lease = store::tasks::cancel_running(conn, id).await?;
     // and for copies that a worker sent off before its lease ran out
     let no_writer_after = last_lease + copy_margin;
-    store::targets::discard(conn, job.collection_id, no_writer_after).await?;
+    store::targets::discard(conn, job.collection_id).await?;
     store::jobs::finish(conn, id, state, code.map(Code::as_str), reason, true).await?;
     let task = TaskId(store::catalog::allocate_ids(conn, 1).await?);
     store::tasks::enqueue(conn, task, id, TaskKind::Cleanup, Some(no_writer_after)).await

@@ -8,6 +8,7 @@ use futures::{StreamExt as _, stream};
 
 use super::registration::{directories, list_all};
 use super::restore_run::{Outcome, RunError};
+use super::throttle::Throttle;
 use super::{Service, commit};
 use crate::domain::id::{SegmentId, TaskId};
 use crate::domain::manifest::Manifest;
@@ -23,6 +24,8 @@ pub struct CopyProgress {
     files: AtomicI64,
     bytes: AtomicI64,
     retries: AtomicI64,
+    /// How fast the task may copy.
+    pub(super) throttle: Throttle,
 }
 
 impl CopyProgress {
@@ -136,6 +139,7 @@ impl Service {
             return Ok(());
         }
         if !is_there {
+            progress.throttle.take(file.size_bytes).await;
             self.copy_file(file, progress).await?;
         }
         progress.done(file);

@@ -3,7 +3,7 @@
 use super::restore::{end_unsuccessfully, one_job};
 use super::restore_copy::CopyProgress;
 use super::{Service, commit};
-use crate::domain::restore::{Beat, ClaimedTask, JobState, TaskKind, backoff_ms};
+use crate::domain::restore::{Beat, ClaimedTask, JobState, RestoreJob, TaskKind, backoff_ms};
 use crate::domain::{Code, Error, Result};
 use crate::store;
 use uuid::Uuid;
@@ -19,6 +19,8 @@ pub enum Outcome {
     Failed,
     /// Another worker has it: nothing was written.
     Lost,
+    /// Its job was paused meanwhile: it is for later.
+    HandedBack,
 }
 
 /// Why a task could not be done.
@@ -42,6 +44,8 @@ impl From<Error> for RunError {
 
 /// Claims of one task before its job fails, whatever became of the workers.
 const MAX_ATTEMPTS: i32 = 50;
+/// Rows that a clean-up marks at a time; bounds the length of locks.
+const CLEANUP_PAGE: i64 = 1000;
 /// Pauses before a failed task is tried again.
 const RETRY_BASE_MS: u64 = 1000;
 const RETRY_CAP_MS: u64 = 60_000;
@@ -53,7 +57,11 @@ impl Service {
     /// Database errors.
     pub async fn claim_tasks(&self, worker: Uuid, limit: usize) -> Result<Vec<ClaimedTask>> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        store::tasks::claim(&mut *self.conn().await?, worker, self.task_lease_ms(), limit).await
+        let mut tx = self.begin().await?;
+        store::control::lock_claims(&mut tx).await?;
+        let claimed = store::claims::claim(&mut tx, worker, self.task_lease_ms(), limit).await?;
+        commit(tx).await?;
+        Ok(claimed)
     }
 
     fn task_lease_ms(&self) -> i64 {
@@ -65,7 +73,7 @@ impl Service {
     /// # Errors
     /// Database errors.
     pub async fn next_task_due_ms(&self) -> Result<Option<i64>> {
-        store::tasks::next_due_ms(&mut *self.conn().await?).await
+        store::claims::next_due_ms(&mut *self.conn().await?).await
     }
 
     /// Renews the lease of a task with its progress.
@@ -73,10 +81,13 @@ impl Service {
     /// # Errors
     /// Database errors; the lease runs on meanwhile.
     pub async fn heartbeat(&self, task: &ClaimedTask, progress: &CopyProgress) -> Result<Beat> {
-        store::tasks::heartbeat(&mut *self.conn().await?, task, progress.read(), self.task_lease_ms()).await
+        let heard = store::tasks::heartbeat(&mut *self.conn().await?, task, progress.read(), self.task_lease_ms()).await?;
+        progress.throttle.set(heard.bytes_per_second);
+        Ok(heard.beat)
     }
 
-    /// Hands a task back unfinished, at shutdown; it is not charged a failure.
+    /// Hands a task back unfinished (shutdown, pause, a lowered limit); it is charged neither a
+    /// failure nor the claim.
     ///
     /// # Errors
     /// Database errors; the lease then runs out by itself.
@@ -92,7 +103,7 @@ impl Service {
     /// Database errors while the end was recorded; the lease then runs out and the task is
     /// claimed again.
     pub async fn run_task(&self, task: &ClaimedTask, progress: &CopyProgress) -> Result<Outcome> {
-        if task.attempt > MAX_ATTEMPTS && task.kind != TaskKind::Cleanup {
+        if task.attempt - task.hand_backs > MAX_ATTEMPTS && task.kind != TaskKind::Cleanup {
             let error = Code::RestoreFailed.error(format!(
                 "task {} was claimed {} times and never ended",
                 task.task_id,
@@ -105,7 +116,10 @@ impl Service {
                 Ok(job) => self.validate_restore(task, &job).await,
                 Err(e) => Err(e.into()),
             },
-            TaskKind::Copy => self.copy_segment(task, progress).await,
+            TaskKind::Copy => match self.throttle_copy(task, progress).await {
+                Ok(()) => self.copy_segment(task, progress).await,
+                Err(e) => Err(e.into()),
+            },
             TaskKind::Publish => self.publish_restore(task).await,
             TaskKind::Cleanup => self.clean_up_restore(task).await,
         };
@@ -117,6 +131,13 @@ impl Service {
             Ok(outcome) => Ok(outcome),
             Err(error) => self.end_attempt(task, error).await,
         }
+    }
+
+    /// Sets the limit of a copy before its first heartbeat.
+    async fn throttle_copy(&self, task: &ClaimedTask, progress: &CopyProgress) -> Result<()> {
+        let limit = store::tasks::bytes_per_second(&mut *self.conn().await?, task.job_id).await?;
+        progress.throttle.set(limit);
+        Ok(())
     }
 
     /// Records that an attempt of a task panicked; it is tried again like after other failures.
@@ -194,7 +215,13 @@ impl Service {
             return Err(RunError::Fail(Error::internal(why)));
         }
         // the fence comes last: a heartbeat waits for whoever has written the task's row
-        store::jobs::lock(&mut tx, task.job_id).await?;
+        let state = store::jobs::lock(&mut tx, task.job_id).await?;
+        if state == Some(JobState::Paused) {
+            // nothing of a paused job may appear
+            drop(tx);
+            self.hand_back(task).await?;
+            return Ok(Outcome::HandedBack);
+        }
         if !store::tasks::succeed(&mut tx, task, None).await? {
             return Ok(Outcome::Lost);
         }
@@ -209,9 +236,24 @@ impl Service {
         Ok(Outcome::Done)
     }
 
+    /// Marks what is left of an unsuccessful job, a part at a time: its waiting tasks as
+    /// cancelled, its target's segments and builds as dropped.
+    async fn give_up_target(&self, job: &RestoreJob) -> Result<()> {
+        while store::tasks::cancel_waiting(&mut *self.conn().await?, job.job_id, CLEANUP_PAGE).await? > 0 {}
+        loop {
+            let mut tx = self.begin().await?;
+            let dropped = store::targets::drop_contents(&mut tx, job.collection_id, CLEANUP_PAGE).await?;
+            commit(tx).await?;
+            if dropped == 0 {
+                return Ok(());
+            }
+        }
+    }
+
     /// Deletes what an unsuccessful job copied.
     async fn clean_up_restore(&self, task: &ClaimedTask) -> Result<Outcome, RunError> {
         let job = one_job(&mut *self.conn().await?, task.job_id).await?;
+        self.give_up_target(&job).await?;
         let report = self.collect_collection(job.collection_id).await?;
         if report.failed_objects > 0 {
             let first = report

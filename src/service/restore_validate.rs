@@ -6,6 +6,7 @@ use futures::{StreamExt as _, stream};
 
 use super::collections::channel_name;
 use super::registration::{directories, list_all};
+use super::restore_control::join_line;
 use super::restore_run::{Outcome, RunError};
 use super::{Service, commit};
 use crate::domain::collection::Partition;
@@ -19,7 +20,7 @@ use crate::domain::snapshot::{CapturedCollection, Snapshot};
 use crate::domain::{Code, Error, Result};
 use crate::store::id_blocks::Purpose;
 use crate::store::snapshots::SnapshotFilter;
-use crate::store::tasks::NewCopy;
+use crate::store::tasks::{LaidOut, NewCopy};
 use crate::store::{self, PgConnection};
 
 /// Segments handled at a time; bounds the memory.
@@ -34,16 +35,9 @@ struct Mapping {
     shards: HashMap<String, i32>,
 }
 
-#[derive(Default)]
-struct Totals {
-    segments: i64,
-    files: i64,
-    bytes: i64,
-}
-
 impl Service {
     /// Checks that every source file is there with its recorded size, then inserts the target's
-    /// segments and the copy tasks in one transaction, fenced by the task's attempt.
+    /// segments and the copy tasks page by page, fenced by the task's attempt.
     pub(super) async fn validate_restore(&self, task: &ClaimedTask, job: &RestoreJob) -> Result<Outcome, RunError> {
         let mut tx = self.begin().await?;
         if store::jobs::lock(&mut tx, task.job_id).await? == Some(JobState::Pending) {
@@ -108,6 +102,9 @@ impl Service {
         Ok(())
     }
 
+    /// Inserts the target's segments and the copy tasks, a page in a transaction, so that no lock
+    /// is held for long. Nothing of it is seen or claimed before the job moves on; a later
+    /// attempt goes on after the last page of an earlier one.
     async fn lay_out(
         &self,
         task: &ClaimedTask,
@@ -115,29 +112,34 @@ impl Service {
         snapshot: &Snapshot,
         mapping: &Mapping,
     ) -> Result<Outcome, RunError> {
-        let mut tx = self.begin().await?;
-        let mut totals = Totals::default();
-        let mut after = None;
+        let mut done = store::tasks::laid_out(&mut *self.conn().await?, job.job_id).await?;
         loop {
-            let page = store::snapshots::manifests(&mut tx, snapshot.snapshot_id, after, PAGE).await?;
+            let mut tx = self.begin().await?;
+            let page = store::snapshots::manifests(&mut tx, snapshot.snapshot_id, done.last, PAGE).await?;
             let Some(last) = page.last() else { break };
-            after = Some(last.segment.segment_id.0);
+            done.last = Some(last.segment.segment_id.0);
             let chosen: Vec<Manifest> = page.into_iter().filter(|m| mapping.takes(&m.segment)).collect();
-            insert_targets(&mut tx, job, mapping, &chosen, &mut totals).await?;
+            insert_targets(&mut tx, job, mapping, &chosen, &mut done).await?;
+            // the fence comes last: a heartbeat waits for whoever has locked the task's row
+            if !store::tasks::holds(&mut tx, task).await? {
+                return Ok(Outcome::Lost);
+            }
+            commit(tx).await?;
         }
-        // the fence comes last: a heartbeat waits for whoever has written the task's row
+        let mut tx = self.begin().await?;
         store::jobs::lock(&mut tx, task.job_id).await?;
         if !store::tasks::succeed(&mut tx, task, None).await? {
             return Ok(Outcome::Lost);
         }
-        store::jobs::set_totals(&mut tx, job.job_id, totals.segments, totals.files, totals.bytes).await?;
+        store::jobs::set_totals(&mut tx, job.job_id, done.segments, done.files, done.bytes).await?;
         let running = [JobState::Validating, JobState::Pending];
-        if totals.segments == 0 {
+        if done.segments == 0 {
             store::jobs::advance(&mut tx, job.job_id, &running, JobState::Publishing).await?;
             let publish = TaskId(store::catalog::allocate_ids(&mut tx, 1).await?);
             store::tasks::enqueue(&mut tx, publish, job.job_id, TaskKind::Publish, None).await?;
         } else {
             store::jobs::advance(&mut tx, job.job_id, &running, JobState::InProgress).await?;
+            join_line(&mut tx, job.job_id).await?;
             store::catalog::notify_workers(&mut tx).await?;
         }
         commit(tx).await?;
@@ -186,7 +188,7 @@ async fn insert_targets(
     job: &RestoreJob,
     mapping: &Mapping,
     sources: &[Manifest],
-    totals: &mut Totals,
+    totals: &mut LaidOut,
 ) -> Result<(), RunError> {
     if sources.is_empty() {
         return Ok(());

@@ -4,10 +4,12 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::codec::{from_json, to_json};
+use super::control::notify_watchers;
 use super::failed;
 use crate::domain::id::TaskId;
 use crate::domain::id::{CollectionId, DatabaseId, JobId, SnapshotId};
 use crate::domain::restore::{JobState, RestoreJob, RestoreOptions, TaskView};
+use crate::domain::schedule::Control;
 use crate::domain::{Code, Error, Result};
 
 /// A job about to be inserted.
@@ -21,14 +23,15 @@ pub struct NewJob<'a> {
     pub collection_name: &'a str,
     pub collection_id: CollectionId,
     pub options: &'a RestoreOptions,
+    pub control: &'a Control,
 }
 
 /// Inserts a pending job.
 pub async fn insert(conn: &mut PgConnection, job: &NewJob<'_>) -> Result<()> {
     sqlx::query!(
         "insert into restore_jobs (job_id, snapshot_id, snapshot_name, source_collection_name, db_id, collection_name,
-                                   collection_id, options, state)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, 'Pending')",
+                                   collection_id, options, priority, max_concurrency, max_bytes_per_second, state)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'Pending')",
         job.job_id.0,
         job.snapshot_id.0,
         job.snapshot_name,
@@ -36,7 +39,10 @@ pub async fn insert(conn: &mut PgConnection, job: &NewJob<'_>) -> Result<()> {
         job.db_id.0,
         job.collection_name,
         job.collection_id.0,
-        to_json(job.options)?
+        to_json(job.options)?,
+        job.control.priority,
+        job.control.max_concurrency,
+        job.control.max_bytes_per_second
     )
     .execute(conn)
     .await
@@ -54,7 +60,11 @@ struct JobRow {
     collection_name: String,
     collection_id: i64,
     options: serde_json::Value,
+    priority: i32,
+    max_concurrency: Option<i32>,
+    max_bytes_per_second: Option<i64>,
     state: String,
+    resume_state: Option<String>,
     reason: String,
     error_code: Option<String>,
     total_files: i64,
@@ -68,6 +78,7 @@ struct JobRow {
     created_at: OffsetDateTime,
     finished_at: Option<OffsetDateTime>,
     time_cost_ms: i64,
+    copy_ms: Option<i64>,
 }
 
 impl TryFrom<JobRow> for RestoreJob {
@@ -83,6 +94,12 @@ impl TryFrom<JobRow> for RestoreJob {
             collection_name: row.collection_name,
             collection_id: CollectionId(row.collection_id),
             options: from_json(row.options)?,
+            control: Control {
+                priority: row.priority,
+                max_concurrency: row.max_concurrency,
+                max_bytes_per_second: row.max_bytes_per_second,
+            },
+            resume_state: row.resume_state.as_deref().and_then(JobState::parse),
             state: JobState::parse(&row.state).ok_or_else(|| Error::internal("a restore job has an unknown state"))?,
             reason: row.reason,
             error_code: row.error_code,
@@ -97,6 +114,7 @@ impl TryFrom<JobRow> for RestoreJob {
             created_at: row.created_at,
             finished_at: row.finished_at,
             time_cost_ms: row.time_cost_ms,
+            copy_ms: row.copy_ms,
         })
     }
 }
@@ -128,10 +146,13 @@ pub async fn list(conn: &mut PgConnection, filter: &JobFilter, after: Option<Job
     let rows = sqlx::query_as!(
         JobRow,
         r#"select j.job_id, j.snapshot_id, j.snapshot_name, j.source_collection_name, j.db_id, d.name as "db_name?",
-                  j.collection_name, j.collection_id, j.options, j.state, j.reason, j.error_code, j.total_files, j.total_bytes,
+                  j.collection_name, j.collection_id, j.options, j.priority,
+                  j.max_concurrency, j.max_bytes_per_second, j.state, j.resume_state, j.reason, j.error_code, j.total_files, j.total_bytes,
                   j.total_segments, p.files as "done_files!", p.bytes as "done_bytes!", p.segments as "done_segments!",
                   p.retries as "retries!", j.cleanup, j.created_at, j.finished_at,
-                  (extract(epoch from coalesce(j.finished_at, (select stillframe_now())) - j.created_at) * 1000)::bigint as "time_cost_ms!"
+                  (extract(epoch from coalesce(j.finished_at, (select stillframe_now())) - j.created_at) * 1000)::bigint as "time_cost_ms!",
+                  case when j.copy_began_at is not null then greatest(extract(epoch from
+                       coalesce(j.finished_at, j.paused_at, (select stillframe_now())) - j.copy_began_at) * 1000, 0)::bigint end as copy_ms
              from restore_jobs j
              left join databases d on d.db_id = j.db_id
              cross join lateral (
@@ -178,23 +199,27 @@ pub async fn lock(conn: &mut PgConnection, job: JobId) -> Result<Option<JobState
     Ok(state.as_deref().and_then(JobState::parse))
 }
 
-/// Moves a locked job from one state to a running state.
+/// Moves a locked job from one state to a running state; a paused one will go on from there.
 ///
 /// # Errors
 /// `internal` when it is in another state.
 pub async fn advance(conn: &mut PgConnection, job: JobId, from: &[JobState], to: JobState) -> Result<()> {
     let from: Vec<String> = from.iter().map(|s| s.as_str().to_string()).collect();
     let updated = sqlx::query!(
-        "update restore_jobs set state = $3 where job_id = $1 and state = any($2)",
+        "update restore_jobs
+            set state = case when state = 'Paused' then state else $3::text end,
+                resume_state = case when state = 'Paused' then $3 end,
+                copy_began_at = case when $3 = 'InProgress' then coalesce(copy_began_at, stillframe_now()) else copy_began_at end
+          where job_id = $1 and coalesce(resume_state, state) = any($2)",
         job.0,
         &from,
         to.as_str()
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await
     .map_err(failed)?;
     if updated.rows_affected() == 1 {
-        Ok(())
+        notify_watchers(conn, job).await
     } else {
         Err(Error::internal(format!("restore job {job} can't become {}", to.as_str())))
     }
@@ -229,7 +254,7 @@ pub async fn finish(
 ) -> Result<()> {
     let updated = sqlx::query!(
         "update restore_jobs set state = $2, error_code = $3, reason = $4, finished_at = stillframe_now(),
-                cleanup = case when $5 then 'pending' else 'none' end
+                resume_state = null, paused_at = null, cleanup = case when $5 then 'pending' else 'none' end
           where job_id = $1 and finished_at is null",
         job.0,
         state.as_str(),
@@ -237,11 +262,11 @@ pub async fn finish(
         reason,
         cleanup
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await
     .map_err(failed)?;
     if updated.rows_affected() == 1 {
-        Ok(())
+        notify_watchers(conn, job).await
     } else {
         Err(Error::internal(format!("restore job {job} has ended already")))
     }
@@ -275,9 +300,14 @@ pub async fn expire(conn: &mut PgConnection, age_seconds: i64) -> Result<u64> {
 /// Lists the tasks of a job by id.
 pub async fn tasks(conn: &mut PgConnection, job: JobId, after: Option<i64>, limit: i64) -> Result<Vec<TaskView>> {
     let rows = sqlx::query!(
-        "select task_id, kind, state, source_segment_id, target_segment_id, attempt, failures, total_files, total_bytes,
-                done_files, done_bytes, retries, last_error
-           from restore_tasks where job_id = $1 and task_id > $2 order by task_id limit $3",
+        // what waits in a job that has ended is as good as cancelled, though not marked yet
+        r#"select t.task_id, t.kind,
+                  case when t.state = 'available' and t.kind <> 'cleanup' and j.finished_at is not null then 'cancelled'
+                       else t.state end as "state!",
+                  t.source_segment_id, t.target_segment_id, t.attempt, t.failures, t.total_files, t.total_bytes, t.done_files,
+                  t.done_bytes, t.retries, t.last_error, t.worker_id, t.lease_expires_at, t.run_at, t.finished_at
+             from restore_tasks t join restore_jobs j using (job_id)
+            where t.job_id = $1 and t.task_id > $2 order by t.task_id limit $3"#,
         job.0,
         after.unwrap_or(-1),
         limit
@@ -301,6 +331,10 @@ pub async fn tasks(conn: &mut PgConnection, job: JobId, after: Option<i64>, limi
             done_bytes: r.done_bytes,
             retries: r.retries,
             last_error: r.last_error,
+            worker_id: r.worker_id,
+            lease_expires_at: r.lease_expires_at,
+            run_at: r.run_at,
+            finished_at: r.finished_at,
         })
         .collect())
 }

@@ -13,8 +13,10 @@
 pub mod builds;
 pub mod catalog;
 pub mod channels;
+pub mod claims;
 pub mod codec;
 pub mod collections;
+pub mod control;
 pub mod databases;
 mod error;
 pub mod explain;

@@ -1,7 +1,6 @@
 //! Target collections of restore jobs: their segments and builds before and after publishing.
 
 use sqlx::PgConnection;
-use time::OffsetDateTime;
 
 use super::builds::{BuildRow, group};
 use super::failed;
@@ -89,9 +88,9 @@ pub async fn publish(conn: &mut PgConnection, collection: CollectionId) -> Resul
     Ok((segments.rows_affected(), builds.rows_affected()))
 }
 
-/// Drops a target that will not be published: its name is free at once, its objects may be
-/// collected after `collect_after`.
-pub async fn discard(conn: &mut PgConnection, collection: CollectionId, collect_after: OffsetDateTime) -> Result<()> {
+/// Drops a target that will not be published: its name is free at once. Its segments stay
+/// `importing`, which nothing reads or collects, until [`drop_contents`].
+pub async fn discard(conn: &mut PgConnection, collection: CollectionId) -> Result<()> {
     super::names::release(conn, collection).await?;
     let dropped = sqlx::query!(
         "update collections set state = 'dropped', dropped_at = stillframe_now() where collection_id = $1 and state = 'restoring'",
@@ -103,23 +102,36 @@ pub async fn discard(conn: &mut PgConnection, collection: CollectionId, collect_
     if dropped.rows_affected() != 1 {
         return Err(Error::internal("the target collection is not being restored"));
     }
-    sqlx::query!(
-        "update segments set state = 'dropped', dropped_at = (select stillframe_now()), collect_after = $2
-          where collection_id = $1 and state = 'importing'",
+    Ok(())
+}
+
+/// Gives segments of a dropped target, and their builds, to the collector: at most `limit`
+/// segments. Gives their number.
+pub async fn drop_contents(conn: &mut PgConnection, collection: CollectionId, limit: i64) -> Result<usize> {
+    let segments = sqlx::query_scalar!(
+        "select s.segment_id from segments s join collections c using (collection_id)
+          where s.collection_id = $1 and s.state = 'importing' and c.state = 'dropped'
+          order by s.segment_id limit $2 for update of s",
         collection.0,
-        collect_after
+        limit
+    )
+    .fetch_all(&mut *conn)
+    .await
+    .map_err(failed)?;
+    sqlx::query!(
+        "update index_builds set state = 'dropped', dropped_at = (select stillframe_now())
+          where segment_id = any($1) and state = 'importing'",
+        &segments
     )
     .execute(&mut *conn)
     .await
     .map_err(failed)?;
     sqlx::query!(
-        "update index_builds set state = 'dropped', dropped_at = (select stillframe_now()), collect_after = $2
-          where collection_id = $1 and state = 'importing'",
-        collection.0,
-        collect_after
+        "update segments set state = 'dropped', dropped_at = (select stillframe_now()) where segment_id = any($1)",
+        &segments
     )
     .execute(conn)
     .await
     .map_err(failed)?;
-    Ok(())
+    Ok(segments.len())
 }

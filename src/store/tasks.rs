@@ -2,12 +2,11 @@
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use super::{catalog, failed};
+use crate::domain::Result;
 use crate::domain::id::{JobId, TaskId};
 use crate::domain::restore::{Beat, ClaimedTask, Progress, TaskKind};
-use crate::domain::{Error, Result};
 
 /// Adds a task without a segment.
 pub async fn enqueue(
@@ -43,7 +42,7 @@ pub struct NewCopy {
     pub turn: i32,
 }
 
-/// Adds copy tasks.
+/// Adds copy tasks; nobody claims them before their job is copying.
 pub async fn enqueue_copies(conn: &mut PgConnection, job: JobId, copies: &[NewCopy]) -> Result<()> {
     let column = |f: fn(&NewCopy) -> i64| copies.iter().map(f).collect::<Vec<i64>>();
     sqlx::query!(
@@ -67,77 +66,31 @@ pub async fn enqueue_copies(conn: &mut PgConnection, job: JobId, copies: &[NewCo
     Ok(())
 }
 
-/// Claims tasks: those whose lease has expired first, then due ones by turn, so that the first
-/// segments of a small job come before the thousandth of a huge one. One statement; a task that
-/// another worker is claiming at this moment is skipped.
-pub async fn claim(conn: &mut PgConnection, worker: Uuid, lease_ms: i64, limit: i64) -> Result<Vec<ClaimedTask>> {
-    let rows = sqlx::query!(
-        "with now as materialized (
-             select stillframe_now() as at
-         ), abandoned as materialized (
-             -- leases that ran out: their worker is gone or cut off
-             select task_id from restore_tasks
-              where state = 'running' and lease_expires_at <= (select at from now)
-              order by lease_expires_at limit $3
-                for update skip locked
-         ), due as materialized (
-             select task_id from restore_tasks
-              where state = 'available' and run_at <= (select at from now)
-              order by turn, task_id limit $3
-                for update skip locked
-         ), chosen as (
-             select task_id from (select task_id, 0 as rank from abandoned union all select task_id, 1 from due) c
-              order by rank limit $3
-         )
-         update restore_tasks t
-            set state = 'running', attempt = t.attempt + 1, worker_id = $1,
-                lease_expires_at = (select at from now) + $2::bigint * interval '1 millisecond'
-           from chosen
-          where t.task_id = chosen.task_id
-         returning t.task_id, t.job_id, t.kind, t.attempt, t.failures, t.retries",
-        worker,
-        lease_ms,
-        limit
-    )
-    .fetch_all(conn)
-    .await
-    .map_err(failed)?;
-    rows.into_iter()
-        .map(|r| {
-            Ok(ClaimedTask {
-                task_id: TaskId(r.task_id),
-                job_id: JobId(r.job_id),
-                kind: TaskKind::parse(&r.kind).ok_or_else(|| Error::internal("a task has an unknown kind"))?,
-                attempt: r.attempt,
-                failures: r.failures,
-                retries: r.retries,
-            })
-        })
-        .collect()
+/// What a heartbeat learns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    pub beat: Beat,
+    /// Bytes a second that the task may copy: the job's limit, in equal shares for its running
+    /// copies; none: no limit.
+    pub bytes_per_second: Option<i64>,
 }
 
-/// Milliseconds until the next task is due or a lease expires; none when there is nothing.
-pub async fn next_due_ms(conn: &mut PgConnection) -> Result<Option<i64>> {
-    sqlx::query_scalar!(
-        r#"select (extract(epoch from min(at) - (select stillframe_now())) * 1000)::bigint
-             from (select min(run_at) as at from restore_tasks where state = 'available'
-                   union all
-                   select min(lease_expires_at) from restore_tasks where state = 'running') d"#
-    )
-    .fetch_one(conn)
-    .await
-    .map_err(failed)
-}
-
-/// Renews the lease, reports progress, and learns whether to go on.
-pub async fn heartbeat(conn: &mut PgConnection, task: &ClaimedTask, progress: Progress, lease_ms: i64) -> Result<Beat> {
-    let updated = sqlx::query!(
-        "update restore_tasks t
+/// Renews the lease, reports progress, and learns whether and how fast to go on.
+pub async fn heartbeat(conn: &mut PgConnection, task: &ClaimedTask, progress: Progress, lease_ms: i64) -> Result<Heard> {
+    let row = sqlx::query!(
+        r#"update restore_tasks t
             set lease_expires_at = (select stillframe_now()) + $3::bigint * interval '1 millisecond',
                 done_files = $4, done_bytes = $5, retries = $6
            from restore_jobs j
           where t.task_id = $1 and t.attempt = $2 and t.state = 'running'
-            and j.job_id = t.job_id and (j.finished_at is null or t.kind = 'cleanup')",
+            and j.job_id = t.job_id and (j.finished_at is null or t.kind = 'cleanup')
+         returning j.state = 'Paused' or coalesce(t.kind = 'copy' and j.running_limit <= (
+                        select count(*) from restore_tasks o
+                         where o.job_id = t.job_id and o.kind = 'copy' and o.state = 'running' and o.task_id < t.task_id), false)
+                        as "hand_back!",
+                   case when j.max_bytes_per_second is not null then greatest(j.max_bytes_per_second / greatest((
+                        select count(*) from restore_tasks o
+                         where o.job_id = t.job_id and o.kind = 'copy' and o.state = 'running'), 1), 1) end as bytes_per_second"#,
         task.task_id.0,
         task.attempt,
         lease_ms,
@@ -145,14 +98,31 @@ pub async fn heartbeat(conn: &mut PgConnection, task: &ClaimedTask, progress: Pr
         progress.bytes,
         progress.retries
     )
-    .execute(conn)
+    .fetch_optional(conn)
     .await
     .map_err(failed)?;
-    Ok(if updated.rows_affected() == 1 {
-        Beat::Continue
-    } else {
-        Beat::Stop
+    Ok(Heard {
+        beat: match &row {
+            None => Beat::Stop,
+            Some(row) if row.hand_back => Beat::HandBack,
+            Some(_) => Beat::Continue,
+        },
+        bytes_per_second: row.and_then(|row| row.bytes_per_second),
     })
+}
+
+/// Bytes a second that a copy task of a job may copy, as heartbeats say it.
+pub async fn bytes_per_second(conn: &mut PgConnection, job: JobId) -> Result<Option<i64>> {
+    sqlx::query_scalar!(
+        "select case when j.max_bytes_per_second is not null then greatest(j.max_bytes_per_second / greatest((
+                    select count(*) from restore_tasks o
+                     where o.job_id = j.job_id and o.kind = 'copy' and o.state = 'running'), 1), 1) end
+           from restore_jobs j where j.job_id = $1",
+        job.0
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(failed)
 }
 
 /// Ends a task well; false when the lease was lost.
@@ -175,12 +145,13 @@ pub async fn succeed(conn: &mut PgConnection, task: &ClaimedTask, progress: Opti
 }
 
 /// Hands a task back to be tried again later; false when the lease was lost. A failure is
-/// counted unless it is a mere hand-back at shutdown.
+/// counted; a mere hand-back (shutdown, pause, a lowered limit) is not charged to the task.
 pub async fn release(conn: &mut PgConnection, task: &ClaimedTask, failure: Option<&str>, delay_ms: i64) -> Result<bool> {
     let updated = sqlx::query!(
         "update restore_tasks set state = 'available', lease_expires_at = null,
                 run_at = stillframe_now() + $4::bigint * interval '1 millisecond',
                 failures = failures + case when $3::text is null then 0 else 1 end,
+                hand_backs = hand_backs + case when $3::text is null then 1 else 0 end,
                 last_error = coalesce($3, last_error)
           where task_id = $1 and attempt = $2 and state = 'running'",
         task.task_id.0,
@@ -221,12 +192,13 @@ pub async fn has_open_copies(conn: &mut PgConnection, job: JobId) -> Result<bool
     .map_err(failed)
 }
 
-/// Cancels what is open in a job. Gives the time after which no worker can still write: the
-/// last lease among the running ones, or now.
-pub async fn cancel_open(conn: &mut PgConnection, job: JobId) -> Result<OffsetDateTime> {
+/// Stops the running tasks of a job that is ending. Gives the time after which no worker can
+/// still write: the last lease among them, or now. What merely waits is never claimed again,
+/// since its job has ended; [`cancel_waiting`] marks it, later and in small parts.
+pub async fn cancel_running(conn: &mut PgConnection, job: JobId) -> Result<OffsetDateTime> {
     let last_lease = sqlx::query_scalar!(
         r#"with open as (
-             select task_id, lease_expires_at from restore_tasks where job_id = $1 and state in ('available', 'running') for update
+             select task_id, lease_expires_at from restore_tasks where job_id = $1 and state = 'running' for update
            ), cancelled as (
              update restore_tasks t set state = 'cancelled', finished_at = stillframe_now(), lease_expires_at = null
                from open where t.task_id = open.task_id
@@ -238,6 +210,64 @@ pub async fn cancel_open(conn: &mut PgConnection, job: JobId) -> Result<OffsetDa
     .await
     .map_err(failed)?;
     Ok(last_lease)
+}
+
+/// Marks waiting tasks of an ended job as cancelled, at most `limit`; gives their number.
+pub async fn cancel_waiting(conn: &mut PgConnection, job: JobId, limit: i64) -> Result<u64> {
+    let cancelled = sqlx::query!(
+        "update restore_tasks set state = 'cancelled', finished_at = stillframe_now()
+          where state = 'available' and task_id in (
+                select t.task_id from restore_tasks t join restore_jobs j using (job_id)
+                 where t.job_id = $1 and t.state = 'available' and t.kind <> 'cleanup' and j.finished_at is not null limit $2)",
+        job.0,
+        limit
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
+    Ok(cancelled.rows_affected())
+}
+
+/// Whether an attempt still holds its task; if so nobody takes it before the transaction ends.
+pub async fn holds(conn: &mut PgConnection, task: &ClaimedTask) -> Result<bool> {
+    let held = sqlx::query_scalar!(
+        "select task_id from restore_tasks where task_id = $1 and attempt = $2 and state = 'running' for share",
+        task.task_id.0,
+        task.attempt
+    )
+    .fetch_optional(conn)
+    .await
+    .map_err(failed)?;
+    Ok(held.is_some())
+}
+
+/// What is laid out of a target.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LaidOut {
+    pub segments: i64,
+    pub files: i64,
+    pub bytes: i64,
+    /// The last captured segment that has its copy task.
+    pub last: Option<i64>,
+}
+
+/// Sums the copy tasks of a job.
+pub async fn laid_out(conn: &mut PgConnection, job: JobId) -> Result<LaidOut> {
+    let row = sqlx::query!(
+        r#"select count(*) as "segments!", coalesce(sum(total_files), 0)::bigint as "files!",
+                  coalesce(sum(total_bytes), 0)::bigint as "bytes!", max(source_segment_id) as last
+             from restore_tasks where job_id = $1 and kind = 'copy'"#,
+        job.0
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(failed)?;
+    Ok(LaidOut {
+        segments: row.segments,
+        files: row.files,
+        bytes: row.bytes,
+        last: row.last,
+    })
 }
 
 /// What a copy task copies.

@@ -6,6 +6,8 @@ mod cli;
 mod collector;
 mod concurrency;
 mod formats;
+mod job_control;
+mod job_events;
 mod keeping;
 mod migrations;
 mod openapi;

@@ -101,6 +101,13 @@ impl Client {
 
     /// # Errors
     /// What the service answered, or that it did not.
+    pub async fn patch(&self, path: &[&str], body: &Value) -> Result<Value, Failure> {
+        self.call(Method::PATCH, path, Query::default(), Some(body), Duration::ZERO)
+            .await
+    }
+
+    /// # Errors
+    /// What the service answered, or that it did not.
     pub async fn delete(&self, path: &[&str], query: Query) -> Result<(), Failure> {
         self.call(Method::DELETE, path, query, None, Duration::ZERO).await.map(|_| ())
     }

@@ -4,8 +4,8 @@ mod model;
 
 use std::time::Duration;
 
-use clap::Subcommand;
-use serde_json::{Value, json};
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
 
 use super::args::LimitArgs;
 use super::failure::Failure;
@@ -26,7 +26,7 @@ pub enum JobCommand {
         #[arg(long, value_name = "NAME")]
         snapshot: Option<String>,
         /// Only in this state
-        #[arg(long, value_parser = ["Pending", "Validating", "InProgress", "Publishing", "Completed", "Failed", "Cancelled"])]
+        #[arg(long, value_parser = ["Pending", "Validating", "InProgress", "Publishing", "Paused", "Completed", "Failed", "Cancelled"])]
         state: Option<String>,
         #[command(flatten)]
         limit: LimitArgs,
@@ -40,8 +40,61 @@ pub enum JobCommand {
     },
     /// Wait for the end of a restore job, as `restore` does
     Wait { job_id: String },
+    /// Pause a restore job. What is copied stays; nothing is lost
+    Pause { job_id: String },
+    /// Let a paused restore job go on from where it was
+    Resume { job_id: String },
+    /// Change the priority and the limits of a running restore job
+    Change {
+        job_id: String,
+        #[command(flatten)]
+        control: ControlArgs,
+        /// Lift the limit of segments
+        #[arg(long, conflicts_with = "max_concurrency")]
+        no_max_concurrency: bool,
+        /// Lift the limit of bytes
+        #[arg(long, conflicts_with = "max_bytes_per_second")]
+        no_max_bytes_per_second: bool,
+    },
     /// Cancel a restore job. The name of its target is free at once, what was copied is deleted
     Cancel { job_id: String },
+}
+
+/// The share and the limits of a restore.
+#[derive(Debug, Args)]
+pub struct ControlArgs {
+    /// -10 to 10: a point more doubles its share of the workers
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    priority: Option<i32>,
+    /// Segments copied at the same time at most, over all replicas
+    #[arg(long, value_name = "N")]
+    max_concurrency: Option<u32>,
+    /// Bytes copied in a second at most, over all replicas
+    #[arg(long, value_name = "BYTES")]
+    max_bytes_per_second: Option<u64>,
+}
+
+impl ControlArgs {
+    /// What was said, as fields of a request.
+    pub fn fields(&self) -> Map<String, Value> {
+        let said = [
+            ("priority", self.priority.map(Value::from)),
+            ("max_concurrency", self.max_concurrency.map(Value::from)),
+            ("max_bytes_per_second", self.max_bytes_per_second.map(Value::from)),
+        ];
+        said.into_iter()
+            .filter_map(|(name, value)| Some((name.to_string(), value?)))
+            .collect()
+    }
+}
+
+async fn act(client: &Client, job_id: &str, action: &str, said: impl Fn(&Job) -> String) -> Result<(), Failure> {
+    let path = ["v1", "restore-jobs", job_id, action];
+    let answer = client.post(&path, Query::default(), &json!({}), Duration::ZERO).await?;
+    if client.json {
+        return output::json(&answer);
+    }
+    output::line(&said(&decode(&answer)?))
 }
 
 pub async fn run(client: &Client, command: JobCommand) -> Result<(), Failure> {
@@ -64,17 +117,49 @@ pub async fn run(client: &Client, command: JobCommand) -> Result<(), Failure> {
             let (job, _) = Job::fetch(client, &job_id).await?;
             waiting::to_the_end(client, job).await
         }
-        JobCommand::Cancel { job_id } => {
-            let path = ["v1", "restore-jobs", &job_id, "cancel"];
-            let cancelled = client.post(&path, Query::default(), &json!({}), Duration::ZERO).await?;
-            if client.json {
-                return output::json(&cancelled);
+        JobCommand::Pause { job_id } => {
+            let said = |_: &Job| format!("paused restore job {job_id}; `stillframe job resume {job_id}` lets it go on");
+            act(client, &job_id, "pause", said).await
+        }
+        JobCommand::Resume { job_id } => {
+            let said = |job: &Job| format!("restore job {job_id} goes on, it is {}", job.state);
+            act(client, &job_id, "resume", said).await
+        }
+        JobCommand::Change {
+            job_id,
+            control,
+            no_max_concurrency,
+            no_max_bytes_per_second,
+        } => {
+            let mut fields = control.fields();
+            for (lifted, name) in [
+                (no_max_concurrency, "max_concurrency"),
+                (no_max_bytes_per_second, "max_bytes_per_second"),
+            ] {
+                if lifted {
+                    fields.insert(name.into(), Value::Null);
+                }
             }
-            let job: Job = decode(&cancelled)?;
-            output::line(&format!(
-                "cancelled restore job {job_id}; the name {} is free again",
-                job.collection_name
-            ))
+            if fields.is_empty() {
+                return Err(Failure::Usage(
+                    "nothing to change was said; see `stillframe job change --help`".into(),
+                ));
+            }
+            let answer = client.patch(&["v1", "restore-jobs", &job_id], &Value::Object(fields)).await?;
+            if client.json {
+                return output::json(&answer);
+            }
+            let job: Job = decode(&answer)?;
+            output::line(&format!("restore job {job_id} has priority {}", job.control()))
+        }
+        JobCommand::Cancel { job_id } => {
+            let said = |job: &Job| {
+                format!(
+                    "cancelled restore job {job_id}; the name {} is free again",
+                    job.collection_name
+                )
+            };
+            act(client, &job_id, "cancel", said).await
         }
     }
 }
@@ -148,6 +233,8 @@ async fn describe(client: &Client, id: &str, with_tasks: bool) -> Result<(), Fai
             "files",
             format!("{} of {}", text::count(job.done_files), text::count(job.total_files)),
         ),
+        ("rate", job.rate()),
+        ("priority", job.control()),
         ("retries", text::count(job.retries)),
         ("cleanup", job.cleanup),
         ("created (UTC)", text::utc(&job.created_at)),

@@ -27,6 +27,11 @@ pub struct Job {
     pub done_files: u64,
     pub total_bytes: u64,
     pub done_bytes: u64,
+    pub bytes_per_second: Option<u64>,
+    pub eta_seconds: Option<u64>,
+    pub priority: i32,
+    pub max_concurrency: Option<u32>,
+    pub max_bytes_per_second: Option<u64>,
     pub retries: u64,
     pub cleanup: String,
     pub created_at: String,
@@ -41,6 +46,27 @@ impl Job {
     /// How much of its bytes is copied.
     pub fn bytes(&self) -> String {
         format!("{} of {}", text::bytes(self.done_bytes), text::bytes(self.total_bytes))
+    }
+
+    /// How fast it copies and how long the rest takes; empty before anything is known.
+    pub fn rate(&self) -> String {
+        let rate = self.bytes_per_second.map(|n| format!("{}/s", text::bytes(n)));
+        let left = self.eta_seconds.map(|s| format!(", about {} left", text::millis(s * 1000)));
+        rate.map(|rate| rate + &left.unwrap_or_default()).unwrap_or_default()
+    }
+
+    /// Its priority and limits, in words.
+    pub fn control(&self) -> String {
+        let concurrency = self
+            .max_concurrency
+            .map(|n| format!(", {} at once", text::counted(n.into(), "segment")));
+        let rate = self.max_bytes_per_second.map(|n| format!(", {}/s", text::bytes(n)));
+        format!(
+            "{}{}{}",
+            self.priority,
+            concurrency.unwrap_or_default(),
+            rate.unwrap_or_default()
+        )
     }
 
     /// Reads it from the service, with its JSON.

@@ -1,6 +1,7 @@
 //! The real binary, run as people and scripts run it.
 
 mod clients;
+mod control;
 mod demo;
 mod paging;
 mod process;

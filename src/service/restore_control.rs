@@ -1,0 +1,129 @@
+//! Restore jobs that run: pause them, let them go on, change their share and limits, and cancel
+//! them.
+
+use super::restore::{end_unsuccessfully, job_not_found, one_job};
+use super::{Service, commit};
+use crate::domain::id::JobId;
+use crate::domain::restore::{JobState, RestoreJob};
+use crate::domain::schedule::{self, Control};
+use crate::domain::{Code, Error, Result};
+use crate::store::{self, PgConnection};
+
+/// What to change about a job; absent: as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ControlChange {
+    pub priority: Option<i32>,
+    pub max_concurrency: Option<Option<i32>>,
+    pub max_bytes_per_second: Option<Option<i64>>,
+}
+
+impl ControlChange {
+    fn apply(self, control: Control) -> Control {
+        Control {
+            priority: self.priority.unwrap_or(control.priority),
+            max_concurrency: self.max_concurrency.unwrap_or(control.max_concurrency),
+            max_bytes_per_second: self.max_bytes_per_second.unwrap_or(control.max_bytes_per_second),
+        }
+    }
+}
+
+impl Service {
+    /// Pauses a job: nothing of it is claimed from now on, what runs stops at its next heartbeat.
+    /// A paused job stays as it is.
+    ///
+    /// # Errors
+    /// `restore_job_not_found`, `restore_job_ended`.
+    pub async fn pause_restore(&self, id: JobId) -> Result<RestoreJob> {
+        let mut tx = self.begin().await?;
+        store::control::lock_claims(&mut tx).await?;
+        lock_running(&mut tx, id).await?;
+        store::control::pause(&mut tx, id).await?;
+        let job = one_job(&mut tx, id).await?;
+        commit(tx).await?;
+        Ok(job)
+    }
+
+    /// Lets a paused job go on from where it was. A running one stays as it is.
+    ///
+    /// # Errors
+    /// `restore_job_not_found`, `restore_job_ended`.
+    pub async fn resume_restore(&self, id: JobId) -> Result<RestoreJob> {
+        let mut tx = self.begin().await?;
+        let (state, _) = lock_running(&mut tx, id).await?;
+        if state == JobState::Paused {
+            store::control::resume(&mut tx, id).await?;
+            join_line(&mut tx, id).await?;
+            store::catalog::notify_workers(&mut tx).await?;
+        }
+        let job = one_job(&mut tx, id).await?;
+        commit(tx).await?;
+        Ok(job)
+    }
+
+    /// Changes the priority and the limits of a job; running tasks hear of it at their next
+    /// heartbeat.
+    ///
+    /// # Errors
+    /// `restore_job_not_found`, `restore_job_ended`, `invalid_request`.
+    pub async fn change_restore(&self, id: JobId, change: ControlChange) -> Result<RestoreJob> {
+        change.apply(Control::default()).check()?;
+        let mut tx = self.begin().await?;
+        store::control::lock_claims(&mut tx).await?;
+        let (_, before) = lock_running(&mut tx, id).await?;
+        let after = change.apply(before);
+        if after != before {
+            store::control::set(&mut tx, id, &after).await?;
+            join_line(&mut tx, id).await?;
+            store::catalog::notify_workers(&mut tx).await?;
+        }
+        let job = one_job(&mut tx, id).await?;
+        commit(tx).await?;
+        Ok(job)
+    }
+
+    /// Cancels a job, a paused one too: its state and the target's name are free at once; what
+    /// was copied is deleted when no worker can write any more.
+    ///
+    /// # Errors
+    /// `restore_job_not_found`, `restore_job_ended`.
+    pub async fn cancel_restore(&self, id: JobId) -> Result<RestoreJob> {
+        let mut tx = self.begin().await?;
+        lock_running(&mut tx, id).await?;
+        end_unsuccessfully(
+            &mut tx,
+            id,
+            JobState::Cancelled,
+            None,
+            "cancelled on request",
+            self.objects.copy_margin(),
+        )
+        .await?;
+        let job = one_job(&mut tx, id).await?;
+        commit(tx).await?;
+        Ok(job)
+    }
+}
+
+/// Locks a job that has not ended.
+async fn lock_running(conn: &mut PgConnection, id: JobId) -> Result<(JobState, Control)> {
+    match store::control::lock(conn, id).await? {
+        None => Err(job_not_found(id)),
+        Some((state, _)) if state.is_final() => Err(ended(id, state)),
+        Some(found) => Ok(found),
+    }
+}
+
+fn ended(id: JobId, state: JobState) -> Error {
+    Code::RestoreJobEnded.error(format!("restore job {id} is {} already", state.as_str()))
+}
+
+/// Puts a job where the other jobs are now: it neither waits for what they did before it came nor
+/// catches up on the time in which it could not run.
+pub(super) async fn join_line(conn: &mut PgConnection, id: JobId) -> Result<()> {
+    let Some((_, control)) = store::control::lock(conn, id).await? else {
+        return Ok(());
+    };
+    let now = store::control::line(conn, id).await?;
+    let turn = store::control::next_turn(conn, id).await?.unwrap_or(0);
+    store::control::set_place(conn, id, schedule::place(now, turn.into(), control.priority)).await
+}

@@ -1,0 +1,98 @@
+//! Claiming: which tasks a worker gets next.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::failed;
+use crate::domain::id::{JobId, TaskId};
+use crate::domain::restore::{ClaimedTask, TaskKind};
+use crate::domain::{Error, Result};
+
+/// Claims tasks, in this order: those whose lease has expired; those that check, publish and
+/// clean up; copies by their point on the line of all jobs (`domain::schedule`), not more of a
+/// job than it may run. Of a paused job nothing. The caller holds `control::lock_claims`, so that
+/// limits are exact; tasks that somebody is writing at this moment are skipped.
+///
+/// The cost is that of a few index look-ups per running job, however many tasks they have.
+pub async fn claim(conn: &mut PgConnection, worker: Uuid, lease_ms: i64, limit: i64) -> Result<Vec<ClaimedTask>> {
+    let rows = sqlx::query!(
+        "with now as materialized (
+             select stillframe_now() as at
+         ), active as materialized (
+             select j.job_id, j.state, j.finished_at, j.priority, j.place, 1::bigint << (10 - j.priority) as step,
+                    case when j.running_limit is null then $3 else least($3, greatest(j.running_limit - (
+                        select count(*) from restore_tasks r
+                         where r.job_id = j.job_id and r.kind = 'copy' and r.state = 'running'), 0)) end as room
+               from restore_jobs j
+              where (j.finished_at is null or j.cleanup = 'pending') and j.state <> 'Paused'
+         ), abandoned as (
+             -- leases that ran out: their worker is gone or cut off
+             select t.task_id, 0 as rank, 0::bigint as point, 0 as priority
+               from restore_tasks t join active a using (job_id)
+              where t.state = 'running' and t.lease_expires_at <= (select at from now)
+              order by t.lease_expires_at limit $3
+         ), others as (
+             select t.task_id, 1 as rank, 0::bigint as point, a.priority
+               from active a join restore_tasks t using (job_id)
+              where t.state = 'available' and t.kind <> 'copy' and t.run_at <= (select at from now)
+                and (t.kind = 'cleanup') = (a.finished_at is not null)
+              order by a.priority desc, t.task_id limit $3
+         ), copies as (
+             select c.task_id, 2 as rank, a.place + c.turn * a.step as point, a.priority
+               from active a cross join lateral (
+                    select t.task_id, t.turn from restore_tasks t
+                     where t.job_id = a.job_id and t.kind = 'copy' and t.state = 'available' and t.run_at <= (select at from now)
+                     order by t.turn, t.task_id limit a.room) c
+              where a.state = 'InProgress'
+              order by point, a.priority desc, c.task_id limit $3
+         ), chosen as (
+             select task_id from (select * from abandoned union all select * from others union all select * from copies) c
+              order by rank, point, priority desc, task_id limit $3
+         ), locked as materialized (
+             select t.task_id from restore_tasks t join chosen using (task_id)
+              where t.state = 'available' or (t.state = 'running' and t.lease_expires_at <= (select at from now))
+                for update of t skip locked
+         )
+         update restore_tasks t
+            set state = 'running', attempt = t.attempt + 1, worker_id = $1,
+                lease_expires_at = (select at from now) + $2::bigint * interval '1 millisecond'
+           from locked
+          where t.task_id = locked.task_id
+         returning t.task_id, t.job_id, t.kind, t.attempt, t.failures, t.hand_backs, t.retries",
+        worker,
+        lease_ms,
+        limit
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed)?;
+    rows.into_iter()
+        .map(|r| {
+            Ok(ClaimedTask {
+                task_id: TaskId(r.task_id),
+                job_id: JobId(r.job_id),
+                kind: TaskKind::parse(&r.kind).ok_or_else(|| Error::internal("a task has an unknown kind"))?,
+                attempt: r.attempt,
+                failures: r.failures,
+                hand_backs: r.hand_backs,
+                retries: r.retries,
+            })
+        })
+        .collect()
+}
+
+/// Milliseconds until the next task becomes due or a lease expires; none when there is nothing.
+/// What is due already and was not claimed waits for something else: a job that is paused or
+/// runs as much as it may.
+pub async fn next_due_ms(conn: &mut PgConnection) -> Result<Option<i64>> {
+    sqlx::query_scalar!(
+        r#"with now as materialized (select stillframe_now() as at)
+           select (extract(epoch from min(d.at) - (select at from now)) * 1000)::bigint
+             from (select min(run_at) as at from restore_tasks where state = 'available' and run_at > (select at from now)
+                   union all
+                   select min(lease_expires_at) from restore_tasks where state = 'running' and lease_expires_at > (select at from now)) d"#
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(failed)
+}

@@ -1,0 +1,129 @@
+//! Pausing jobs, and what may be changed about running ones.
+
+use sqlx::PgConnection;
+
+use super::failed;
+use crate::domain::Result;
+use crate::domain::id::JobId;
+use crate::domain::restore::JobState;
+use crate::domain::schedule::Control;
+
+/// Waits until no claim is under way and keeps further ones waiting until the transaction ends:
+/// what is changed here holds for every claim after it. The server ends the transaction when it
+/// hears nothing for five seconds, so that a process that is cut off stops no other one.
+pub async fn lock_claims(conn: &mut PgConnection) -> Result<()> {
+    sqlx::query!("select set_config('idle_in_transaction_session_timeout', '5s', true), pg_advisory_xact_lock(7234689103)::text")
+        .fetch_one(conn)
+        .await
+        .map_err(failed)?;
+    Ok(())
+}
+
+/// Tells event streams that a job has changed.
+pub async fn notify_watchers(conn: &mut PgConnection, job: JobId) -> Result<()> {
+    sqlx::query!("select pg_notify('stillframe_jobs', $1::text)", job.to_string())
+        .execute(conn)
+        .await
+        .map_err(failed)?;
+    Ok(())
+}
+
+/// Pauses a locked job that has neither ended nor is paused.
+pub async fn pause(conn: &mut PgConnection, job: JobId) -> Result<()> {
+    sqlx::query!(
+        "update restore_jobs set resume_state = state, state = 'Paused', paused_at = stillframe_now()
+          where job_id = $1 and state <> 'Paused' and finished_at is null",
+        job.0
+    )
+    .execute(&mut *conn)
+    .await
+    .map_err(failed)?;
+    notify_watchers(conn, job).await
+}
+
+/// Lets a locked, paused job go on from where it was. The pause does not count as time of copying.
+pub async fn resume(conn: &mut PgConnection, job: JobId) -> Result<()> {
+    sqlx::query!(
+        "update restore_jobs set state = resume_state, resume_state = null, paused_at = null,
+                copy_began_at = copy_began_at + (stillframe_now() - greatest(paused_at, copy_began_at))
+          where job_id = $1 and state = 'Paused'",
+        job.0
+    )
+    .execute(&mut *conn)
+    .await
+    .map_err(failed)?;
+    notify_watchers(conn, job).await
+}
+
+/// Locks a job until the transaction ends; gives its state and what may be changed about it.
+pub async fn lock(conn: &mut PgConnection, job: JobId) -> Result<Option<(JobState, Control)>> {
+    let row = sqlx::query!(
+        "select state, priority, max_concurrency, max_bytes_per_second from restore_jobs where job_id = $1 for update",
+        job.0
+    )
+    .fetch_optional(conn)
+    .await
+    .map_err(failed)?;
+    Ok(row.and_then(|r| {
+        let control = Control {
+            priority: r.priority,
+            max_concurrency: r.max_concurrency,
+            max_bytes_per_second: r.max_bytes_per_second,
+        };
+        JobState::parse(&r.state).map(|state| (state, control))
+    }))
+}
+
+/// Changes a locked job.
+pub async fn set(conn: &mut PgConnection, job: JobId, control: &Control) -> Result<()> {
+    sqlx::query!(
+        "update restore_jobs set priority = $2, max_concurrency = $3, max_bytes_per_second = $4 where job_id = $1",
+        job.0,
+        control.priority,
+        control.max_concurrency,
+        control.max_bytes_per_second
+    )
+    .execute(&mut *conn)
+    .await
+    .map_err(failed)?;
+    notify_watchers(conn, job).await
+}
+
+/// Where the line is now: the first waiting copy of any other job. Jobs with a limit of their own
+/// lag behind it and count only where there is nobody else.
+pub async fn line(conn: &mut PgConnection, job: JobId) -> Result<Option<i64>> {
+    sqlx::query_scalar!(
+        "select coalesce(min(o.point) filter (where o.unlimited), min(o.point))
+           from (select j.running_limit is null as unlimited, j.place + n.turn * (1::bigint << (10 - j.priority)) as point
+                   from restore_jobs j
+                  cross join lateral (select t.turn from restore_tasks t
+                                       where t.job_id = j.job_id and t.kind = 'copy' and t.state = 'available'
+                                       order by t.turn, t.task_id limit 1) n
+                  where j.finished_at is null and j.state = 'InProgress' and j.job_id <> $1) o",
+        job.0
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(failed)
+}
+
+/// The turn of a job's next waiting copy; none when none waits.
+pub async fn next_turn(conn: &mut PgConnection, job: JobId) -> Result<Option<i32>> {
+    sqlx::query_scalar!(
+        "select turn from restore_tasks where job_id = $1 and kind = 'copy' and state = 'available'
+          order by turn, task_id limit 1",
+        job.0
+    )
+    .fetch_optional(conn)
+    .await
+    .map_err(failed)
+}
+
+/// Puts a job at a place on the line.
+pub async fn set_place(conn: &mut PgConnection, job: JobId, place: i64) -> Result<()> {
+    sqlx::query!("update restore_jobs set place = $2 where job_id = $1", job.0, place)
+        .execute(conn)
+        .await
+        .map_err(failed)?;
+    Ok(())
+}
