@@ -11,13 +11,16 @@ mod indexes;
 mod layers;
 mod openapi;
 mod partitions;
+mod plans;
 mod problem;
+mod receipts;
 mod restores;
 mod schema_body;
 mod segment_body;
 mod segments;
 mod snapshots;
 mod types;
+mod verifications;
 
 use std::time::Duration;
 
@@ -81,11 +84,14 @@ fn routes() -> OpenApiRouter<ApiState> {
             snapshots::drop_snapshot
         ))
         .routes(routes!(snapshots::list_snapshot_segments))
+        .routes(routes!(verifications::verify_snapshot))
+        .routes(routes!(plans::plan_restore))
         .routes(routes!(restores::restore_snapshot))
         .routes(routes!(restores::list_restore_jobs))
         .routes(routes!(restores::get_restore_job))
         .routes(routes!(restores::list_restore_tasks))
         .routes(routes!(restores::cancel_restore_job))
+        .routes(routes!(receipts::get_restore_receipt))
         .routes(routes!(gc::list_gc_runs, gc::start_gc_run))
         .routes(routes!(gc::get_gc_run))
         .routes(routes!(health::healthz))

@@ -165,7 +165,17 @@ fn own_codes(operation: &str) -> Vec<&'static [Code]> {
         }
         "get_snapshot" | "change_snapshot" | "list_snapshot_segments" => vec![SNAPSHOT],
         "drop_snapshot" => vec![SNAPSHOT, &[SnapshotBeingRestored]],
-        "restore_snapshot" => vec![SNAPSHOT, &[CollectionAlreadyExists, PartitionNotFound]],
+        "restore_snapshot" => vec![
+            SNAPSHOT,
+            &[
+                CollectionAlreadyExists,
+                PartitionNotFound,
+                PartitionRequired,
+                AliasAlreadyExists,
+            ],
+        ],
+        "plan_restore" | "verify_snapshot" => vec![SNAPSHOT, STORAGE],
+        "get_restore_receipt" => vec![STORAGE, &[RestoreJobNotFound, ReceiptNotFound]],
         "list_restore_jobs" => vec![DB],
         "get_restore_job" | "list_restore_tasks" => vec![&[RestoreJobNotFound]],
         "cancel_restore_job" => vec![&[RestoreJobNotFound, RestoreJobEnded]],

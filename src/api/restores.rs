@@ -17,7 +17,7 @@ use super::types::{Count, Id, List, rfc3339};
 use crate::domain::id::JobId;
 use crate::domain::page::PageRequest;
 use crate::domain::restore::{JobState, RestoreJob, RestoreOptions, TaskView};
-use crate::service::RestoreRequest;
+use crate::service::{RestoreRequest, SnapshotRef};
 
 /// Where to restore to.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -35,6 +35,29 @@ pub struct RestoreSnapshotRequest {
     /// Properties to set on the new collection; `null` leaves one of the source out.
     #[serde(default)]
     pub properties: BTreeMap<String, Option<String>>,
+    /// New names of partitions, by the name that the snapshot has.
+    #[serde(default)]
+    pub rename: BTreeMap<String, String>,
+    /// Give the new collection the aliases that the snapshot's had. They must be free when the request comes, when the files are checked, and at the end.
+    #[serde(default)]
+    pub aliases: bool,
+}
+
+impl RestoreSnapshotRequest {
+    /// The restore of a snapshot that is asked for.
+    pub fn into_request(self, source: SnapshotRef) -> RestoreRequest {
+        RestoreRequest {
+            source,
+            db_name: db(self.db_name.as_deref()).to_string(),
+            collection_name: self.collection_name,
+            options: RestoreOptions {
+                partitions: self.partitions,
+                properties: self.properties,
+                rename: self.rename,
+                aliases: self.aliases,
+            },
+        }
+    }
 }
 
 /// State of a restore job.
@@ -88,7 +111,7 @@ impl From<JobStateText> for JobState {
     "snapshot_name": "backup_20240101", "source_collection_name": "my_collection", "db_name": "default",
     "collection_name": "restored_collection", "collection_id": "470700000000000101", "reason": "", "time_cost": 1234,
     "total_segments": 4, "done_segments": 1, "total_files": 48, "done_files": 20, "total_bytes": 8964728, "done_bytes": 3765185,
-    "retries": 0, "cleanup": "none", "created_at": "2024-01-01T00:00:00Z"
+    "retries": 0, "warnings": [], "cleanup": "none", "created_at": "2024-01-01T00:00:00Z"
 })))]
 pub struct RestoreJobResponse {
     pub job_id: Id,
@@ -107,7 +130,7 @@ pub struct RestoreJobResponse {
     pub collection_name: String,
     /// Id of the target.
     pub collection_id: Id,
-    /// Why it failed or was cancelled; names the file.
+    /// Why it failed or was cancelled; names the files, of many the first 100.
     pub reason: String,
     /// Stable code of a failure.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,6 +145,8 @@ pub struct RestoreJobResponse {
     pub done_bytes: Count,
     /// Copies of single files that were tried again.
     pub retries: Count,
+    /// What the operator should know although it does not stop the job.
+    pub warnings: Vec<String>,
     /// Of a failed or cancelled job: `pending` until everything it copied is deleted, then `done`.
     pub cleanup: String,
     pub created_at: String,
@@ -151,6 +176,7 @@ impl From<RestoreJob> for RestoreJobResponse {
             total_bytes: Count(job.total_bytes),
             done_bytes: Count(job.done_bytes),
             retries: Count(job.retries),
+            warnings: job.warnings,
             cleanup: job.cleanup,
             created_at: rfc3339(job.created_at),
             finished_at: job.finished_at.map(rfc3339),
@@ -235,7 +261,7 @@ pub struct ListRestoreTasksQuery {
     page_token: Option<String>,
 }
 
-fn job_id(text: &str) -> Result<JobId, ApiError> {
+pub fn job_id(text: &str) -> Result<JobId, ApiError> {
     Ok(JobId(Id::in_path("job_id", text)?))
 }
 
@@ -253,15 +279,7 @@ pub async fn restore_snapshot(
     Query(query): Query<SnapshotQuery>,
     Body(body): Body<RestoreSnapshotRequest>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<RestoreJobResponse>), ApiError> {
-    let request = RestoreRequest {
-        source: query.of(snapshot_name),
-        db_name: db(body.db_name.as_deref()).to_string(),
-        collection_name: body.collection_name,
-        options: RestoreOptions {
-            partitions: body.partitions,
-            properties: body.properties,
-        },
-    };
+    let request = body.into_request(query.of(snapshot_name));
     let job = state.service.start_restore(&request).await?;
     let location = format!("/v1/restore-jobs/{}", job.job_id);
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(job.into())))

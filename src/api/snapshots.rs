@@ -18,6 +18,7 @@ use super::schema_body::SchemaBody;
 use super::segment_body::SegmentBody;
 use super::segments::wait;
 use super::types::{Count, Id, List, parse_time, rfc3339};
+use super::verifications::VerificationResponse;
 use crate::domain::Error;
 use crate::domain::id::SnapshotId;
 use crate::domain::page::PageRequest;
@@ -204,6 +205,8 @@ pub struct CapturedCollectionBody {
     pub properties: BTreeMap<String, String>,
     pub partitions: Vec<PartitionBody>,
     pub channels: Vec<ChannelBody>,
+    /// Empty also in snapshots that were taken before aliases were captured.
+    pub aliases: Vec<String>,
 }
 
 /// A snapshot with what was asked for.
@@ -211,6 +214,12 @@ pub struct CapturedCollectionBody {
 pub struct SnapshotResponse {
     #[serde(flatten)]
     pub snapshot: SnapshotSummary,
+    /// When it was last verified, at whatever level; absent: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_verified_at: Option<String>,
+    /// What that verification saw.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_verification: Option<VerificationResponse>,
     /// With `include_collection_info=true`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub collection: Option<CapturedCollectionBody>,
@@ -232,10 +241,13 @@ impl From<SnapshotDetails> for SnapshotResponse {
                 properties: captured.properties,
                 partitions: captured.partitions.into_iter().map(PartitionBody::from).collect(),
                 channels: channels.into_iter().map(ChannelBody::from).collect(),
+                aliases: captured.aliases,
             });
         }
         Self {
             snapshot: details.snapshot.into(),
+            last_verified_at: details.last_verification.as_ref().map(|v| rfc3339(v.finished_at)),
+            last_verification: details.last_verification.map(VerificationResponse::from),
             collection,
             indexes,
         }

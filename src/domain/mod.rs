@@ -9,10 +9,14 @@ pub mod key;
 pub mod manifest;
 pub mod name;
 pub mod page;
+pub mod plan;
+pub mod problem;
+pub mod receipt;
 pub mod restore;
 pub mod schema;
 pub mod segment;
 pub mod snapshot;
 pub mod timestamp;
+pub mod verification;
 
 pub use error::{Code, Error, FieldError, Result};

@@ -90,6 +90,8 @@ impl Service {
             store::jobs::expire(&mut conn, self.settings.history_seconds).await?;
             store::gc_runs::expire(&mut conn, self.settings.history_seconds).await?;
         }
+        drop(conn);
+        self.collect_receipts(dry_run, grace_seconds, report).await?;
         Ok(())
     }
 

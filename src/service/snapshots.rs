@@ -10,6 +10,7 @@ use crate::domain::manifest::Manifest;
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::schema::Params;
 use crate::domain::snapshot::{CapturedCollection, Snapshot};
+use crate::domain::verification::Verification;
 use crate::domain::{Code, Error, Result};
 use crate::store::snapshots::SnapshotFilter;
 use crate::store::{self, PgConnection};
@@ -40,6 +41,8 @@ pub struct SnapshotList {
 pub struct SnapshotDetails {
     pub snapshot: Snapshot,
     pub captured: Option<CapturedCollection>,
+    /// The newest, whatever its level.
+    pub last_verification: Option<Verification>,
 }
 
 /// Narrows a filter to a collection by name: a living one, else dropped ones of that name.
@@ -181,7 +184,12 @@ impl Service {
         } else {
             None
         };
-        Ok(SnapshotDetails { snapshot, captured })
+        let last_verification = store::verifications::last(&mut conn, snapshot.snapshot_id).await?;
+        Ok(SnapshotDetails {
+            snapshot,
+            captured,
+            last_verification,
+        })
     }
 
     /// Lists the segments of a snapshot with their index builds, by segment id.

@@ -22,10 +22,13 @@ pub mod indexes;
 pub mod jobs;
 pub mod names;
 pub mod partitions;
+pub mod receipts;
 pub mod segments;
 pub mod snapshots;
 pub mod targets;
 pub mod tasks;
+pub mod usage;
+pub mod verifications;
 
 pub use error::failed;
 pub use sqlx::{PgConnection, PgPool};
