@@ -164,7 +164,14 @@ impl Sink {
         match self.to {
             To::Local { root, temporary, file } => {
                 let key = self.key;
-                let done = blocking(move || root.finish_temporary(&file, &temporary, &key)).await?;
+                let done = blocking(move || {
+                    let done = root.finish_temporary(&file, &temporary, &key);
+                    if done.is_err() {
+                        let _ = std::fs::remove_file(&temporary);
+                    }
+                    done
+                })
+                .await?;
                 done.map_err(|e| io_error(&what, e))
             }
             To::Remote(mut writer) => {

@@ -115,6 +115,80 @@ async fn an_empty_restore_has_an_empty_receipt() {
 }
 
 #[tokio::test]
+async fn a_receipt_of_more_segments_than_are_read_at_a_time_is_whole_and_in_order() {
+    let app = TestApp::local().await;
+    app.small_collection("c", C).await;
+    let path = |segment: i64| format!("insert_log/100/101/{segment}/100/{segment}");
+    let content = |segment: i64| path(segment).into_bytes();
+    let segments: Vec<Value> = (1000..1501)
+        .map(|segment| {
+            json!({"segment_id": segment.to_string(), "partition_name": "_default", "channel_name": "ch_100", "num_of_rows": 1,
+                "start_position": {"timestamp": "10"},
+                "binlogs": [{"field_id": "100", "logs": [{"log_id": segment.to_string(), "path": path(segment), "size_bytes": content(segment).len()}]}]})
+        })
+        .collect();
+    let files = (1000..1501).map(|segment| (path(segment), content(segment)));
+    app.objects.put_many(files.collect()).await.expect("written");
+    app.post("/v1/collections/c/segments:batch", &json!({"segments": segments}))
+        .await
+        .created();
+    app.post("/v1/snapshots", &json!({"collection_name": "c", "snapshot_name": "s"}))
+        .await
+        .created();
+    let job = restore(&app, "r").await;
+    let receipt = receipt(&app, &job).await;
+    let sources: Vec<&str> = receipt["files"]
+        .as_array()
+        .expect("list")
+        .iter()
+        .map(|f| f["source"].as_str().expect("text"))
+        .collect();
+    assert_eq!(sources, (1000..1501).map(path).collect::<Vec<_>>());
+    assert_eq!(receipt["sha256"], sum(&receipt));
+}
+
+#[tokio::test]
+async fn a_job_is_not_completed_before_its_receipt_is_written() {
+    let app = TestApp::local().await;
+    snapshot(&app, 1).await;
+    // a file stands where the directory of receipts would be
+    let blocker = app.directory.path().join("snapshots/100/receipts");
+    std::fs::write(&blocker, b"").expect("written");
+    let job = restore(&app, "r").await;
+    assert_eq!(job["state"], "Publishing", "{job}");
+    app.get("/v1/collections/r").await.refused(404, "collection_not_found");
+    std::fs::remove_file(&blocker).expect("removed");
+    app.set_clock(Duration::from_secs(60)).await;
+    app.drain().await;
+    let path = format!("/v1/restore-jobs/{}", job["job_id"].as_str().expect("id"));
+    let job = app.get(&path).await.ok().json;
+    assert_eq!(job["state"], "Completed", "{job}");
+    assert_eq!(receipt(&app, &job).await["file_count"], 4);
+    assert_eq!(app.keys(".stillframe-tmp/").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_worker_that_comes_late_to_a_cancelled_job_writes_no_receipt() {
+    let app = TestApp::local().await;
+    snapshot(&app, 0).await;
+    let started = app
+        .post("/v1/snapshots/s/restore", &json!({"collection_name": "r"}))
+        .await
+        .expect(202)
+        .json;
+    let progress = stillframe::service::CopyProgress::default();
+    let worker = uuid::Uuid::new_v4();
+    let check = app.service.claim_tasks(worker, 1).await.expect("claims").pop().expect("due");
+    app.service.run_task(&check, &progress).await.expect("runs");
+    let publish = app.service.claim_tasks(worker, 1).await.expect("claims").pop().expect("due");
+    let id = started["job_id"].as_str().expect("id");
+    app.post(&format!("/v1/restore-jobs/{id}/cancel"), &json!({})).await.ok();
+    let outcome = app.service.run_task(&publish, &progress).await.expect("runs");
+    assert_eq!(outcome, stillframe::service::Outcome::Lost);
+    assert_eq!(app.keys(RECEIPTS).await, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn on_s3_copies_are_proved_by_etag_where_listings_have_them() {
     let (app, _) = TestApp::s3_with_etags().await;
     snapshot(&app, 2).await;

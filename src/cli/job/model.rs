@@ -28,6 +28,8 @@ pub struct Job {
     pub total_bytes: u64,
     pub done_bytes: u64,
     pub retries: u64,
+    #[serde(default)]
+    pub warnings: Vec<String>,
     pub cleanup: String,
     pub created_at: String,
 }
