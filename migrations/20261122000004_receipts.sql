@@ -13,6 +13,9 @@ comment on table restore_proofs is 'how each file of a succeeded copy task was p
 comment on column restore_proofs.task_id is 'the copy task';
 comment on column restore_proofs.methods is 'one letter per file in the order of its manifest: s size, e ETag, c content';
 
+-- receipts are written by captured segment id
+create index restore_tasks_source_idx on restore_tasks (job_id, source_segment_id) where kind = 'copy';
+
 -- no foreign key: a receipt outlives its job until the collector has deleted its object
 create table restore_receipts (
     job_id bigint not null,

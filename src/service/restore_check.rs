@@ -152,6 +152,9 @@ pub(super) fn files(manifest: &Manifest) -> impl Iterator<Item = (&File, Option<
     manifest.segment.content.files.files().chain(builds)
 }
 
+/// Breaches of a request that are listed at most.
+const MAX_BREACHES: usize = 100;
+
 /// What the options of a restore break, judged by the snapshot alone.
 pub(super) fn check_options(captured: &CapturedCollection, options: &RestoreOptions) -> Vec<Error> {
     let is_known = |name: &String| captured.partitions.iter().any(|p| p.name == *name);
@@ -192,6 +195,7 @@ pub(super) fn check_options(captured: &CapturedCollection, options: &RestoreOpti
                 .with_fields(vec![FieldError::new(pointer, why)]),
         );
     }
+    errors.truncate(MAX_BREACHES);
     errors
 }
 

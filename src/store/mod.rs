@@ -3,8 +3,8 @@
 //! The catalog is the only truth about which files exist and who needs them: collections with
 //! their segments and index builds (content encoded by [`codec`], one row per segment version,
 //! not per file), snapshots with one reference row per captured segment version and index build,
-//! restore jobs with their tasks, and runs of the collector. Losing a row here can lose a file;
-//! so every state is guarded by a CHECK, every reference by a foreign key.
+//! restore jobs with their tasks and receipts, verifications, and runs of the collector. Losing a
+//! row here can lose a file; so every state is guarded by a CHECK, every reference by a foreign key.
 //!
 //! Free functions on `&mut PgConnection`. None begins or commits a transaction: the service does.
 //! Never take a second connection inside a transaction.
