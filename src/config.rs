@@ -102,6 +102,11 @@ pub struct ServeArgs {
     #[arg(long, env = "STILLFRAME_HISTORY_DAYS", default_value_t = 30)]
     pub history_days: u16,
 
+    /// Bytes that the files of owned collections may take, dropped ones that are not yet collected included; a restore that needs
+    /// more is refused. No limit without it
+    #[arg(long, env = "STILLFRAME_QUOTA_BYTES")]
+    pub quota_bytes: Option<u64>,
+
     /// Bytes of a request body at most
     #[arg(long, env = "STILLFRAME_MAX_BODY_BYTES", default_value_t = 64 * 1024 * 1024, value_parser = positive)]
     pub max_body_bytes: usize,
@@ -256,6 +261,7 @@ impl Config {
                 copy_concurrency: args.copy_concurrency,
                 copy_tries: args.copy_tries,
                 history_seconds: i64::from(args.history_days) * 24 * 3600,
+                quota_bytes: args.quota_bytes,
                 ..ServiceSettings::default()
             },
             limits: RequestLimits {

@@ -13,7 +13,9 @@ mod layers;
 mod openapi;
 mod partitions;
 mod pins;
+mod plans;
 mod problem;
+mod receipts;
 mod restore_control;
 mod restore_events;
 mod restores;
@@ -24,6 +26,7 @@ mod snapshot_body;
 mod snapshots;
 mod types;
 mod usage;
+mod verifications;
 
 use std::time::Duration;
 
@@ -91,6 +94,8 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(pins::list_pins, pins::create_pin))
         .routes(routes!(pins::delete_pin))
         .routes(routes!(usage::get_snapshot_usage))
+        .routes(routes!(verifications::verify_snapshot))
+        .routes(routes!(plans::plan_restore))
         .routes(routes!(restores::restore_snapshot))
         .routes(routes!(restores::list_restore_jobs))
         .routes(routes!(restores::get_restore_job, restore_control::change_restore_job))
@@ -99,6 +104,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(restore_control::pause_restore_job))
         .routes(routes!(restore_control::resume_restore_job))
         .routes(routes!(restore_control::cancel_restore_job))
+        .routes(routes!(receipts::get_restore_receipt))
         .routes(routes!(gc::list_gc_runs, gc::start_gc_run))
         .routes(routes!(gc::get_gc_run))
         .routes(routes!(gc::list_gc_run_items))

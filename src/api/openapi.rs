@@ -175,7 +175,17 @@ fn own_codes(operation: &str) -> Vec<&'static [Code]> {
         "delete_pin" => vec![SNAPSHOT, &[PinNotFound]],
         "get_usage" => vec![DB],
         "explain_object" => vec![STORAGE],
-        "restore_snapshot" => vec![SNAPSHOT, &[CollectionAlreadyExists, PartitionNotFound]],
+        "restore_snapshot" => vec![
+            SNAPSHOT,
+            &[
+                CollectionAlreadyExists,
+                PartitionNotFound,
+                PartitionRequired,
+                AliasAlreadyExists,
+            ],
+        ],
+        "plan_restore" | "verify_snapshot" => vec![SNAPSHOT, STORAGE],
+        "get_restore_receipt" => vec![STORAGE, &[RestoreJobNotFound, ReceiptNotFound]],
         "list_restore_jobs" => vec![DB],
         "get_restore_job" | "list_restore_tasks" => vec![&[RestoreJobNotFound]],
         "get_gc_run" | "list_gc_run_items" => vec![&[GcRunNotFound]],

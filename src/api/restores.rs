@@ -18,7 +18,7 @@ use crate::domain::id::JobId;
 use crate::domain::page::PageRequest;
 use crate::domain::restore::{JobState, RestoreJob, RestoreOptions, TaskView};
 use crate::domain::schedule::Control;
-use crate::service::RestoreRequest;
+use crate::service::{RestoreRequest, SnapshotRef};
 
 /// Where to restore to.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -49,6 +49,34 @@ pub struct RestoreSnapshotRequest {
     #[serde(default)]
     #[schema(value_type = Option<i64>, minimum = 1)]
     pub max_bytes_per_second: Option<Count>,
+    /// New names of partitions, by the name that the snapshot has.
+    #[serde(default)]
+    pub rename: BTreeMap<String, String>,
+    /// Give the new collection the aliases that the snapshot's had. They must be free when the request comes, when the files are checked, and at the end.
+    #[serde(default)]
+    pub aliases: bool,
+}
+
+impl RestoreSnapshotRequest {
+    /// The restore of a snapshot that is asked for.
+    pub fn into_request(self, source: SnapshotRef) -> RestoreRequest {
+        RestoreRequest {
+            source,
+            db_name: db(self.db_name.as_deref()).to_string(),
+            collection_name: self.collection_name,
+            options: RestoreOptions {
+                partitions: self.partitions,
+                properties: self.properties,
+                rename: self.rename,
+                aliases: self.aliases,
+            },
+            control: Control {
+                priority: self.priority,
+                max_concurrency: self.max_concurrency,
+                max_bytes_per_second: self.max_bytes_per_second.map(|n| n.0),
+            },
+        }
+    }
 }
 
 /// State of a restore job.
@@ -107,7 +135,7 @@ impl From<JobStateText> for JobState {
     "collection_name": "restored_collection", "collection_id": "470700000000000101", "reason": "", "time_cost": 1234,
     "total_segments": 4, "done_segments": 1, "total_files": 48, "done_files": 20, "total_bytes": 8964728, "done_bytes": 3765185,
     "bytes_per_second": 12550616, "files_per_second": 66.7, "eta_seconds": 1, "priority": 0, "max_concurrency": null,
-    "max_bytes_per_second": null, "retries": 0, "cleanup": "none", "created_at": "2024-01-01T00:00:00Z"
+    "max_bytes_per_second": null, "retries": 0, "warnings": [], "cleanup": "none", "created_at": "2024-01-01T00:00:00Z"
 })))]
 pub struct RestoreJobResponse {
     pub job_id: Id,
@@ -129,7 +157,7 @@ pub struct RestoreJobResponse {
     pub collection_name: String,
     /// Id of the target.
     pub collection_id: Id,
-    /// Why it failed or was cancelled; names the file.
+    /// Why it failed or was cancelled; names the files, of many the first 100.
     pub reason: String,
     /// Stable code of a failure.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -153,6 +181,8 @@ pub struct RestoreJobResponse {
     pub max_bytes_per_second: Option<i64>,
     /// Copies of single files that were tried again.
     pub retries: Count,
+    /// What the operator should know although it does not stop the job.
+    pub warnings: Vec<String>,
     /// Of a failed or cancelled job: `pending` until everything it copied is deleted, then `done`.
     pub cleanup: String,
     pub created_at: String,
@@ -190,6 +220,7 @@ impl From<RestoreJob> for RestoreJobResponse {
             max_concurrency: job.control.max_concurrency,
             max_bytes_per_second: job.control.max_bytes_per_second,
             retries: Count(job.retries),
+            warnings: job.warnings,
             cleanup: job.cleanup,
             created_at: rfc3339(job.created_at),
             finished_at: job.finished_at.map(rfc3339),
@@ -307,20 +338,7 @@ pub async fn restore_snapshot(
     Query(query): Query<SnapshotQuery>,
     Body(body): Body<RestoreSnapshotRequest>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<RestoreJobResponse>), ApiError> {
-    let request = RestoreRequest {
-        source: query.of(snapshot_name),
-        db_name: db(body.db_name.as_deref()).to_string(),
-        collection_name: body.collection_name,
-        options: RestoreOptions {
-            partitions: body.partitions,
-            properties: body.properties,
-        },
-        control: Control {
-            priority: body.priority,
-            max_concurrency: body.max_concurrency,
-            max_bytes_per_second: body.max_bytes_per_second.map(|n| n.0),
-        },
-    };
+    let request = body.into_request(query.of(snapshot_name));
     let job = state.service.start_restore(&request).await?;
     let location = format!("/v1/restore-jobs/{}", job.job_id);
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(job.into())))

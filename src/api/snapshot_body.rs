@@ -9,6 +9,7 @@ use super::collections::{ChannelBody, PartitionBody};
 use super::indexes::IndexBody;
 use super::schema_body::SchemaBody;
 use super::types::{Count, Id, rfc3339};
+use super::verifications::VerificationResponse;
 use crate::domain::snapshot::{LeftOutReason, Snapshot};
 use crate::service::SnapshotDetails;
 
@@ -193,6 +194,8 @@ pub struct CapturedCollectionBody {
     pub properties: BTreeMap<String, String>,
     pub partitions: Vec<PartitionBody>,
     pub channels: Vec<ChannelBody>,
+    /// Empty also in snapshots that were taken before aliases were captured.
+    pub aliases: Vec<String>,
 }
 
 /// A snapshot with what was asked for.
@@ -200,6 +203,12 @@ pub struct CapturedCollectionBody {
 pub struct SnapshotResponse {
     #[serde(flatten)]
     pub snapshot: SnapshotSummary,
+    /// When it was last verified, at whatever level; absent: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_verified_at: Option<String>,
+    /// What that verification saw.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_verification: Option<VerificationResponse>,
     /// With `include_collection_info=true`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub collection: Option<CapturedCollectionBody>,
@@ -221,10 +230,13 @@ impl From<SnapshotDetails> for SnapshotResponse {
                 properties: captured.properties,
                 partitions: captured.partitions.into_iter().map(PartitionBody::from).collect(),
                 channels: channels.into_iter().map(ChannelBody::from).collect(),
+                aliases: captured.aliases,
             });
         }
         Self {
             snapshot: details.snapshot.into(),
+            last_verified_at: details.last_verification.as_ref().map(|v| rfc3339(v.finished_at)),
+            last_verification: details.last_verification.map(VerificationResponse::from),
             collection,
             indexes,
         }

@@ -1,6 +1,7 @@
 //! `stillframe restore`.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::time::Duration;
 
 use clap::Args;
@@ -67,6 +68,10 @@ pub async fn run(client: &Client, args: RestoreArgs) -> Result<(), Failure> {
     let path = ["v1", "snapshots", &args.source.name, "restore"];
     let started = client.post(&path, args.source.query(client), &body, Duration::ZERO).await?;
     let job: Job = decode(&started)?;
+    for warning in &job.warnings {
+        // standard output is for the answer
+        let _ = writeln!(std::io::stderr(), "warning: {warning}");
+    }
     if args.no_wait {
         return match client.json {
             true => output::json(&started),

@@ -10,6 +10,9 @@ pub mod key;
 pub mod manifest;
 pub mod name;
 pub mod page;
+pub mod plan;
+pub mod problem;
+pub mod receipt;
 pub mod restore;
 pub mod schedule;
 pub mod schema;
@@ -17,5 +20,6 @@ pub mod segment;
 pub mod snapshot;
 pub mod timestamp;
 pub mod usage;
+pub mod verification;
 
 pub use error::{Code, Error, FieldError, Result};

@@ -72,9 +72,20 @@ pub struct RestoreOptions {
     /// Properties to set; `null` drops one.
     #[serde(default)]
     pub properties: BTreeMap<String, Option<String>>,
+    /// New names of partitions, by captured name.
+    #[serde(default)]
+    pub rename: BTreeMap<String, String>,
+    /// Give the target the aliases that the source had.
+    #[serde(default)]
+    pub aliases: bool,
 }
 
 impl RestoreOptions {
+    /// The name that a captured partition gets.
+    pub fn partition_name<'a>(&'a self, captured: &'a str) -> &'a str {
+        self.rename.get(captured).map_or(captured, String::as_str)
+    }
+
     /// The properties of the target, from those of the source.
     pub fn apply(&self, source: &Params) -> Params {
         let mut properties = source.clone();
@@ -115,6 +126,8 @@ pub struct RestoreJob {
     pub done_segments: i64,
     /// Copies of single files that were tried again.
     pub retries: i64,
+    /// What the operator should know although it does not stop the job.
+    pub warnings: Vec<String>,
     /// `none`, `pending` or `done`: whether the objects of an unsuccessful job are gone.
     pub cleanup: String,
     pub created_at: OffsetDateTime,

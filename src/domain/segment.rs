@@ -100,6 +100,12 @@ pub struct File {
     pub etag: Option<String>,
 }
 
+/// Whether an ETag has the form of an MD5 sum of the whole content; one of a multipart upload has
+/// not. On an encrypted object it may have the form and still be none.
+pub fn is_md5(etag: &str) -> bool {
+    etag.len() == 32 && etag.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
 /// One log file of a field.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Log {

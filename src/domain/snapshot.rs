@@ -41,6 +41,9 @@ pub struct CapturedCollection {
     pub properties: Params,
     pub partitions: Vec<Partition>,
     pub indexes: Vec<Index>,
+    /// By name; empty also in snapshots that were taken before aliases were captured.
+    #[serde(default)]
+    pub aliases: Vec<String>,
 }
 
 /// Counts of what a snapshot holds.

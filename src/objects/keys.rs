@@ -1,6 +1,6 @@
 //! Every key that the service itself makes. Layout: design §6, as the user guide shows it.
 
-use crate::domain::id::{CollectionId, SegmentId, SnapshotId, parse_non_negative};
+use crate::domain::id::{CollectionId, JobId, SegmentId, SnapshotId, parse_non_negative};
 
 /// The object that names the catalog which owns this storage root.
 pub const MARKER: &str = "stillframe.json";
@@ -46,6 +46,11 @@ pub fn metadata(collection: CollectionId, snapshot: SnapshotId) -> String {
 /// The manifest of one segment in a snapshot.
 pub fn manifest(collection: CollectionId, snapshot: SnapshotId, segment: SegmentId) -> String {
     format!("snapshots/{collection}/manifests/{snapshot}/{segment}.avro")
+}
+
+/// The receipt of a restore job, beside the metadata of the snapshot that it restored.
+pub fn receipt(collection: CollectionId, job: JobId) -> String {
+    format!("snapshots/{collection}/receipts/{job}.json")
 }
 
 /// The directory of a snapshot's manifests; ends in a slash, so that `12` never takes `123` along.

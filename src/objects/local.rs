@@ -107,6 +107,26 @@ impl LocalRoot {
         Ok(size)
     }
 
+    /// Begins a file under a temporary name. Blocking.
+    pub fn begin_temporary(&self) -> io::Result<(PathBuf, File)> {
+        let directory = self.path.join(keys::TEMPORARY_DIRECTORY);
+        let temporary = directory.join(uuid::Uuid::new_v4().to_string());
+        let file = with_parent(&temporary, || {
+            OpenOptions::new().write(true).create_new(true).open(&temporary)
+        })?;
+        Ok((temporary, file))
+    }
+
+    /// Makes a file that was written under a temporary name appear. Blocking.
+    pub fn finish_temporary(&self, file: &File, temporary: &Path, key: &str) -> io::Result<()> {
+        if self.fsync {
+            file.sync_all()?;
+        }
+        let target = self.target(key);
+        with_parent(&target, || fs::rename(temporary, &target))?;
+        if self.fsync { sync_parent(&target) } else { Ok(()) }
+    }
+
     /// Removes directories that the deletion of these keys left empty.
     pub fn prune(&self, deleted: &[String]) {
         for key in deleted {

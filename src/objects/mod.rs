@@ -13,9 +13,11 @@ pub mod metadata;
 mod probe;
 mod storage;
 mod stored;
+mod stream;
 mod url;
 
 pub use copy::CopyOutcome;
 pub use error::storage_error;
 pub use storage::{Credentials, Entry, Objects, StorageOptions};
+pub use stream::{Sink, hex};
 pub use url::StorageUrl;

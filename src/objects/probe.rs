@@ -1,10 +1,13 @@
 //! The start-up probe: does this storage do what we need?
 
+use std::sync::atomic::Ordering;
+
 use uuid::Uuid;
 
 use super::copy::CopyOutcome;
 use super::keys::PROBE_DIRECTORY;
 use super::storage::Objects;
+use super::stream::md5_of;
 use crate::domain::{Code, Result};
 
 const CONTENT: &[u8] = b"stillframe storage probe";
@@ -36,6 +39,11 @@ impl Objects {
             return Err(unfit("gives other bytes than were copied"));
         }
         let listed = self.list(directory).await?;
+        let md5 = md5_of(CONTENT);
+        let are_md5 = [first, second]
+            .iter()
+            .all(|key| listed.get(*key).and_then(|e| e.etag.as_deref()) == Some(md5.as_str()));
+        self.md5_etags.store(are_md5, Ordering::Relaxed);
         let sizes = [first, second].map(|key| listed.get(key).map(|e| e.size_bytes));
         if sizes != [Some(CONTENT.len() as u64); 2] {
             return Err(unfit("does not list what was just written with its size"));

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
@@ -69,6 +70,8 @@ pub struct Objects {
     pub(super) once: Operator,
     pub(super) local: Option<Arc<LocalRoot>>,
     pub(super) options: StorageOptions,
+    /// Whether the probe saw that ETags are MD5 sums of the content, also of a copy.
+    pub(super) md5_etags: Arc<AtomicBool>,
 }
 
 /// Objects of one batch delete request (the limit of S3).
@@ -137,7 +140,14 @@ impl Objects {
             once,
             local,
             options,
+            md5_etags: Arc::default(),
         })
+    }
+
+    /// Whether ETags of the form of an MD5 sum can be compared between objects of this store: the
+    /// probe saw that they are one. False before the probe and where listings have no ETags.
+    pub fn compares_etags(&self) -> bool {
+        self.md5_etags.load(Ordering::Relaxed)
     }
 
     /// Where it is.

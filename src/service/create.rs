@@ -184,6 +184,11 @@ impl Service {
             properties: found.properties.clone(),
             partitions: store::partitions::list(&mut tx, id, None, None).await?,
             indexes: store::indexes::list(&mut tx, id, None, None).await?,
+            aliases: store::names::list_aliases(&mut tx, found.db_id, Some(id), None, i64::MAX)
+                .await?
+                .into_iter()
+                .map(|a| a.alias)
+                .collect(),
         };
         store::snapshots::insert_description(&mut tx, snapshot_id, &captured).await?;
         let left_out = left_out(store::manifests::left_out(&mut tx, snapshot_id, id).await?);

@@ -14,16 +14,21 @@ mod indexes;
 mod job_watch;
 mod paths;
 mod pins;
+mod plan;
+mod receipt;
 mod registration;
 pub mod restore;
+mod restore_check;
 mod restore_control;
 mod restore_copy;
+mod restore_prove;
 mod restore_run;
 mod restore_validate;
 mod segments;
 mod snapshots;
 mod throttle;
 mod usage;
+mod verify;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,6 +83,8 @@ pub struct ServiceSettings {
     pub list_concurrency: usize,
     /// Seconds for which ended jobs and runs are kept.
     pub history_seconds: i64,
+    /// Bytes that the owned files of the catalog may take; none: no limit.
+    pub quota_bytes: Option<u64>,
 }
 
 impl Default for ServiceSettings {
@@ -96,6 +103,7 @@ impl Default for ServiceSettings {
             outage_failures: 30,
             list_concurrency: 16,
             history_seconds: 30 * 24 * 3600,
+            quota_bytes: None,
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Restore jobs as their callers see them: ask and look.
 
-use std::collections::HashSet;
-
 use super::collections::channel_name;
 use super::paths::{check_name, database};
+use super::plan::name_taken;
+use super::restore_check::{check_aliases, check_options, warnings};
 use super::snapshots::{SnapshotRef, find};
 use super::{Service, commit};
 use crate::domain::collection::{Channel, Collection, Ownership, Partition};
@@ -12,7 +12,7 @@ use crate::domain::page::{Page, PageRequest};
 use crate::domain::restore::{JobState, RestoreJob, RestoreOptions, TaskKind, TaskView};
 use crate::domain::schedule::Control;
 use crate::domain::snapshot::{CapturedCollection, Snapshot};
-use crate::domain::{Code, Error, FieldError, Result};
+use crate::domain::{Code, Error, Result};
 use crate::store::jobs::{JobFilter, NewJob};
 use crate::store::names::NameKind;
 use crate::store::{self, PgConnection};
@@ -35,7 +35,8 @@ impl Service {
     ///
     /// # Errors
     /// `snapshot_not_found`, `snapshot_name_ambiguous`, `database_not_found`,
-    /// `collection_already_exists`, `partition_not_found`, `invalid_request`.
+    /// `collection_already_exists`, `partition_not_found`, `partition_required`,
+    /// `alias_already_exists`, `invalid_request`.
     pub async fn start_restore(&self, request: &RestoreRequest) -> Result<RestoreJob> {
         check_name("/collection_name", &request.collection_name)?;
         request.control.check()?;
@@ -45,11 +46,16 @@ impl Service {
             return Err(Code::SnapshotNotFound.error(format!("snapshot {:?} has just been dropped", snapshot.name)));
         }
         let captured = store::snapshots::description(&mut tx, snapshot.snapshot_id).await?;
-        check_partitions(&captured, &request.options)?;
+        check_options(&captured, &request.options)
+            .into_iter()
+            .next()
+            .map_or(Ok(()), Err)?;
         let first = store::catalog::allocate_ids(&mut tx, 3 + captured.partitions.len() as i64).await?;
         let (job_id, collection_id, task_id) = (JobId(first), CollectionId(first + 1), TaskId(first + 2));
         reserve_target(&mut tx, request, &snapshot, &captured, collection_id, first + 3).await?;
         let db = database(&mut tx, &request.db_name).await?;
+        let taken = check_aliases(&mut tx, db.db_id, &captured, &request.options, &request.collection_name).await?;
+        taken.into_iter().next().map_or(Ok(()), Err)?;
         store::jobs::insert(
             &mut tx,
             &NewJob {
@@ -65,6 +71,9 @@ impl Service {
             },
         )
         .await?;
+        let now_ms = store::catalog::now_millis(&mut tx).await?;
+        let warnings = warnings(&snapshot, &captured, &request.options, now_ms);
+        store::jobs::set_warnings(&mut tx, job_id, &warnings).await?;
         store::tasks::enqueue(&mut tx, task_id, job_id, TaskKind::Validate, None).await?;
         let job = one_job(&mut tx, job_id).await?;
         commit(tx).await?;
@@ -159,24 +168,6 @@ pub(super) async fn end_unsuccessfully(
     store::tasks::enqueue(conn, task, id, TaskKind::Cleanup, Some(no_writer_after)).await
 }
 
-fn check_partitions(captured: &CapturedCollection, options: &RestoreOptions) -> Result<()> {
-    let known: HashSet<&str> = captured.partitions.iter().map(|p| p.name.as_str()).collect();
-    match options
-        .partitions
-        .iter()
-        .enumerate()
-        .find(|(_, name)| !known.contains(name.as_str()))
-    {
-        None => Ok(()),
-        Some((at, name)) => {
-            let why = format!("the snapshot has no partition {name:?}");
-            Err(Code::PartitionNotFound
-                .error(why.clone())
-                .with_fields(vec![FieldError::new(format!("/partitions/{at}"), why)]))
-        }
-    }
-}
-
 /// Inserts the invisible target with its name reserved, its partitions, channels and indexes.
 async fn reserve_target(
     conn: &mut PgConnection,
@@ -202,16 +193,13 @@ async fn reserve_target(
     };
     store::collections::insert(conn, &target, true).await?;
     store::names::take(conn, db.db_id, &target.name, NameKind::Reserved, collection_id, || {
-        Code::CollectionAlreadyExists.error(format!(
-            "collection already exists: the name {:?} is taken by a collection, an alias or a running restore",
-            target.name
-        ))
+        name_taken(&target.name)
     })
     .await?;
     for (at, partition) in captured.partitions.iter().enumerate() {
         let partition = Partition {
             partition_id: PartitionId(first_partition + at as i64),
-            name: partition.name.clone(),
+            name: request.options.partition_name(&partition.name).to_string(),
         };
         store::partitions::insert(conn, collection_id, &partition).await?;
     }

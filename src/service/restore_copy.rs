@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 
-use super::registration::{directories, list_all};
+use super::restore_prove::FileCopy;
 use super::restore_run::{Outcome, RunError};
 use super::throttle::Throttle;
 use super::{Service, commit};
@@ -52,12 +52,6 @@ impl CopyProgress {
     }
 }
 
-struct FileCopy {
-    source: String,
-    target: String,
-    size_bytes: u64,
-}
-
 /// Longest pause between tries of a file.
 const MAX_PAUSE_MS: u64 = 10_000;
 
@@ -76,7 +70,7 @@ impl Service {
         let failed = AtomicBool::new(false);
         let mut running = Vec::with_capacity(copies.len());
         for file in &copies {
-            let is_there = there.get(&file.target) == Some(&file.size_bytes);
+            let is_there = there.get(&file.target).is_some_and(|e| e.size_bytes == file.size_bytes);
             running.push(self.copy_unless(is_there, file, progress, &failed));
         }
         // copies that have begun are waited for also after a failure: none may appear later
@@ -91,8 +85,8 @@ impl Service {
         if let Some(error) = first_failure {
             return Err(error);
         }
-        self.prove(&copies).await?;
-        self.finish_copy(task, progress).await
+        let methods = self.prove(&copies).await?;
+        self.finish_copy(task, progress, &methods).await
     }
 
     async fn plan_copies(&self, task: &ClaimedTask) -> Result<Vec<FileCopy>, RunError> {
@@ -120,6 +114,7 @@ impl Service {
                 source: s.path.clone(),
                 target: t.path.clone(),
                 size_bytes: s.size_bytes,
+                etag: s.etag.clone(),
             })
             .collect();
         if files(&source).count() != pairs.len() || files(&target).count() != pairs.len() {
@@ -173,41 +168,14 @@ impl Service {
         }
     }
 
-    async fn list_targets(&self, copies: &[FileCopy]) -> Result<HashMap<String, u64>> {
-        let found = list_all(&self.objects, directories(copies.iter().map(|c| c.target.as_str()))?).await?;
-        Ok(found.into_iter().map(|(path, entry)| (path, entry.size_bytes)).collect())
-    }
-
-    /// One LIST per target directory: every file is there with its size.
-    async fn prove(&self, copies: &[FileCopy]) -> Result<(), RunError> {
-        let found = self.list_targets(copies).await?;
-        for copy in copies {
-            match found.get(&copy.target) {
-                Some(size) if *size == copy.size_bytes => {}
-                Some(size) => {
-                    return Err(RunError::Fail(Code::FileSizeMismatch.error(format!(
-                        "the copy {} of {} has {size} bytes, not {}",
-                        copy.target, copy.source, copy.size_bytes
-                    ))));
-                }
-                None => {
-                    return Err(RunError::Retry(Code::FileMissing.error(format!(
-                        "the copy {} of {} is not there after it was made",
-                        copy.target, copy.source
-                    ))));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn finish_copy(&self, task: &ClaimedTask, progress: &CopyProgress) -> Result<Outcome, RunError> {
+    async fn finish_copy(&self, task: &ClaimedTask, progress: &CopyProgress, methods: &str) -> Result<Outcome, RunError> {
         let mut tx = self.begin().await?;
         // the job's row first: of two copies that end together one must see the other's end
         store::jobs::lock(&mut tx, task.job_id).await?;
         if !store::tasks::succeed(&mut tx, task, Some(progress.read())).await? {
             return Ok(Outcome::Lost);
         }
+        store::receipts::add_proof(&mut tx, task.task_id, methods).await?;
         if !store::tasks::has_open_copies(&mut tx, task.job_id).await? {
             store::jobs::advance(&mut tx, task.job_id, &[JobState::InProgress], JobState::Publishing).await?;
             let publish = TaskId(store::catalog::allocate_ids(&mut tx, 1).await?);

@@ -1,11 +1,13 @@
 //! Running claimed tasks. Whether an error is tried again is decided where it is met.
 
 use super::restore::{end_unsuccessfully, one_job};
+use super::restore_check::alias_taken;
 use super::restore_copy::CopyProgress;
 use super::{Service, commit};
 use crate::domain::restore::{Beat, ClaimedTask, JobState, RestoreJob, TaskKind, backoff_ms};
 use crate::domain::{Code, Error, Result};
 use crate::store;
+use crate::store::names::NameKind;
 use uuid::Uuid;
 
 /// How a task ended for its worker.
@@ -207,8 +209,13 @@ impl Service {
 
     /// Makes the target visible: collection, segments and builds in one transaction.
     async fn publish_restore(&self, task: &ClaimedTask) -> Result<Outcome, RunError> {
+        let job = one_job(&mut *self.conn().await?, task.job_id).await?;
+        // before the job is completed, and outside of any transaction
+        let Some(receipt) = self.write_receipt(&job).await? else {
+            return Ok(Outcome::Lost);
+        };
+        let aliases = self.aliases_to_restore(&job).await?;
         let mut tx = self.begin().await?;
-        let job = one_job(&mut tx, task.job_id).await?;
         let (segments, builds) = store::targets::publish(&mut tx, job.collection_id).await?;
         if i64::try_from(segments).unwrap_or(i64::MAX) != job.total_segments {
             let why = format!("{segments} segments would be published, {} were restored", job.total_segments);
@@ -226,6 +233,17 @@ impl Service {
             return Ok(Outcome::Lost);
         }
         store::names::publish(&mut tx, job.collection_id).await?;
+        for alias in &aliases {
+            let taken = store::names::take(&mut tx, job.db_id, alias, NameKind::Alias, job.collection_id, || {
+                alias_taken(alias)
+            })
+            .await;
+            taken.map_err(|error| match error.code() {
+                Code::AliasAlreadyExists => RunError::Fail(error),
+                _ => RunError::Retry(error),
+            })?;
+        }
+        store::receipts::complete(&mut tx, job.job_id, &receipt).await?;
         store::collections::publish(&mut tx, job.collection_id).await?;
         store::jobs::finish(&mut tx, job.job_id, JobState::Completed, None, "", false).await?;
         commit(tx).await?;
@@ -247,6 +265,17 @@ impl Service {
             if dropped == 0 {
                 return Ok(());
             }
+        }
+    }
+
+    /// The aliases that the source had, where the request wants them.
+    async fn aliases_to_restore(&self, job: &RestoreJob) -> Result<Vec<String>> {
+        match job.snapshot_id {
+            Some(snapshot) if job.options.aliases => {
+                let captured = store::snapshots::description(&mut *self.conn().await?, snapshot).await?;
+                Ok(captured.aliases)
+            }
+            _ => Ok(Vec::new()),
         }
     }
 

@@ -2,10 +2,8 @@
 
 use std::collections::HashMap;
 
-use futures::{StreamExt as _, stream};
-
 use super::collections::channel_name;
-use super::registration::{directories, list_all};
+use super::restore_check::{PAGE, check_aliases, files};
 use super::restore_control::join_line;
 use super::restore_run::{Outcome, RunError};
 use super::{Service, commit};
@@ -17,17 +15,15 @@ use crate::domain::manifest::Manifest;
 use crate::domain::restore::{ClaimedTask, JobState, RestoreJob, TaskKind};
 use crate::domain::segment::{Level, Segment, SegmentState};
 use crate::domain::snapshot::{CapturedCollection, Snapshot};
+use crate::domain::verification::Level as CheckLevel;
 use crate::domain::{Code, Error, Result};
 use crate::store::id_blocks::Purpose;
 use crate::store::snapshots::SnapshotFilter;
 use crate::store::tasks::{LaidOut, NewCopy};
 use crate::store::{self, PgConnection};
 
-/// Segments handled at a time; bounds the memory.
-const PAGE: i64 = 500;
-
 /// How captured ids and names become the target's.
-struct Mapping {
+pub(super) struct Mapping {
     collection: CollectionId,
     /// By captured id; a captured partition that is not restored is missing.
     partitions: HashMap<PartitionId, PartitionId>,
@@ -45,18 +41,25 @@ impl Service {
         }
         commit(tx).await?;
         let (snapshot, mapping) = self.restore_mapping(job).await?;
-        let mut after = None;
-        loop {
-            let page = store::snapshots::manifests(&mut *self.conn().await?, snapshot.snapshot_id, after, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.segment.segment_id.0);
-            let chosen: Vec<Manifest> = page.into_iter().filter(|m| mapping.takes(&m.segment)).collect();
-            self.check_sources(&chosen).await?;
+        let takes = |s: &Segment| mapping.takes(s);
+        let found = self.inspect(snapshot.snapshot_id, CheckLevel::Checksum, takes).await?;
+        if let Some(error) = found.problems.error() {
+            return Err(RunError::Fail(error));
         }
+        let mut conn = self.conn().await?;
+        if let Some(error) = self.room(&mut conn).await?.lacks(found.bytes) {
+            return Err(RunError::Fail(error));
+        }
+        let captured = store::snapshots::description(&mut conn, snapshot.snapshot_id).await?;
+        let taken = check_aliases(&mut conn, job.db_id, &captured, &job.options, &job.collection_name).await?;
+        if let Some(error) = taken.into_iter().next() {
+            return Err(RunError::Fail(error));
+        }
+        drop(conn);
         self.lay_out(task, job, &snapshot, &mapping).await
     }
 
-    async fn restore_mapping(&self, job: &RestoreJob) -> Result<(Snapshot, Mapping), RunError> {
+    pub(super) async fn restore_mapping(&self, job: &RestoreJob) -> Result<(Snapshot, Mapping), RunError> {
         let mut conn = self.conn().await?;
         let filter = SnapshotFilter {
             snapshot: job.snapshot_id,
@@ -73,33 +76,6 @@ impl Service {
         let targets = store::partitions::list(&mut conn, job.collection_id, None, None).await?;
         let mapping = Mapping::new(job, &snapshot, &captured, &targets)?;
         Ok((snapshot, mapping))
-    }
-
-    async fn check_sources(&self, manifests: &[Manifest]) -> Result<(), RunError> {
-        let mut listings = Vec::with_capacity(manifests.len());
-        for manifest in manifests {
-            listings.push(list_all(
-                &self.objects,
-                directories(files(manifest).map(|(f, _)| f.path.as_str()))?,
-            ));
-        }
-        let mut listings = stream::iter(listings).buffered(self.settings.list_concurrency);
-        for manifest in manifests {
-            let found = listings.next().await.transpose()?.unwrap_or_default();
-            let segment = manifest.segment.segment_id;
-            for (file, _) in files(manifest) {
-                let error = match found.get(&file.path) {
-                    Some(entry) if entry.size_bytes == file.size_bytes => continue,
-                    Some(entry) => Code::FileSizeMismatch.error(format!(
-                        "source file {} of segment {segment} has {} bytes, the snapshot recorded {}",
-                        file.path, entry.size_bytes, file.size_bytes
-                    )),
-                    None => Code::FileMissing.error(format!("source file {} of segment {segment} is missing", file.path)),
-                };
-                return Err(RunError::Fail(error));
-            }
-        }
-        Ok(())
     }
 
     /// Inserts the target's segments and the copy tasks, a page in a transaction, so that no lock
@@ -127,6 +103,7 @@ impl Service {
             commit(tx).await?;
         }
         let mut tx = self.begin().await?;
+        self.hold_quota(&mut tx, done.bytes).await?;
         store::jobs::lock(&mut tx, task.job_id).await?;
         if !store::tasks::succeed(&mut tx, task, None).await? {
             return Ok(Outcome::Lost);
@@ -152,8 +129,9 @@ impl Mapping {
         let wanted = |name: &str| job.options.partitions.is_empty() || job.options.partitions.iter().any(|p| p == name);
         let mut partitions = HashMap::new();
         for partition in captured.partitions.iter().filter(|p| wanted(&p.name)) {
-            let target = targets.iter().find(|t| t.name == partition.name);
-            let target = target.ok_or_else(|| Error::internal(format!("the target has no partition {:?}", partition.name)))?;
+            let target = targets.iter().find(|t| t.name == job.options.partition_name(&partition.name));
+            let target =
+                target.ok_or_else(|| Error::internal(format!("the target has no partition for {:?}", partition.name)))?;
             partitions.insert(partition.partition_id, target.partition_id);
         }
         // deletes that concern every partition come along with any subset
@@ -170,17 +148,9 @@ impl Mapping {
         })
     }
 
-    fn takes(&self, segment: &Segment) -> bool {
+    pub fn takes(&self, segment: &Segment) -> bool {
         self.partitions.contains_key(&segment.partition_id)
     }
-}
-
-fn files(manifest: &Manifest) -> impl Iterator<Item = (&crate::domain::segment::File, Option<BuildId>)> {
-    let builds = manifest
-        .builds
-        .iter()
-        .flat_map(|b| b.content.files.iter().map(|f| (f, Some(b.build_id))));
-    manifest.segment.content.files.files().chain(builds)
 }
 
 async fn insert_targets(
@@ -248,7 +218,12 @@ async fn insert_targets(
 
 /// A captured segment under the target's ids, with all paths mapped. Field, index and log ids
 /// are kept; segment and build ids are new.
-fn map_manifest(source: &Manifest, mapping: &Mapping, target: SegmentId, builds: &HashMap<BuildId, BuildId>) -> Result<Manifest> {
+pub(super) fn map_manifest(
+    source: &Manifest,
+    mapping: &Mapping,
+    target: SegmentId,
+    builds: &HashMap<BuildId, BuildId>,
+) -> Result<Manifest> {
     let gap = |what: &str| Error::internal(format!("segment {} has an unmapped {what}", source.segment.segment_id));
     let partition = *mapping
         .partitions

@@ -11,6 +11,7 @@ use crate::domain::manifest::Manifest;
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::schema::Params;
 use crate::domain::snapshot::{CapturedCollection, Shown, Snapshot};
+use crate::domain::verification::Verification;
 use crate::domain::{Code, Error, Result};
 use crate::store::snapshots::SnapshotFilter;
 use crate::store::{self, PgConnection};
@@ -52,6 +53,8 @@ pub struct SnapshotChange {
 pub struct SnapshotDetails {
     pub snapshot: Snapshot,
     pub captured: Option<CapturedCollection>,
+    /// The newest, whatever its level.
+    pub last_verification: Option<Verification>,
 }
 
 /// Narrows a filter to a collection by name: a living one, else dropped ones of that name.
@@ -224,7 +227,12 @@ impl Service {
         } else {
             None
         };
-        Ok(SnapshotDetails { snapshot, captured })
+        let last_verification = store::verifications::last(&mut conn, snapshot.snapshot_id).await?;
+        Ok(SnapshotDetails {
+            snapshot,
+            captured,
+            last_verification,
+        })
     }
 
     /// Lists the segments of a snapshot with their index builds, by segment id.

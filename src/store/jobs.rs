@@ -8,6 +8,7 @@ use super::control::notify_watchers;
 use super::failed;
 use crate::domain::id::TaskId;
 use crate::domain::id::{CollectionId, DatabaseId, JobId, SnapshotId};
+use crate::domain::plan::Pace;
 use crate::domain::restore::{JobState, RestoreJob, RestoreOptions, TaskView};
 use crate::domain::schedule::Control;
 use crate::domain::{Code, Error, Result};
@@ -74,6 +75,7 @@ struct JobRow {
     done_bytes: i64,
     done_segments: i64,
     retries: i64,
+    warnings: serde_json::Value,
     cleanup: String,
     created_at: OffsetDateTime,
     finished_at: Option<OffsetDateTime>,
@@ -110,6 +112,7 @@ impl TryFrom<JobRow> for RestoreJob {
             done_bytes: row.done_bytes,
             done_segments: row.done_segments,
             retries: row.retries,
+            warnings: from_json(row.warnings)?,
             cleanup: row.cleanup,
             created_at: row.created_at,
             finished_at: row.finished_at,
@@ -149,7 +152,7 @@ pub async fn list(conn: &mut PgConnection, filter: &JobFilter, after: Option<Job
                   j.collection_name, j.collection_id, j.options, j.priority,
                   j.max_concurrency, j.max_bytes_per_second, j.state, j.resume_state, j.reason, j.error_code, j.total_files, j.total_bytes,
                   j.total_segments, p.files as "done_files!", p.bytes as "done_bytes!", p.segments as "done_segments!",
-                  p.retries as "retries!", j.cleanup, j.created_at, j.finished_at,
+                  p.retries as "retries!", j.warnings, j.cleanup, j.created_at, j.finished_at,
                   (extract(epoch from coalesce(j.finished_at, (select stillframe_now())) - j.created_at) * 1000)::bigint as "time_cost_ms!",
                   case when j.copy_began_at is not null then greatest(extract(epoch from
                        coalesce(j.finished_at, j.paused_at, (select stillframe_now())) - j.copy_began_at) * 1000, 0)::bigint end as copy_ms
@@ -238,6 +241,39 @@ pub async fn set_totals(conn: &mut PgConnection, job: JobId, segments: i64, file
     .await
     .map_err(failed)?;
     Ok(())
+}
+
+/// Records what the operator should know.
+pub async fn set_warnings(conn: &mut PgConnection, job: JobId, warnings: &[String]) -> Result<()> {
+    sqlx::query!(
+        "update restore_jobs set warnings = $2 where job_id = $1",
+        job.0,
+        to_json(&warnings)?
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
+/// How fast the last completed jobs that copied anything went, from request to end; none when
+/// there is no such job.
+pub async fn pace(conn: &mut PgConnection) -> Result<Option<Pace>> {
+    let row = sqlx::query!(
+        r#"select count(*) as "jobs!", coalesce(sum(total_files), 0)::bigint as "files!", coalesce(sum(total_bytes), 0)::bigint as "bytes!",
+                  coalesce(sum((extract(epoch from finished_at - created_at) * 1000)::bigint), 0)::bigint as "millis!"
+             from (select * from restore_jobs where state = 'Completed' and total_files > 0
+                    order by created_at desc, job_id desc limit 20) recent"#
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(failed)?;
+    Ok((row.jobs > 0).then_some(Pace {
+        jobs: row.jobs,
+        files: row.files,
+        bytes: row.bytes,
+        millis: row.millis,
+    }))
 }
 
 /// Ends a locked job.

@@ -3,9 +3,9 @@
 //! The catalog is the only truth about which files exist and who needs them: collections with
 //! their segments and index builds (content encoded by [`codec`], one row per segment version,
 //! not per file), manifests that need one segment version and its index builds, snapshots that
-//! need manifests, restore jobs with their tasks, and runs of the collector. Losing a row here
-//! can lose a file; so every state is guarded by a CHECK, every reference by a foreign key or a
-//! trigger that refuses to delete what is referenced.
+//! need manifests, restore jobs with their tasks and receipts, verifications, and runs of the
+//! collector. Losing a row here can lose a file; so every state is guarded by a CHECK, every
+//! reference by a foreign key or a trigger that refuses to delete what is referenced.
 //!
 //! Free functions on `&mut PgConnection`. None begins or commits a transaction: the service does.
 //! Never take a second connection inside a transaction.
@@ -30,11 +30,13 @@ pub mod names;
 pub mod orphans;
 pub mod partitions;
 pub mod pins;
+pub mod receipts;
 pub mod segments;
 pub mod snapshots;
 pub mod targets;
 pub mod tasks;
 pub mod usage;
+pub mod verifications;
 
 pub use error::failed;
 pub use sqlx::{PgConnection, PgPool};

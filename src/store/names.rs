@@ -48,6 +48,18 @@ pub async fn take(
     Ok(())
 }
 
+/// Which of these names are taken in a database, by name.
+pub async fn taken(conn: &mut PgConnection, db: DatabaseId, names: &[String]) -> Result<Vec<String>> {
+    sqlx::query_scalar!(
+        "select name from collection_names where db_id = $1 and name = any($2) order by name",
+        db.0,
+        names
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed)
+}
+
 /// Turns the reserved name of a restore's target into a collection name.
 ///
 /// # Errors

@@ -116,3 +116,31 @@ pub async fn freed_by(conn: &mut PgConnection, snapshots: &[i64]) -> Result<Free
         metadata_bytes: row.metadata_bytes,
     })
 }
+
+/// Bytes of every owned segment and index build that has a row, dropped ones and targets of
+/// running restores included: their files are there, or will be. Not of targets whose files are
+/// still being checked: those are admitted one after the other.
+pub async fn owned_bytes(conn: &mut PgConnection) -> Result<i64> {
+    sqlx::query_scalar!(
+        r#"with counted as (
+             select c.collection_id from collections c
+              where c.ownership = 'owned'
+                and not exists (select from restore_jobs j where j.collection_id = c.collection_id
+                                   and coalesce(j.resume_state, j.state) in ('Pending', 'Validating'))
+           )
+           select (coalesce((select sum(s.size_bytes) from segments s join counted using (collection_id)), 0)
+                 + coalesce((select sum(b.size_bytes) from index_builds b join counted using (collection_id)), 0))::bigint as "bytes!""#
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(failed)
+}
+
+/// Waits until no other transaction is between adding to what is used and its end.
+pub async fn lock_quota(conn: &mut PgConnection) -> Result<()> {
+    sqlx::query!("select pg_advisory_xact_lock(7234689104)")
+        .fetch_one(conn)
+        .await
+        .map_err(failed)?;
+    Ok(())
+}

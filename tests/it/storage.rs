@@ -8,8 +8,35 @@ use uuid::Uuid;
 
 use crate::support::s3;
 
+/// Objects that are written and read piece by piece: whole or not at all.
+async fn pieces(objects: &Objects) {
+    let piece = |n: u8| vec![n; 3 << 20];
+    let mut sink = objects.sink("p/large").await.expect("begun");
+    let mut sum = md5::Md5::default();
+    for n in 0..6 {
+        sink.write(piece(n)).await.expect("written");
+        md5::Digest::update(&mut sum, piece(n));
+    }
+    assert!(objects.list("p/").await.expect("listed").is_empty(), "not before its end");
+    sink.finish().await.expect("finished");
+    let listed = objects.list("p/").await.expect("listed");
+    assert_eq!(listed.get("p/large").map(|e| e.size_bytes), Some(18 << 20));
+    let sum: String = md5::Digest::finalize(sum).iter().map(|b| format!("{b:02x}")).collect();
+    assert_eq!(objects.md5("p/large").await.expect("read"), Some((18 << 20, sum)));
+    let mut given_up = objects.sink("p/given_up").await.expect("begun");
+    given_up.write(piece(0)).await.expect("written");
+    given_up.abandon().await;
+    let empty = objects.sink("p/empty").await.expect("begun");
+    empty.finish().await.expect("finished");
+    assert_eq!(objects.get("p/given_up", 100).await.expect("read"), None);
+    let of_nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    assert_eq!(objects.sha256("p/empty").await.expect("read"), Some((0, of_nothing.into())));
+    assert_eq!(objects.sha256("p/none").await.expect("read"), None);
+}
+
 async fn contract(objects: &Objects) {
     objects.probe().await.expect("usable");
+    pieces(objects).await;
     let put = |key: &str, text: &str| (key.to_string(), text.as_bytes().to_vec());
     objects
         .put_many(vec![
@@ -84,6 +111,23 @@ async fn an_s3_server_keeps_the_contract() {
         directory.path().join("bucket/some/prefix/d/123/b").exists(),
         "below the prefix"
     );
+}
+
+#[tokio::test]
+async fn etags_are_compared_only_where_the_probe_saw_that_they_are_sums() {
+    let memory = Objects::open(StorageUrl::Memory, StorageOptions::default()).expect("opens");
+    memory.probe().await.expect("usable");
+    assert!(!memory.compares_etags());
+    let directory = tempfile::tempdir().expect("a directory");
+    let faults = crate::support::etags::Spoil::default();
+    let (url, options) = s3::start_with_etags(directory.path(), faults.clone()).await;
+    let objects = Objects::open(url, options).expect("opens");
+    assert!(!objects.compares_etags(), "not before the probe");
+    objects.probe().await.expect("usable");
+    assert!(objects.compares_etags());
+    faults.lock().expect("not poisoned").opaque = Some("stillframe-probe".into());
+    objects.probe().await.expect("usable");
+    assert!(!objects.compares_etags(), "they say nothing about the content");
 }
 
 #[tokio::test]

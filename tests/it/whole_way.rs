@@ -114,7 +114,8 @@ async fn whole_way(app: TestApp) {
         (&json!(1), &json!(4), &json!(4), &json!(1)),
         "{run}"
     );
-    assert_eq!(run["objects"], fixture::FILES + 5);
+    // metadata, a manifest per segment, and the receipt of the restore
+    assert_eq!(run["objects"], fixture::FILES + 6);
     for path in sources.keys() {
         assert!(
             app.objects.get(path, u64::MAX).await.expect("readable").is_none(),

@@ -33,6 +33,8 @@ pub struct Job {
     pub max_concurrency: Option<u32>,
     pub max_bytes_per_second: Option<u64>,
     pub retries: u64,
+    #[serde(default)]
+    pub warnings: Vec<String>,
     pub cleanup: String,
     pub created_at: String,
 }

@@ -128,7 +128,9 @@ impl Service {
             store::jobs::expire(&mut conn, self.settings.history_seconds).await?;
             store::gc_runs::expire(&mut conn, self.settings.history_seconds).await?;
         }
-        Ok(())
+        drop(conn);
+        self.collect_receipts(scope.dry_run, scope.grace_seconds, &mut ledger.report)
+            .await
     }
 
     /// Collects what an unsuccessful restore left of its target, at once.

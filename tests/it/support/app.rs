@@ -13,6 +13,7 @@ use stillframe::{store, telemetry};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use super::etags::Spoil;
 use super::{postgres, s3};
 
 pub struct TestApp {
@@ -78,6 +79,14 @@ impl TestApp {
         let directory = tempfile::tempdir().expect("a directory");
         let (url, options) = s3::start(directory.path()).await;
         Self::start(url, options, quick(), directory).await
+    }
+
+    /// On an S3 server whose listings carry ETags and whose copies can be spoiled.
+    pub async fn s3_with_etags() -> (Self, Spoil) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let spoil = Spoil::default();
+        let (url, options) = s3::start_with_etags(directory.path(), spoil.clone()).await;
+        (Self::start(url, options, quick(), directory).await, spoil)
     }
 
     /// On local storage with other settings.

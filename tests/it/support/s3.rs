@@ -9,14 +9,26 @@ use s3s::service::S3ServiceBuilder;
 use stillframe::objects::{Credentials, StorageOptions, StorageUrl};
 use tokio::net::TcpListener;
 
+use super::etags::{Spoil, WithEtags};
+
 const KEY: &str = "test-key";
 const SECRET: &str = "test-secret";
 
 /// Starts a server with one bucket on the directory; gives the storage setting and options.
 pub async fn start(directory: &Path) -> (StorageUrl, StorageOptions) {
     std::fs::create_dir_all(directory.join("bucket")).expect("a bucket");
+    serve(s3s_fs::FileSystem::new(directory).expect("a directory")).await
+}
+
+/// The same with ETags in its listings; copies can be spoiled.
+pub async fn start_with_etags(directory: &Path, spoil: Spoil) -> (StorageUrl, StorageOptions) {
+    std::fs::create_dir_all(directory.join("bucket")).expect("a bucket");
+    serve(WithEtags::new(directory, spoil)).await
+}
+
+async fn serve(s3: impl s3s::S3) -> (StorageUrl, StorageOptions) {
     let service = {
-        let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(directory).expect("a directory"));
+        let mut builder = S3ServiceBuilder::new(s3);
         builder.set_auth(SimpleAuth::from_single(KEY, SECRET));
         builder.build()
     };

@@ -1,0 +1,266 @@
+//! Verifying a snapshot: its metadata file, its manifests, and every data file that it references.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use futures::{StreamExt as _, stream};
+
+use super::Service;
+use super::restore_check::{Inspection, PAGE, files};
+use super::snapshots::{SnapshotRef, find};
+use crate::domain::id::SegmentId;
+use crate::domain::manifest::{Manifest, WrittenManifest};
+use crate::domain::problem::{FileProblem, ProblemKind};
+use crate::domain::segment::{File, is_md5};
+use crate::domain::snapshot::Snapshot;
+use crate::domain::verification::{Level, Report, Verification};
+use crate::domain::{Code, Error, Result};
+use crate::objects::{keys, metadata};
+use crate::store;
+
+/// Reads that are prepared at a time; bounds the memory.
+const READS: usize = 256;
+
+/// What reading one object said.
+struct Read {
+    size_bytes: u64,
+    comparable: bool,
+    problem: Option<FileProblem>,
+}
+
+impl Service {
+    /// Verifies a snapshot and keeps the result. At level `checksum` all manifests are read, and a
+    /// `sample` of the data files; a sum is compared where one was recorded. Takes as long as the
+    /// store needs; holds neither a transaction nor a lock meanwhile.
+    ///
+    /// # Errors
+    /// `invalid_request`, `snapshot_not_found`, `snapshot_name_ambiguous`; storage errors: nothing
+    /// is kept then.
+    pub async fn verify_snapshot(&self, wanted: &SnapshotRef, level: Level, sample: f64) -> Result<Verification> {
+        if !(sample > 0.0 && sample <= 1.0) {
+            return Err(Error::invalid("/sample", "must be above 0 and at most 1"));
+        }
+        let mut conn = self.conn().await?;
+        let snapshot = find(&mut conn, wanted, false).await?;
+        let started_at = store::catalog::now(&mut conn).await?;
+        drop(conn);
+        let mut report = Report::default();
+        if let Some(manifests) = self.verify_metadata(&snapshot, &mut report).await? {
+            self.verify_manifests(&manifests, level, &mut report).await?;
+        }
+        self.verify_data(&snapshot, level, sample, &mut report).await?;
+        let mut conn = self.conn().await?;
+        let kept = store::verifications::keep(&mut conn, snapshot.snapshot_id, level, sample, &report, started_at).await?;
+        let finished_at = kept.ok_or_else(|| {
+            Code::SnapshotNotFound.error(format!("snapshot {:?} was dropped while it was verified", snapshot.name))
+        })?;
+        tracing::info!(snapshot.id = %snapshot.snapshot_id, level = level.as_str(), problems = report.problems.total, "snapshot verified");
+        Ok(Verification {
+            level,
+            sample,
+            report,
+            started_at,
+            finished_at,
+        })
+    }
+
+    /// Reads the metadata file; gives the manifests that it lists.
+    async fn verify_metadata(&self, snapshot: &Snapshot, report: &mut Report) -> Result<Option<Vec<WrittenManifest>>> {
+        let key = keys::metadata(snapshot.collection_id, snapshot.snapshot_id);
+        let problem = |kind, detail| FileProblem {
+            path: key.clone(),
+            segment_id: None,
+            kind,
+            detail,
+        };
+        let Some(bytes) = self.objects.get(&key, metadata::MAX_BYTES as u64).await? else {
+            let detail = format!("the metadata file {key} is missing");
+            report.problems.add(problem(ProblemKind::Missing, detail));
+            return Ok(None);
+        };
+        match metadata::decode(&bytes, self.objects.url().root()) {
+            Ok(found)
+                if found.snapshot_id == snapshot.snapshot_id && found.manifests.len() as i64 == snapshot.totals.segments =>
+            {
+                Ok(Some(found.manifests))
+            }
+            Ok(found) => {
+                let detail = format!(
+                    "the metadata file {key} is of snapshot {} with {} manifests, not of {} with {}",
+                    found.snapshot_id,
+                    found.manifests.len(),
+                    snapshot.snapshot_id,
+                    snapshot.totals.segments
+                );
+                report.problems.add(problem(ProblemKind::Unreadable, detail));
+                Ok(None)
+            }
+            Err(error) => {
+                let detail = format!("the metadata file {key} can't be read: {error}");
+                report.problems.add(problem(ProblemKind::Unreadable, detail));
+                Ok(None)
+            }
+        }
+    }
+
+    async fn verify_manifests(&self, manifests: &[WrittenManifest], level: Level, report: &mut Report) -> Result<()> {
+        // one listing per directory: a manifest may lie with those of another snapshot
+        let mut by_directory: BTreeMap<&str, Vec<&WrittenManifest>> = BTreeMap::new();
+        for manifest in manifests {
+            let end = manifest.key.rfind('/').map_or(0, |at| at + 1);
+            by_directory.entry(&manifest.key[..end]).or_default().push(manifest);
+        }
+        for (directory, manifests) in by_directory {
+            let listed = match directory {
+                "" => HashMap::new(),
+                directory => self.objects.list(directory).await?,
+            };
+            let mut sound = Vec::new();
+            for manifest in manifests {
+                report.manifests += 1;
+                let key = &manifest.key;
+                let (kind, detail) = match listed.get(key).map(|e| e.size_bytes) {
+                    None => (ProblemKind::Missing, format!("the manifest {key} is missing")),
+                    // a metadata file that another system wrote gives no sizes
+                    Some(size) if level > Level::Exists && manifest.size_bytes != 0 && size != manifest.size_bytes => (
+                        ProblemKind::WrongSize,
+                        format!("the manifest {key} has {size} bytes, {} were recorded", manifest.size_bytes),
+                    ),
+                    Some(_) => {
+                        sound.push(manifest);
+                        continue;
+                    }
+                };
+                report.problems.add(problem(key, manifest.segment_id, kind, detail));
+            }
+            if level == Level::Checksum {
+                for some in sound.chunks(READS) {
+                    let mut reads = Vec::with_capacity(some.len());
+                    for manifest in some {
+                        reads.push(self.read_manifest(manifest));
+                    }
+                    self.note_all(reads, report).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_manifest(&self, manifest: &WrittenManifest) -> Result<Read> {
+        let key = &manifest.key;
+        let Some((size_bytes, sum)) = self.objects.sha256(key).await? else {
+            return Ok(missing(key, manifest.segment_id));
+        };
+        let comparable = !manifest.sha256.is_empty();
+        let differs = comparable && sum != manifest.sha256;
+        Ok(Read {
+            size_bytes,
+            comparable,
+            problem: differs.then(|| {
+                let detail = format!("the manifest {key} has the sha-256 {sum}, {} was recorded", manifest.sha256);
+                problem(key, manifest.segment_id, ProblemKind::WrongChecksum, detail)
+            }),
+        })
+    }
+
+    async fn verify_data(&self, snapshot: &Snapshot, level: Level, sample: f64, report: &mut Report) -> Result<()> {
+        let mut after = None;
+        loop {
+            let page = store::snapshots::manifests(&mut *self.conn().await?, snapshot.snapshot_id, after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.segment.segment_id.0);
+            let mut found = Inspection::default();
+            // what was overwritten is seen by its ETag already, without being read
+            self.inspect_page(&page, level, &mut found).await?;
+            report.files += found.files;
+            report.bytes += found.bytes;
+            let more = found.problems.total - found.problems.listed.len() as i64;
+            found.problems.listed.into_iter().for_each(|p| report.problems.add(p));
+            report.problems.total += more;
+            if level == Level::Checksum {
+                self.read_data(&page, &found.wrong, sample, report).await?;
+            }
+        }
+    }
+
+    async fn read_data(&self, page: &[Manifest], wrong: &HashSet<String>, sample: f64, report: &mut Report) -> Result<()> {
+        for manifest in page {
+            let segment = manifest.segment.segment_id;
+            let mut reads = Vec::new();
+            for (file, _) in files(manifest) {
+                let chosen = sample >= 1.0 || rand::random::<f64>() < sample;
+                if chosen && !wrong.contains(&file.path) {
+                    reads.push(self.read_file(file, segment));
+                }
+                if reads.len() == READS {
+                    self.note_all(std::mem::take(&mut reads), report).await?;
+                }
+            }
+            self.note_all(reads, report).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs reads, several at a time, and notes what they say.
+    async fn note_all(&self, reads: Vec<impl Future<Output = Result<Read>>>, report: &mut Report) -> Result<()> {
+        let mut reads = stream::iter(reads).buffer_unordered(self.settings.list_concurrency);
+        while let Some(read) = reads.next().await {
+            note(read?, report);
+        }
+        Ok(())
+    }
+
+    async fn read_file(&self, file: &File, segment: SegmentId) -> Result<Read> {
+        let path = &file.path;
+        let Some((size_bytes, sum)) = self.objects.md5(path).await? else {
+            return Ok(missing(path, segment));
+        };
+        if size_bytes != file.size_bytes {
+            let detail = format!(
+                "file {path} of segment {segment} gave {size_bytes} bytes, {} were recorded",
+                file.size_bytes
+            );
+            return Ok(Read {
+                size_bytes,
+                comparable: true,
+                problem: Some(problem(path, segment, ProblemKind::WrongSize, detail)),
+            });
+        }
+        let recorded = file.etag.as_deref().filter(|e| self.objects.compares_etags() && is_md5(e));
+        let differs = recorded.filter(|recorded| *recorded != sum);
+        Ok(Read {
+            size_bytes,
+            comparable: recorded.is_some(),
+            problem: differs.map(|recorded| {
+                let detail = format!("file {path} of segment {segment} has the MD5 {sum}, the ETag {recorded} was recorded");
+                problem(path, segment, ProblemKind::WrongChecksum, detail)
+            }),
+        })
+    }
+}
+
+fn problem(path: &str, segment: SegmentId, kind: ProblemKind, detail: String) -> FileProblem {
+    FileProblem {
+        path: path.to_string(),
+        segment_id: Some(segment),
+        kind,
+        detail,
+    }
+}
+
+fn missing(path: &str, segment: SegmentId) -> Read {
+    let detail = format!("{path} of segment {segment} is missing");
+    Read {
+        size_bytes: 0,
+        comparable: true,
+        problem: Some(problem(path, segment, ProblemKind::Missing, detail)),
+    }
+}
+
+fn note(read: Read, report: &mut Report) {
+    report.read_files += 1;
+    report.read_bytes += i64::try_from(read.size_bytes).unwrap_or(i64::MAX);
+    report.not_comparable += i64::from(!read.comparable);
+    if let Some(problem) = read.problem {
+        report.problems.add(problem);
+    }
+}
