@@ -388,6 +388,49 @@ async fn a_small_restore_ends_while_a_huge_one_runs() {
     assert_eq!(job(&app, &huge).await["state"], "InProgress");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_restore_is_not_stuck_behind_segments_that_take_for_ever() {
+    // copies that fail and wait a minute before they try again
+    let app = TestApp::with_settings(ServiceSettings {
+        copy_backoff: Duration::from_secs(60),
+        ..quick()
+    })
+    .await;
+    snapshot(&app, 4).await;
+    let huge = start(&app, json!({"collection_name": "r1"})).await;
+    let collection = job(&app, &huge).await["collection_id"].as_str().expect("id").to_string();
+    std::fs::write(app.directory.path().join(format!("insert_log/{collection}")), b"in the way").expect("written");
+    let soft = CancellationToken::new();
+    let settings = WorkerSettings {
+        slots: 2,
+        lease: Duration::from_secs(30),
+        poll: Duration::from_millis(50),
+        listen: None,
+    };
+    let hard = CancellationToken::new();
+    let working = tokio::spawn(Worker::new(app.service.clone(), settings, soft.clone(), hard.clone()).run());
+    let running = async || {
+        tasks(&app, &huge, "copy")
+            .await
+            .iter()
+            .filter(|t| t["state"] == "running")
+            .count()
+    };
+    let began = Instant::now();
+    while running().await < 2 {
+        assert!(began.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let small = start(&app, json!({"collection_name": "r2"})).await;
+    until(&app, &small, |job| job["state"] == "Completed").await;
+    let copies = tasks(&app, &huge, "copy").await;
+    assert!(copies.iter().all(|t| t["failures"] == 0), "{copies:?}");
+    assert_eq!(job(&app, &huge).await["state"], "InProgress");
+    soft.cancel();
+    hard.cancel();
+    working.await.expect("stops");
+}
+
 #[tokio::test]
 async fn a_resumed_job_shares_and_does_not_catch_up() {
     let app = TestApp::local().await;
