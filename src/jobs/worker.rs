@@ -202,8 +202,10 @@ impl Worker {
         let last = work.await;
         match stopped {
             Stopped::LeaseLost => "lost",
+            // it has ended in the same moment
+            Stopped::Aborted if last.is_ok() => self.ended(task, last).await,
             Stopped::Aborted => {
-                if last.is_err() && self.service.hand_back(task).await.is_ok() {
+                if self.service.hand_back(task).await.is_ok() {
                     tracing::info!("handed back unfinished");
                 }
                 "handed_back"

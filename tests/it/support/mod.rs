@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod fixture;
+pub mod jobs;
 pub mod postgres;
 pub mod s3;
 
