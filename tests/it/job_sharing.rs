@@ -194,11 +194,12 @@ async fn two_replicas_share_a_job() {
 }
 
 #[tokio::test]
-async fn a_claim_is_as_cheap_among_a_hundred_thousand_tasks() {
+async fn a_claim_and_a_cancel_are_as_cheap_among_a_hundred_thousand_tasks() {
     let app = TestApp::local().await;
     snapshot(&app, 1).await;
+    let mut last = String::new();
     for target in ["r1", "r2", "r3"] {
-        start(&app, json!({"collection_name": target})).await;
+        last = start(&app, json!({"collection_name": target})).await;
     }
     run_next(&app, 3).await;
     sqlx::query(
@@ -221,4 +222,8 @@ async fn a_claim_is_as_cheap_among_a_hundred_thousand_tasks() {
         quickest = quickest.min(began.elapsed());
     }
     assert!(quickest < Duration::from_millis(40), "{quickest:?}");
+    let began = Instant::now();
+    act(&app, &last, "cancel").await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    start(&app, json!({"collection_name": "r3"})).await;
 }
