@@ -55,7 +55,7 @@ pub struct ServeArgs {
     pub no_migrate: bool,
 
     /// Connections to Postgres at most
-    #[arg(long, env = "STILLFRAME_MAX_CONNECTIONS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(4..=1000))]
+    #[arg(long, env = "STILLFRAME_MAX_CONNECTIONS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(5..=1000))]
     pub max_connections: u32,
 
     /// Local storage and private Postgres: don't sync writes to the disk. A power cut may lose data

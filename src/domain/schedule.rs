@@ -6,6 +6,9 @@
 //! the line is finite up to any copy. A job that joins (new, resumed, of another priority) takes
 //! its place where the others are now: it neither waits behind a huge job nor catches up on time
 //! in which it had nothing to do.
+//!
+//! Copies that run are in no line: a job of which none runs gets the next free worker, and where
+//! all are busy for long, one that has several gives one up.
 
 use super::{Error, Result};
 

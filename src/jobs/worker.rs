@@ -39,6 +39,7 @@ pub struct Worker {
     settings: WorkerSettings,
     soft: CancellationToken,
     hard: CancellationToken,
+    slots: Arc<Semaphore>,
     /// A task of this process has ended: another one of its job may begin.
     ended: Arc<Notify>,
 }
@@ -47,7 +48,7 @@ pub struct Worker {
 enum Stopped {
     /// The job was cancelled, or another worker has the task.
     LeaseLost,
-    /// The process is stopping, the job is paused, or it runs more than it may.
+    /// The process is stopping, the job is paused or runs more than it may, or another one waits.
     Aborted,
 }
 
@@ -55,6 +56,7 @@ impl Worker {
     pub fn new(service: Service, settings: WorkerSettings, soft: CancellationToken, hard: CancellationToken) -> Self {
         Self {
             id: Uuid::new_v4(),
+            slots: Arc::new(Semaphore::new(settings.slots)),
             service,
             settings,
             soft,
@@ -65,7 +67,7 @@ impl Worker {
 
     /// Claims and runs tasks until told to stop softly; then waits for those that run.
     pub async fn run(self) {
-        let slots = Arc::new(Semaphore::new(self.settings.slots));
+        let slots = self.slots.clone();
         let running = TaskTracker::new();
         let mut listener = None;
         while !self.soft.is_cancelled() {
@@ -200,8 +202,10 @@ impl Worker {
         let last = work.await;
         match stopped {
             Stopped::LeaseLost => "lost",
+            // it has ended in the same moment
+            Stopped::Aborted if last.is_ok() => self.ended(task, last).await,
             Stopped::Aborted => {
-                if last.is_err() && self.service.hand_back(task).await.is_ok() {
+                if self.service.hand_back(task).await.is_ok() {
                     tracing::info!("handed back unfinished");
                 }
                 "handed_back"
@@ -248,7 +252,12 @@ impl Worker {
             let began = Instant::now();
             let left = trusted_until.saturating_duration_since(began);
             match tokio::time::timeout(left, self.service.heartbeat(task, progress)).await {
-                Ok(Ok(Beat::Continue)) => trusted_until = began + lease - margin,
+                Ok(Ok(Beat::Continue)) => {
+                    trusted_until = began + lease - margin;
+                    if self.should_make_room(task).await {
+                        return Stopped::Aborted;
+                    }
+                }
                 Ok(Ok(Beat::HandBack)) => return Stopped::Aborted,
                 Ok(Ok(Beat::Stop)) => return Stopped::LeaseLost,
                 Ok(Err(error)) => tracing::warn!(error = %error, cause = error.cause_chain(), "heartbeat failed"),
@@ -259,6 +268,17 @@ impl Worker {
                 return Stopped::LeaseLost;
             }
         }
+    }
+
+    /// Whether to hand a copy back, since every worker of this process is busy and another job
+    /// waits for one.
+    async fn should_make_room(&self, task: &ClaimedTask) -> bool {
+        if task.kind != TaskKind::Copy || self.slots.available_permits() > 0 {
+            return false;
+        }
+        // no answer in time is no reason to stop
+        let asked = tokio::time::timeout(Duration::from_secs(1), self.service.should_make_room(task));
+        asked.await.is_ok_and(|answer| answer.unwrap_or(false))
     }
 
     /// Counts the job that this task ended.

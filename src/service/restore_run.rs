@@ -88,6 +88,15 @@ impl Service {
         Ok(heard.beat)
     }
 
+    /// Whether a copy on a full worker should be handed back for a job that waits with nothing
+    /// running.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn should_make_room(&self, task: &ClaimedTask) -> Result<bool> {
+        store::claims::should_make_room(&mut *self.conn().await?, task).await
+    }
+
     /// Hands a task back unfinished (shutdown, pause, a lowered limit); it is charged neither a
     /// failure nor the claim.
     ///

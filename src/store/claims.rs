@@ -9,8 +9,9 @@ use crate::domain::restore::{ClaimedTask, TaskKind};
 use crate::domain::{Error, Result};
 
 /// Claims tasks, in this order: those whose lease has expired; those that check, publish and
-/// clean up; copies by their point on the line of all jobs (`domain::schedule`), not more of a
-/// job than it may run. Of a paused job nothing. The caller holds `control::lock_claims`, so that
+/// clean up; one copy of each job of which none runs; the other copies; both by their point on
+/// the line of all jobs (`domain::schedule`), not more of a job than it may run. Of a paused job
+/// nothing. The caller holds `control::lock_claims`, so that
 /// limits are exact; tasks that somebody is writing at this moment are skipped.
 ///
 /// The cost is that of a few index look-ups per running job, however many tasks they have.
@@ -19,11 +20,11 @@ pub async fn claim(conn: &mut PgConnection, worker: Uuid, lease_ms: i64, limit: 
         "with now as materialized (
              select stillframe_now() as at
          ), active as materialized (
-             select j.job_id, j.state, j.finished_at, j.priority, j.place, 1::bigint << (10 - j.priority) as step,
-                    case when j.running_limit is null then $3 else least($3, greatest(j.running_limit - (
-                        select count(*) from restore_tasks r
-                         where r.job_id = j.job_id and r.kind = 'copy' and r.state = 'running'), 0)) end as room
+             select j.job_id, j.state, j.finished_at, j.priority, j.place, 1::bigint << (10 - j.priority) as step, r.running,
+                    case when j.running_limit is null then $3 else least($3, greatest(j.running_limit - r.running, 0)) end as room
                from restore_jobs j
+              cross join lateral (select count(*) as running from restore_tasks r
+                                   where r.job_id = j.job_id and r.kind = 'copy' and r.state = 'running') r
               where (j.finished_at is null or j.cleanup = 'pending') and j.state <> 'Paused'
          ), abandoned as (
              -- leases that ran out: their worker is gone or cut off
@@ -38,13 +39,13 @@ pub async fn claim(conn: &mut PgConnection, worker: Uuid, lease_ms: i64, limit: 
                 and (t.kind = 'cleanup') = (a.finished_at is not null)
               order by a.priority desc, t.task_id limit $3
          ), copies as (
-             select c.task_id, 2 as rank, a.place + c.turn * a.step as point, a.priority
+             select c.task_id, case when a.running = 0 and c.nth = 1 then 2 else 3 end as rank, a.place + c.turn * a.step as point, a.priority
                from active a cross join lateral (
-                    select t.task_id, t.turn from restore_tasks t
+                    select t.task_id, t.turn, row_number() over (order by t.turn, t.task_id) as nth from restore_tasks t
                      where t.job_id = a.job_id and t.kind = 'copy' and t.state = 'available' and t.run_at <= (select at from now)
                      order by t.turn, t.task_id limit a.room) c
               where a.state = 'InProgress'
-              order by point, a.priority desc, c.task_id limit $3
+              order by rank, point, a.priority desc, c.task_id limit $3
          ), chosen as (
              select task_id from (select * from abandoned union all select * from others union all select * from copies) c
               order by rank, point, priority desc, task_id limit $3
@@ -91,6 +92,39 @@ pub async fn next_due_ms(conn: &mut PgConnection) -> Result<Option<i64>> {
              from (select min(run_at) as at from restore_tasks where state = 'available' and run_at > (select at from now)
                    union all
                    select min(lease_expires_at) from restore_tasks where state = 'running' and lease_expires_at > (select at from now)) d"#
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(failed)
+}
+
+/// Whether a copy should make room, on a worker that is full: a job has been waiting for five
+/// seconds with nothing running, this worker runs several copies of the task's job, and this one
+/// has got least far.
+pub async fn should_make_room(conn: &mut PgConnection, task: &ClaimedTask) -> Result<bool> {
+    sqlx::query_scalar!(
+        r#"with late as materialized (select stillframe_now() - interval '5 seconds' as at)
+           select exists (
+               select from restore_tasks m
+                where m.task_id = $1 and m.attempt = $2 and m.state = 'running' and m.kind = 'copy'
+                  and exists (select from restore_tasks o
+                               where o.job_id = m.job_id and o.kind = 'copy' and o.state = 'running'
+                                 and o.worker_id = m.worker_id and o.task_id <> m.task_id)
+                  and not exists (select from restore_tasks o
+                                   where o.job_id = m.job_id and o.kind = 'copy' and o.state = 'running'
+                                     and o.worker_id = m.worker_id and (o.done_bytes, o.task_id) < (m.done_bytes, m.task_id))
+           ) and exists (
+               select from restore_jobs j
+                where j.finished_at is null and j.state <> 'Paused'
+                  and not exists (select from restore_tasks r where r.job_id = j.job_id and r.state = 'running')
+                  and (exists (select from restore_tasks w
+                                where w.job_id = j.job_id and w.kind <> 'copy' and w.state = 'available' and w.run_at <= (select at from late))
+                       or (j.state = 'InProgress' and exists (
+                               select from restore_tasks w
+                                where w.job_id = j.job_id and w.kind = 'copy' and w.state = 'available' and w.run_at <= (select at from late))))
+           ) as "room!""#,
+        task.task_id.0,
+        task.attempt
     )
     .fetch_one(conn)
     .await

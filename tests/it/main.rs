@@ -8,6 +8,7 @@ mod concurrency;
 mod formats;
 mod job_control;
 mod job_events;
+mod job_sharing;
 mod keeping;
 mod migrations;
 mod openapi;

@@ -3,6 +3,7 @@
 pub mod app;
 pub mod etags;
 pub mod fixture;
+pub mod jobs;
 pub mod postgres;
 pub mod s3;
 
