@@ -1,4 +1,4 @@
-//! What a run did: counts, and the first items of each outcome.
+//! What a run did: counts, and the first items of each outcome; and its right to run.
 
 use crate::domain::Result;
 use crate::domain::gc::{Item, ItemKind, MAX_LISTED_ITEMS, Outcome, Report};
@@ -6,20 +6,34 @@ use crate::domain::id::RunId;
 use crate::store::{self, PgConnection};
 
 /// The book of a run; without a run it only counts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ledger {
     pub report: Report,
+    /// The session that has the collector's lock.
+    alone: PgConnection,
     run: Option<RunId>,
     written: i64,
     listed: [i64; 3],
 }
 
 impl Ledger {
-    pub fn of_run(run: RunId) -> Self {
+    pub fn new(alone: PgConnection, run: Option<RunId>) -> Self {
         Self {
-            run: Some(run),
-            ..Self::default()
+            report: Report::default(),
+            alone,
+            run,
+            written: 0,
+            listed: [0; 3],
         }
+    }
+
+    /// Makes sure that the lock is still there: it goes with its session when the database cuts
+    /// the connection, and another run may begin. To be called before objects are deleted.
+    ///
+    /// # Errors
+    /// `database_unavailable`.
+    pub async fn still_alone(&mut self) -> Result<()> {
+        store::gc::holds_collector(&mut self.alone).await
     }
 
     /// Keeps items, as long as there are not too many of their outcome.

@@ -82,12 +82,13 @@ impl Service {
         let run_id = RunId(store::catalog::allocate_ids(&mut conn, 1).await?);
         store::gc_runs::start(&mut conn, run_id, request.dry_run, scope.grace_seconds, tolerance).await?;
         drop(conn);
-        let mut ledger = Ledger::of_run(run_id);
+        let mut ledger = Ledger::new(alone, Some(run_id));
         let outcome = self.collect_all(scope, tolerance, run_id, &mut ledger).await;
         let mut conn = self.conn().await?;
-        let report = ledger.report;
-        store::gc_runs::finish(&mut conn, run_id, outcome.is_ok(), &report).await?;
-        drop(alone);
+        store::gc_runs::finish(&mut conn, run_id, outcome.is_ok(), &ledger.report).await?;
+        // the session ends, and the lock with it
+        let report = ledger.report.clone();
+        drop(ledger);
         outcome?;
         if report.objects > 0 || report.failed_objects > 0 {
             tracing::info!(run.id = %run_id, dry_run = request.dry_run, objects = report.objects, bytes = report.bytes, failed = report.failed_objects, "collected");
@@ -129,6 +130,7 @@ impl Service {
             store::gc_runs::expire(&mut conn, self.settings.history_seconds).await?;
         }
         drop(conn);
+        ledger.still_alone().await?;
         self.collect_receipts(scope.dry_run, scope.grace_seconds, &mut ledger.report)
             .await
     }
@@ -140,12 +142,10 @@ impl Service {
             collection: Some(collection),
             dry_run: false,
         };
-        let alone = self.collect_alone().await?;
-        let mut ledger = Ledger::default();
+        let mut ledger = Ledger::new(self.collect_alone().await?, None);
         self.collect_kind(Kind::Build, scope, &mut ledger).await?;
         self.collect_kind(Kind::Segment, scope, &mut ledger).await?;
         self.collect_empty(scope, &mut ledger).await?;
-        drop(alone);
         Ok(ledger.report)
     }
 

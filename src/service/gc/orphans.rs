@@ -108,6 +108,7 @@ impl Service {
             let failed: Vec<(String, String)> = if dry_run {
                 Vec::new()
             } else {
+                ledger.still_alone().await?;
                 let failed = self.objects.delete(ripe.iter().map(|o| o.key.clone()).collect()).await;
                 failed.into_iter().map(|(key, error)| (key, error.to_string())).collect()
             };

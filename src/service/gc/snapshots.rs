@@ -35,6 +35,7 @@ impl Service {
             if !condemned {
                 return Ok(());
             }
+            ledger.still_alone().await?;
             let key = keys::metadata(snapshot.collection_id, snapshot.snapshot_id);
             if let Some((key, error)) = self.objects.delete(vec![key]).await.pop() {
                 tracing::warn!(key, error = %error, cause = error.cause_chain(), "could not delete an object, its snapshot's row stays");
@@ -75,6 +76,7 @@ impl Service {
                 .into_iter()
                 .map(|m| (keys::manifest(m.collection_id, m.owner, m.segment_id), m))
                 .collect();
+            ledger.still_alone().await?;
             let failed: HashMap<String, String> = self
                 .objects
                 .delete(by_key.keys().cloned().collect())

@@ -34,6 +34,7 @@ impl Service {
             let gone = if scope.dry_run {
                 condemned
             } else {
+                ledger.still_alone().await?;
                 let failed = self.delete_files(&condemned).await;
                 let (stays, gone): (Vec<_>, Vec<_>) = condemned.into_iter().partition(|c| failed.contains_key(&c.id));
                 for thing in stays {

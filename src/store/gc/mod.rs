@@ -34,6 +34,15 @@ pub async fn lock_collector(conn: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
+/// Makes sure that the session which locked the collector still exists.
+///
+/// # Errors
+/// `database_unavailable` when it does not.
+pub async fn holds_collector(conn: &mut PgConnection) -> Result<()> {
+    sqlx::query!("select 1 as one").fetch_one(conn).await.map_err(failed)?;
+    Ok(())
+}
+
 /// Whether a segment or a build of a collection has a row.
 pub async fn anything_left(conn: &mut PgConnection, collection: CollectionId) -> Result<bool> {
     sqlx::query_scalar!(
