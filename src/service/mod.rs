@@ -50,7 +50,7 @@ pub struct ServiceSettings {
     pub task_lease: Duration,
     /// Seconds for which dropped things are kept.
     pub gc_grace_seconds: i64,
-    /// Files copied at the same time by this process.
+    /// Files of one segment copied at the same time; the storage bounds those of all.
     pub copy_concurrency: usize,
     /// Tries of one file before its task fails.
     pub copy_tries: u32,
@@ -90,18 +90,14 @@ pub struct Service {
     pool: PgPool,
     objects: Objects,
     settings: Arc<ServiceSettings>,
-    /// Bounds the files that this process copies at the same time.
-    copy_slots: Arc<tokio::sync::Semaphore>,
 }
 
 impl Service {
     pub fn new(pool: PgPool, objects: Objects, settings: ServiceSettings) -> Self {
-        let copy_slots = Arc::new(tokio::sync::Semaphore::new(settings.copy_concurrency.max(1)));
         Self {
             pool,
             objects,
             settings: Arc::new(settings),
-            copy_slots,
         }
     }
 

@@ -13,6 +13,7 @@ use stillframe::{store, telemetry};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use super::faults::Faults;
 use super::{postgres, s3};
 
 pub struct TestApp {
@@ -78,6 +79,14 @@ impl TestApp {
         let directory = tempfile::tempdir().expect("a directory");
         let (url, options) = s3::start(directory.path()).await;
         Self::start(url, options, quick(), directory).await
+    }
+
+    /// On an S3 server behind faults, with other settings.
+    pub async fn s3_behind(faults: Faults, settings: ServiceSettings, change: impl FnOnce(&mut StorageOptions)) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (url, mut options) = s3::start_behind(directory.path(), faults).await;
+        change(&mut options);
+        Self::start(url, options, settings, directory).await
     }
 
     /// On local storage with other settings.

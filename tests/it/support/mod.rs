@@ -1,6 +1,7 @@
 //! What tests stand on: a real Postgres, a database per test, real objects, a settable clock.
 
 pub mod app;
+pub mod faults;
 pub mod fixture;
 pub mod postgres;
 pub mod s3;
