@@ -263,7 +263,7 @@ async fn a_restore_of_a_large_object_that_is_cancelled_leaves_no_upload() {
     let worker = app.worker.clone();
     let working = tokio::spawn(async move { worker.drain().await });
     faults.seen(Call::is_part_copy).await;
-    assert_eq!(s3::open_uploads(app.directory.path()).is_empty(), false);
+    assert!(!s3::open_uploads(app.directory.path()).is_empty());
     app.post(&format!("/v1/restore-jobs/{id}/cancel"), &json!({})).await.ok();
     working.await.expect("no panic").expect("drained");
     app.objects.settle(Duration::from_secs(30)).await;
