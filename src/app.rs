@@ -29,7 +29,13 @@ pub struct App {
 }
 
 /// The parts of a running service that need stopping.
-type Started = (SocketAddr, Lifecycle, PgPool, Objects, tokio::task::JoinHandle<std::io::Result<()>>);
+type Started = (
+    SocketAddr,
+    Lifecycle,
+    PgPool,
+    Objects,
+    tokio::task::JoinHandle<std::io::Result<()>>,
+);
 
 /// How long stopping waits for multipart uploads to be aborted.
 const ABORTS: std::time::Duration = std::time::Duration::from_secs(10);

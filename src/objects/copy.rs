@@ -108,7 +108,11 @@ impl Objects {
             }
             (None, _) => {
                 // the known length saves the library's look at the source: one request, not two
-                let copied = self.once.copy_with(source, target).source_content_length_hint(file.size_bytes).await;
+                let copied = self
+                    .once
+                    .copy_with(source, target)
+                    .source_content_length_hint(file.size_bytes)
+                    .await;
                 let made = copied.map_err(|e| outcome(source, target, e))?;
                 self.same_source(file, made.etag()).await?;
             }

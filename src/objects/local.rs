@@ -137,7 +137,11 @@ impl LocalRoot {
                 let name = entry.file_name();
                 // a name that is not UTF-8 is nobody's key
                 let Some(name) = name.to_str() else { continue };
-                let key = if relative.is_empty() { name.to_string() } else { format!("{relative}/{name}") };
+                let key = if relative.is_empty() {
+                    name.to_string()
+                } else {
+                    format!("{relative}/{name}")
+                };
                 // follows links, as reading the object does
                 match fs::metadata(entry.path()) {
                     Ok(metadata) if metadata.is_dir() => waiting.push(key),

@@ -140,7 +140,10 @@ impl Objects {
                     if self.options.copy_fallback == CopyFallback::Off {
                         return Err(CopyOutcome::Fail(unsupported(file).because(error)));
                     }
-                    tracing::warn!(key = file.source, "the storage can't copy parts, the bytes go through this process");
+                    tracing::warn!(
+                        key = file.source,
+                        "the storage can't copy parts, the bytes go through this process"
+                    );
                     stream = true;
                 }
                 Ok(Err(Broken::Failed(error))) => return Err(outcome(file.source, file.target, error)),
@@ -155,7 +158,10 @@ impl Objects {
         self.uploads.close();
         if tokio::time::timeout(bound, self.uploads.wait()).await.is_err() {
             let left = self.uploads.len();
-            tracing::warn!(left, "multipart uploads could not be aborted in time; the lifecycle rule of the bucket removes them");
+            tracing::warn!(
+                left,
+                "multipart uploads could not be aborted in time; the lifecycle rule of the bucket removes them"
+            );
         }
     }
 }
@@ -175,13 +181,21 @@ impl Upload {
 
     async fn write(&self, writer: &mut Writer, stream: bool) -> Result<(), Broken> {
         // bounds the memory
-        let _stream = if stream { Some(self.while_asked(self.objects.streams.acquire()).await?) } else { None };
+        let _stream = if stream {
+            Some(self.while_asked(self.objects.streams.acquire()).await?)
+        } else {
+            None
+        };
         let part_bytes = part_bytes(self.size_bytes, if stream { STREAM_PART_BYTES } else { PART_BYTES });
         let mut from = 0;
         while from < self.size_bytes {
             let range = from..(from + part_bytes).min(self.size_bytes);
             from = range.end;
-            let step = if stream { Step::Write(self.read(range).await?) } else { Step::Copy(range) };
+            let step = if stream {
+                Step::Write(self.read(range).await?)
+            } else {
+                Step::Copy(range)
+            };
             self.persist(writer, step).await?;
         }
         self.parts.running.close();
@@ -330,7 +344,10 @@ mod tests {
             let part = part_bytes(size, PART_BYTES);
             assert_eq!(size.div_ceil(part), parts, "{size}");
             let last = size - part * (parts - 1);
-            assert!(part >= 5 * MIB && last >= 5 * MIB - 1 && part <= 5 * 1024 * MIB, "{size}: {part} {last}");
+            assert!(
+                part >= 5 * MIB && last >= 5 * MIB - 1 && part <= 5 * 1024 * MIB,
+                "{size}: {part} {last}"
+            );
         }
     }
 }

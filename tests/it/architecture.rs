@@ -31,7 +31,10 @@ const RULE: &[(&str, &[&str])] = &[
         ],
     ),
     // objects: only for `bench`, whose plain loop of copies must use the service's own client
-    ("cli", &["api", "app", "config", "domain", "lifecycle", "objects", "telemetry"]),
+    (
+        "cli",
+        &["api", "app", "config", "domain", "lifecycle", "objects", "telemetry"],
+    ),
 ];
 
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {

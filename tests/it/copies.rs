@@ -89,14 +89,19 @@ async fn a_large_object_is_copied_in_parts_that_are_pinned_to_its_etag() {
         .iter()
         .map(|p| p.headers["x-amz-copy-source-if-match"].to_str().expect("text"))
         .collect();
-    assert!(pins[0] == pins[1] && pins[0].starts_with('"') && pins[0].len() == 34, "{pins:?}");
+    assert!(
+        pins[0] == pins[1] && pins[0].starts_with('"') && pins[0].len() == 34,
+        "{pins:?}"
+    );
     assert_eq!(large.faults.calls(Call::is_copy).len(), 0);
 }
 
 #[tokio::test]
 async fn parts_are_pinned_to_the_etag_of_the_registration_without_a_look_at_the_source() {
     let large = Large::new(|_| {}).await;
-    large.faults.set(|call| call.is_part_copy().then_some(Fault::Refuse(412, "PreconditionFailed")));
+    large
+        .faults
+        .set(|call| call.is_part_copy().then_some(Fault::Refuse(412, "PreconditionFailed")));
     let file = CopyFile {
         source: "large",
         target: "copy",
@@ -109,7 +114,10 @@ async fn parts_are_pinned_to_the_etag_of_the_registration_without_a_look_at_the_
     assert_eq!(error.code(), Code::FileChanged);
     assert!(error.to_string().contains("source file large "), "{error}");
     let part = large.faults.calls(Call::is_part_copy).remove(0);
-    assert_eq!(part.headers["x-amz-copy-source-if-match"], "\"0123456789abcdef0123456789abcdef\"");
+    assert_eq!(
+        part.headers["x-amz-copy-source-if-match"],
+        "\"0123456789abcdef0123456789abcdef\""
+    );
     assert_eq!(large.faults.calls(|c| c.method == "HEAD").len(), 0);
     large.nothing_left().await;
     assert_eq!(large.faults.calls(Call::is_abort).len(), 1);
@@ -118,11 +126,15 @@ async fn parts_are_pinned_to_the_etag_of_the_registration_without_a_look_at_the_
 #[tokio::test]
 async fn a_part_that_fails_or_is_throttled_is_tried_again() {
     let large = Large::new(|_| {}).await;
-    large.faults.set(first(2, Call::is_part_copy, || Fault::Refuse(500, "InternalError")));
+    large
+        .faults
+        .set(first(2, Call::is_part_copy, || Fault::Refuse(500, "InternalError")));
     large.copy().await.expect("copied");
     large.copied_whole().await;
     assert_eq!(large.objects.copy_limit(), 32);
-    large.faults.set(first(3, Call::is_part_copy, || Fault::Refuse(503, "SlowDown")));
+    large
+        .faults
+        .set(first(3, Call::is_part_copy, || Fault::Refuse(503, "SlowDown")));
     large.copy().await.expect("copied");
     large.copied_whole().await;
     assert!(large.objects.copy_limit() < 32);
@@ -134,7 +146,9 @@ async fn a_copy_in_parts_that_can_not_be_done_leaves_no_upload() {
     type Breaks = fn(&Call) -> bool;
     let steps: [Breaks; 3] = [Call::is_initiate, Call::is_part_copy, Call::is_complete];
     for breaks in steps {
-        large.faults.set(move |call| breaks(call).then_some(Fault::Refuse(500, "InternalError")));
+        large
+            .faults
+            .set(move |call| breaks(call).then_some(Fault::Refuse(500, "InternalError")));
         assert!(matches!(large.copy().await, Err(CopyOutcome::Retry(_))));
         large.nothing_left().await;
     }
@@ -192,7 +206,11 @@ async fn a_store_without_part_copies_is_an_error_or_bytes_go_through_the_service
     large.objects.delete(vec!["copy".into()]).await;
     large.faults.set(move |call| {
         let changed = call.method == "GET" && call.headers.contains_key("if-match");
-        if changed { Some(Fault::Refuse(412, "PreconditionFailed")) } else { refuse(call) }
+        if changed {
+            Some(Fault::Refuse(412, "PreconditionFailed"))
+        } else {
+            refuse(call)
+        }
     });
     assert!(matches!(large.copy().await, Err(CopyOutcome::Fail(e)) if e.code() == Code::FileChanged));
     large.nothing_left().await;
@@ -212,7 +230,15 @@ async fn a_small_source_that_was_changed_is_found_by_the_answer_to_its_copy() {
     assert!(matches!(wrong, Err(CopyOutcome::Fail(e)) if e.code() == Code::FileChanged));
     let before = large.faults.calls(|c| c.method == "HEAD").len();
     // md5 of its bytes
-    large.objects.copy(&file("a2b8ed9c305b8ea86116b603cca78a97")).await.expect("unchanged");
+    large
+        .objects
+        .copy(&file("a2b8ed9c305b8ea86116b603cca78a97"))
+        .await
+        .expect("unchanged");
     large.objects.copy(&file("not-an-md5")).await.expect("not comparable");
-    assert_eq!(large.faults.calls(|c| c.method == "HEAD").len(), before, "one request per file");
+    assert_eq!(
+        large.faults.calls(|c| c.method == "HEAD").len(),
+        before,
+        "one request per file"
+    );
 }

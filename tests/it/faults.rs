@@ -80,7 +80,10 @@ async fn restored_whole(app: &TestApp, before: &BTreeSet<String>) {
     let all = keys(app).await;
     let copies: Vec<String> = all.difference(before).cloned().collect();
     assert_eq!(copies.len(), before.len());
-    assert!(contents(app, copies).await == contents(app, before.iter().cloned()).await, "other bytes");
+    assert!(
+        contents(app, copies).await == contents(app, before.iter().cloned()).await,
+        "other bytes"
+    );
     assert_eq!(s3::open_uploads(app.directory.path()), Vec::<String>::new());
 }
 
@@ -200,7 +203,9 @@ async fn a_copy_that_the_store_loses_is_made_again_and_one_that_it_always_loses_
         faults.set(move |call| {
             let path = at(&root, &copied_key(call).filter(|k| k.ends_with("/5101"))?);
             left = left.checked_sub(1)?;
-            Some(Fault::Then(Box::new(move || std::fs::remove_file(path).expect("just copied"))))
+            Some(Fault::Then(Box::new(move || {
+                std::fs::remove_file(path).expect("just copied")
+            })))
         });
         let id = start(&app).await;
         if times == 1 {
@@ -315,7 +320,12 @@ async fn a_full_disk_fails_the_job_with_insufficient_storage_and_leaves_nothing_
         let copied = Command::new("cp").arg("-r").arg(entry.path()).arg(moved.path()).status();
         assert!(copied.is_ok_and(|s| s.success()));
         let path = entry.path();
-        if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) }.expect("removed");
+        if path.is_dir() {
+            std::fs::remove_dir_all(&path)
+        } else {
+            std::fs::remove_file(&path)
+        }
+        .expect("removed");
         std::os::unix::fs::symlink(moved.path().join(entry.file_name()), path).expect("linked");
     }
     let temporary = moved.path().join(".stillframe-tmp");
@@ -326,5 +336,9 @@ async fn a_full_disk_fails_the_job_with_insufficient_storage_and_leaves_nothing_
     let before = keys(&app).await;
     let id = start(&app).await;
     failed_honestly(&app, &id, "insufficient_storage", large, &before).await;
-    assert_eq!(std::fs::read_dir(&temporary).expect("a directory").count(), 0, "nothing half written");
+    assert_eq!(
+        std::fs::read_dir(&temporary).expect("a directory").count(),
+        0,
+        "nothing half written"
+    );
 }

@@ -99,7 +99,9 @@ impl Collection {
         let step = (REGISTER_FILES / self.segment_files).max(1);
         let steps = (0..self.segments()).step_by(usize::try_from(step).unwrap_or(1));
         steps.map(move |first| {
-            let segments: Vec<Value> = (first..(first + step).min(self.segments())).map(|n| self.segment(n)).collect();
+            let segments: Vec<Value> = (first..(first + step).min(self.segments()))
+                .map(|n| self.segment(n))
+                .collect();
             json!({"segments": segments})
         })
     }

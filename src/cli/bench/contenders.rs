@@ -61,30 +61,26 @@ impl Bench {
     /// The first thing that could not be done.
     pub async fn run(&self) -> Result<(), Failure> {
         self.prepare().await?;
-        let measured = |name| Measured {
-            name,
-            rounds: Vec::new(),
-        };
-        let (mut service, mut plain, mut s5cmd) = (measured("service"), measured("plain loop"), measured("s5cmd"));
+        let mut all = vec![Measured::new("service")];
+        all.extend(self.plain.then(|| Measured::new("plain loop")));
+        all.extend(self.s5cmd.as_ref().map(|_| Measured::new("s5cmd")));
         memory::reset_peak();
         for round in 0..self.rounds {
-            let (took, directory) = self.restore(round).await?;
-            service.rounds.push(took);
-            self.tidy(&directory).await?;
-            if self.plain {
-                let directory = format!("plain/{round}/");
-                plain.rounds.push(self.copy_all(&directory).await?);
-                self.tidy(&directory).await?;
-            }
-            if let Some(binary) = &self.s5cmd {
-                let directory = format!("s5cmd/{round}/");
-                s5cmd.rounds.push(self.run_s5cmd(binary, &directory).await?);
-                self.tidy(&directory).await?;
+            for turn in 0..all.len() {
+                // each begins once: the first one finds the disk busy with what was made or deleted
+                let at = (turn + round as usize) % all.len();
+                let took = match all[at].name {
+                    "service" => self.restore(round).await?,
+                    "plain loop" => self.copy_all(format!("plain/{round}/")).await?,
+                    _ => self.run_s5cmd(format!("s5cmd/{round}/")).await?,
+                };
+                all[at].rounds.push(took.0);
+                self.tidy(&took.1).await?;
             }
         }
-        let mut all = vec![service, plain, s5cmd];
-        all.retain(|m| !m.rounds.is_empty());
-        report::table(self.collection, &all).iter().try_for_each(|line| output::line(line))?;
+        report::table(self.collection, &all)
+            .iter()
+            .try_for_each(|line| output::line(line))?;
         match memory::peak_mb() {
             Some(peak) => output::line(&format!("peak of resident memory while measuring: {peak} MB")),
             None => Ok(()),
@@ -151,13 +147,13 @@ impl Bench {
     }
 
     /// The same copies by the same client, and nothing else.
-    async fn copy_all(&self, directory: &str) -> Result<Duration, Failure> {
+    async fn copy_all(&self, directory: String) -> Result<(Duration, String), Failure> {
         let began = Instant::now();
         let next = Arc::new(AtomicU64::new(0));
         let mut copying: JoinSet<anyhow::Result<()>> = JoinSet::new();
         for _ in 0..self.concurrency {
             let (objects, collection, next) = (self.objects.clone(), self.collection, next.clone());
-            let directory = directory.to_string();
+            let directory = directory.clone();
             copying.spawn(async move {
                 loop {
                     let file = next.fetch_add(1, Ordering::Relaxed);
@@ -179,13 +175,13 @@ impl Bench {
         while let Some(ended) = copying.join_next().await {
             ended.context("a copy panicked")??;
         }
-        Ok(began.elapsed())
+        Ok((began.elapsed(), directory))
     }
 
-    async fn run_s5cmd(&self, binary: &PathBuf, directory: &str) -> Result<Duration, Failure> {
+    async fn run_s5cmd(&self, directory: String) -> Result<(Duration, String), Failure> {
         let url = self.objects.url();
-        let StorageUrl::S3 { endpoint, region, .. } = url else {
-            return Ok(Duration::ZERO);
+        let (Some(binary), StorageUrl::S3 { endpoint, region, .. }) = (&self.s5cmd, url) else {
+            return Ok((Duration::ZERO, directory));
         };
         let mut command = tokio::process::Command::new(binary);
         if let Some(endpoint) = endpoint {
@@ -195,13 +191,13 @@ impl Bench {
             command.env("AWS_REGION", region);
         }
         let from = url.location(&format!("{}*", Collection::source_directory()));
-        command.args(["--log", "error", "--numworkers", "64", "cp", &from, &url.location(directory)]);
+        command.args(["--log", "error", "--numworkers", "64", "cp", &from, &url.location(&directory)]);
         let began = Instant::now();
         let ran = command.stdout(Stdio::null()).kill_on_drop(true).status().await;
         if !ran.with_context(|| format!("can't run {}", binary.display()))?.success() {
             return Err(Failure::Other(anyhow!("s5cmd failed")));
         }
-        Ok(began.elapsed())
+        Ok((began.elapsed(), directory))
     }
 
     async fn tidy(&self, directory: &str) -> anyhow::Result<()> {

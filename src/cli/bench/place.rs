@@ -88,7 +88,8 @@ impl Place {
         config.storage_options.fsync = !args.no_fsync;
         if let Some((url, schema)) = &self.schema {
             let mut url = Url::parse(url).context("the database URL can't be read")?;
-            url.query_pairs_mut().append_pair("options", &format!("-csearch_path={schema}"));
+            url.query_pairs_mut()
+                .append_pair("options", &format!("-csearch_path={schema}"));
             config.database_url = Some(url.into());
         }
         Ok(config)
@@ -107,17 +108,27 @@ impl Place {
                 let objects = Objects::open(self.storage.clone(), StorageOptions::default())?;
                 let keys = objects.list("/").await?.into_keys().collect();
                 let left = objects.delete(keys).await;
-                anyhow::ensure!(left.is_empty(), "{} objects could not be deleted below {}", left.len(), self.storage);
+                anyhow::ensure!(
+                    left.is_empty(),
+                    "{} objects could not be deleted below {}",
+                    left.len(),
+                    self.storage
+                );
             }
             _ => {}
         }
         if let Some((url, schema)) = &self.schema {
             let pool = app::connect(url, 1).await?;
             let dropped = sqlx::raw_sql(sqlx::AssertSqlSafe(format!("drop schema {schema} cascade")));
-            dropped.execute(&pool).await.with_context(|| format!("can't drop the schema {schema}"))?;
+            dropped
+                .execute(&pool)
+                .await
+                .with_context(|| format!("can't drop the schema {schema}"))?;
             pool.close().await;
         }
         let path = self.directory.path().to_path_buf();
-        self.directory.close().with_context(|| format!("can't remove {}", path.display()))
+        self.directory
+            .close()
+            .with_context(|| format!("can't remove {}", path.display()))
     }
 }

@@ -11,6 +11,13 @@ pub struct Measured {
 }
 
 impl Measured {
+    pub fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            rounds: Vec::new(),
+        }
+    }
+
     /// The middle one; of an even number the better of both.
     pub fn median(&self) -> Duration {
         let mut rounds = self.rounds.clone();

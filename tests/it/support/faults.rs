@@ -80,7 +80,13 @@ impl Faults {
 
     /// The calls so far that fit.
     pub fn calls(&self, fits: impl Fn(&Call) -> bool) -> Vec<Call> {
-        self.calls.lock().expect("no panic").iter().filter(|c| fits(c)).cloned().collect()
+        self.calls
+            .lock()
+            .expect("no panic")
+            .iter()
+            .filter(|c| fits(c))
+            .cloned()
+            .collect()
     }
 
     /// Waits for a call that fits.
