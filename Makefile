@@ -7,10 +7,10 @@ BIN := $(or $(CARGO_TARGET_DIR),target)/release/stillframe
 export STILLFRAME_TEST_PYTHON ?= $(CURDIR)/target/venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-long bench fmt lint openapi sqlx sqlx-check setup release deny
+.PHONY: help demo serve test test-long bench bench-restore fmt lint openapi sqlx sqlx-check setup release deny
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: release ## build, then watch a snapshot and a restore of a real collection (ARGS=--keep: stay up)
 	$(BIN) demo $(ARGS)
@@ -30,6 +30,11 @@ test-long: ## what is too slow for `make test`: ignored tests in a release build
 bench: ## the benches (ARGS=... as in `cargo bench`)
 	@.ci/setup cc postgres
 	cargo bench --locked $(ARGS)
+
+bench-restore: ## restores beside a plain loop of copies and s5cmd (ARGS=... as in `stillframe bench restore`)
+	@.ci/setup cc postgres python
+	cargo build --release --locked --bin stillframe --example s3_server
+	.ci/bench-restore $(ARGS)
 
 fmt: ## format the code
 	cargo fmt

@@ -22,10 +22,23 @@ pub struct App {
     address: SocketAddr,
     lifecycle: Lifecycle,
     pool: PgPool,
+    objects: Objects,
     postgres: Option<PrivatePostgres>,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
     config: Config,
 }
+
+/// The parts of a running service that need stopping.
+type Started = (
+    SocketAddr,
+    Lifecycle,
+    PgPool,
+    Objects,
+    tokio::task::JoinHandle<std::io::Result<()>>,
+);
+
+/// How long stopping waits for multipart uploads to be aborted.
+const ABORTS: std::time::Duration = std::time::Duration::from_secs(10);
 
 impl App {
     /// Starts Postgres where it is private, migrates, opens and probes the storage, starts the
@@ -54,10 +67,11 @@ impl App {
             }
         };
         match Self::start_with(&config, &url, listener).await {
-            Ok((address, lifecycle, pool, server)) => Ok(Self {
+            Ok((address, lifecycle, pool, objects, server)) => Ok(Self {
                 address,
                 lifecycle,
                 pool,
+                objects,
                 postgres,
                 server,
                 config,
@@ -71,11 +85,7 @@ impl App {
         }
     }
 
-    async fn start_with(
-        config: &Config,
-        url: &str,
-        listener: TcpListener,
-    ) -> anyhow::Result<(SocketAddr, Lifecycle, PgPool, tokio::task::JoinHandle<std::io::Result<()>>)> {
+    async fn start_with(config: &Config, url: &str, listener: TcpListener) -> anyhow::Result<Started> {
         let pool = connect(url, config.max_connections).await?;
         migrate(&pool, config.migrate).await?;
         let catalog_id = store::catalog::id(&mut *pool.acquire().await?).await?;
@@ -99,7 +109,7 @@ impl App {
             "storage probed: write, copy, read, list and delete work"
         );
 
-        let service = Service::new(pool.clone(), objects, config.service.clone());
+        let service = Service::new(pool.clone(), objects.clone(), config.service.clone());
         let lifecycle = Lifecycle::default();
         if config.workers > 0 {
             let settings = WorkerSettings {
@@ -133,7 +143,7 @@ impl App {
                 .await
         });
         tracing::info!(url = %format!("http://{address}"), docs = %format!("http://{address}/docs"), "listening");
-        Ok((address, lifecycle, pool, server))
+        Ok((address, lifecycle, pool, objects, server))
     }
 
     /// Base URL of the API.
@@ -176,6 +186,7 @@ impl App {
         if !drained {
             tracing::warn!("work was still running at the end of the grace period and was handed back");
         }
+        self.objects.settle(ABORTS).await;
         // idle keep-alive connections must not hold the process
         let abort = self.server.abort_handle();
         if tokio::time::timeout(std::time::Duration::from_secs(2), self.server)

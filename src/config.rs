@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::api::RequestLimits;
 use crate::domain::manifest::ManifestEncoding;
-use crate::objects::{StorageOptions, StorageUrl};
+use crate::objects::{CopyFallback, SINGLE_COPY_MAX, StorageOptions, StorageUrl};
 use crate::service::ServiceSettings;
 use crate::telemetry::LogFormat;
 
@@ -20,6 +20,15 @@ pub enum ManifestEncodingText {
     Container,
     /// Bare Avro datums of Milvus' format version 4: for Milvus readers.
     Milvus,
+}
+
+/// What to do where the storage can't copy parts of objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum CopyFallbackText {
+    /// Fail, and say so.
+    Off,
+    /// Send the bytes through the service.
+    Stream,
 }
 
 /// Settings as they are given.
@@ -70,13 +79,21 @@ pub struct ServeArgs {
     #[arg(long, env = "STILLFRAME_WORKERS", default_value_t = 8)]
     pub workers: usize,
 
-    /// Files that this process copies at the same time
+    /// Files and parts of files that this process copies at the same time at most; fewer while the storage asks to slow down
     #[arg(long, env = "STILLFRAME_COPY_CONCURRENCY", default_value_t = 32, value_parser = positive)]
     pub copy_concurrency: usize,
 
     /// Tries of one file before its task fails
     #[arg(long, env = "STILLFRAME_COPY_TRIES", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub copy_tries: u32,
+
+    /// Bytes above which an object of S3 storage is copied in parts, 10 MiB to 5 GiB
+    #[arg(long, env = "STILLFRAME_MULTIPART_ABOVE_BYTES", default_value_t = 256 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(10 * 1024 * 1024..=SINGLE_COPY_MAX))]
+    pub multipart_above_bytes: u64,
+
+    /// What to do with such an object where the storage can't copy parts
+    #[arg(long, env = "STILLFRAME_COPY_FALLBACK", value_enum, default_value_t = CopyFallbackText::Off)]
+    pub copy_fallback: CopyFallbackText,
 
     /// Seconds after which the task of a silent worker is given to another one
     #[arg(long, env = "STILLFRAME_TASK_LEASE_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(3..=3600))]
@@ -240,6 +257,12 @@ impl Config {
             storage_options: StorageOptions {
                 fsync: !args.no_fsync,
                 timeout: Duration::from_secs(args.storage_timeout_seconds),
+                copy_concurrency: args.copy_concurrency,
+                multipart_above: args.multipart_above_bytes,
+                copy_fallback: match args.copy_fallback {
+                    CopyFallbackText::Off => CopyFallback::Off,
+                    CopyFallbackText::Stream => CopyFallback::Stream,
+                },
                 ..StorageOptions::default()
             },
             take_over: args.take_over,

@@ -23,6 +23,8 @@ pub const COPIED_BYTES: &str = "stillframe_restore_copied_bytes_total";
 pub const COPIED_FILES: &str = "stillframe_restore_copied_files_total";
 /// Copies of single files that were tried again.
 pub const COPY_RETRIES: &str = "stillframe_restore_copy_retries_total";
+/// Requests to copy that this process may have under way at the same time, now.
+pub const COPY_LIMIT: &str = "stillframe_restore_copy_limit";
 /// Tasks that this process is running.
 pub const RUNNING_TASKS: &str = "stillframe_restore_running_tasks";
 /// Objects deleted by the collector.
@@ -109,6 +111,10 @@ fn describe() {
     describe_counter!(COPIED_BYTES, Unit::Bytes, "bytes copied by restore jobs");
     describe_counter!(COPIED_FILES, "files copied by restore jobs");
     describe_counter!(COPY_RETRIES, "copies of single files that were tried again");
+    describe_gauge!(
+        COPY_LIMIT,
+        "copies that this process may have under way; less than copy_concurrency while the storage asks to slow down"
+    );
     describe_gauge!(RUNNING_TASKS, "tasks that this process is running");
     describe_counter!(COLLECTED_OBJECTS, "objects deleted by the collector");
     describe_counter!(COLLECTED_BYTES, Unit::Bytes, "bytes deleted by the collector");

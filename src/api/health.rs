@@ -44,6 +44,7 @@ pub async fn prometheus(State(state): State<ApiState>) -> ([(axum::http::HeaderN
     let (open, idle) = state.service.connections();
     metrics::gauge!(crate::telemetry::CONNECTIONS, "state" => "idle").set(idle as f64);
     metrics::gauge!(crate::telemetry::CONNECTIONS, "state" => "in_use").set(f64::from(open) - idle as f64);
+    metrics::gauge!(crate::telemetry::COPY_LIMIT).set(state.service.copy_limit() as f64);
     (
         [(axum::http::header::CONTENT_TYPE, "text/plain; version=0.0.4")],
         state.metrics.render(),

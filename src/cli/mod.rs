@@ -1,9 +1,10 @@
 //! The command line.
 //!
-//! `serve`, `migrate` and `demo` run the application in this process. The other commands are
+//! `serve`, `migrate`, `demo` and `bench` run the application in this process. The other commands are
 //! clients: they speak HTTP with a running service and know nothing else of it.
 
 mod args;
+mod bench;
 mod collection;
 mod demo;
 mod exit;
@@ -46,6 +47,9 @@ enum Command {
     Serve(Box<ServeArgs>),
     /// Watch a snapshot and a restore of a real collection, proved byte for byte
     Demo(demo::DemoArgs),
+    /// Measure restores on this machine and the store that is named
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// Apply missing migrations to the catalog database
     Migrate(server::MigrateArgs),
     /// Print the OpenAPI document of the service
@@ -122,6 +126,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Serve(args) => server::serve(*args).await,
             Command::Migrate(args) => server::migrate(&args).await,
             Command::Demo(args) => demo::run(args).await,
+            Command::Bench(command) => bench::run(command).await,
             Command::Openapi => Ok(()),
             Command::Collection(command) => collection::run(&Client::new(cli.client)?, command).await,
             Command::Snapshot(command) => snapshot::run(&Client::new(cli.client)?, command).await,

@@ -6,7 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, CommandFactory as _};
 use super::Cli;
 
 /// Commands that talk to no server.
-const NOT_CLIENTS: [&str; 4] = ["serve", "demo", "migrate", "openapi"];
+const NOT_CLIENTS: [&str; 5] = ["serve", "demo", "bench", "migrate", "openapi"];
 
 /// The options of [`super::args::ClientArgs`].
 const CLIENT_OPTIONS: [(&str, ArgAction); 3] = [

@@ -36,7 +36,7 @@ impl ProblemKind {
         match self {
             ProblemKind::Missing => Code::FileMissing,
             ProblemKind::WrongSize => Code::FileSizeMismatch,
-            ProblemKind::WrongEtag | ProblemKind::WrongChecksum => Code::FileEtagMismatch,
+            ProblemKind::WrongEtag | ProblemKind::WrongChecksum => Code::FileChanged,
             ProblemKind::Unreadable => Code::CorruptSnapshot,
         }
     }

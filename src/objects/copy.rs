@@ -5,20 +5,42 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::error::{io_error, storage_error};
+use super::error::{io_error, is_throttle, says, storage_error};
+use super::limiter::CopySlot;
 use super::storage::Objects;
 use super::url::StorageUrl;
-use crate::domain::{Error, Result};
+use crate::domain::{Code, Error};
+
+/// A file to copy inside the store.
+#[derive(Debug, Clone, Copy)]
+pub struct CopyFile<'a> {
+    pub source: &'a str,
+    pub target: &'a str,
+    pub size_bytes: u64,
+    /// Of the source when it was registered, without quotes; none where the store has no such.
+    pub etag: Option<&'a str>,
+}
 
 /// How one try to copy a file ended, when it did not succeed.
 #[derive(Debug)]
 pub enum CopyOutcome {
     /// The source is not there: trying again is useless.
     SourceMissing,
+    /// The store asks to slow down: trying again later will help, and says nothing against the file.
+    Throttled(Error),
     /// Trying again may help.
     Retry(Error),
     /// Trying again is useless.
     Fail(Error),
+}
+
+/// What to do with an object over the threshold where the store can't copy parts of objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyFallback {
+    /// It is an error.
+    Off,
+    /// Its bytes go through this process.
+    Stream,
 }
 
 /// Sets the flag when the waiting side goes away, so that a blocking copy does not appear later.
@@ -30,13 +52,8 @@ impl Drop for StopOnDrop {
     }
 }
 
-/// Above this size a copy goes in parts: S3's single copy ends at 5 GiB, and a part must be done
-/// within the timeout of a call.
-const MULTIPART_ABOVE: u64 = 512 * 1024 * 1024;
-/// Bytes of a part.
-const PART_BYTES: usize = 128 * 1024 * 1024;
-/// Parts of one file copied at the same time.
-const PARTS_AT_ONCE: usize = 4;
+/// The largest object that S3 copies in one call.
+pub const SINGLE_COPY_MAX: u64 = 5 * 1024 * 1024 * 1024;
 
 impl Objects {
     /// How long a copy may still appear after whoever asked for it has gone: a server finishes
@@ -48,11 +65,32 @@ impl Objects {
         }
     }
 
-    /// Copies an object of a known size inside the store; no byte passes through here. Tries once.
+    /// Requests to copy that this process may have under way at the same time, now: fewer while
+    /// the store asks to slow down.
+    pub fn copy_limit(&self) -> usize {
+        self.limiter.limit()
+    }
+
+    /// Copies an object inside the store; no byte passes through here, unless in parts where the
+    /// store can't and the fallback says so. Waits for a slot, then tries once. On local storage
+    /// [`Objects::sync_parents`] makes the new names last.
     ///
     /// # Errors
     /// What to do about it.
-    pub async fn copy(&self, source: &str, target: &str, size_bytes: u64) -> Result<(), CopyOutcome> {
+    pub async fn copy(&self, file: &CopyFile<'_>) -> Result<(), CopyOutcome> {
+        let remote = self.local.is_none() && *self.url != StorageUrl::Memory;
+        if remote && file.size_bytes > self.options.multipart_above.min(SINGLE_COPY_MAX) {
+            // each part takes a slot of its own
+            return self.copy_in_parts(file).await;
+        }
+        let slot = self.limiter.acquire().await;
+        let copied = self.copy_once(file).await;
+        settle(slot, &copied);
+        copied
+    }
+
+    async fn copy_once(&self, file: &CopyFile<'_>) -> Result<(), CopyOutcome> {
+        let CopyFile { source, target, .. } = *file;
         match (&self.local, self.url.as_ref()) {
             (Some(local), _) => {
                 let flag = StopOnDrop(Arc::new(AtomicBool::new(false)));
@@ -69,39 +107,82 @@ impl Objects {
                 self.once.write(target, bytes).await.map_err(|e| outcome(source, target, e))?;
             }
             (None, _) => {
-                let copy = self.once.copy_with(source, target);
-                let copied = if size_bytes > MULTIPART_ABOVE {
-                    // without a hint the library looks at the source first and pins its ETag
-                    copy.chunk(PART_BYTES).concurrent(PARTS_AT_ONCE).await
-                } else {
-                    copy.source_content_length_hint(size_bytes).await
-                };
-                copied.map_err(|e| outcome(source, target, e))?;
+                // the known length saves the library's look at the source: one request, not two
+                let copied = self
+                    .once
+                    .copy_with(source, target)
+                    .source_content_length_hint(file.size_bytes)
+                    .await;
+                let made = copied.map_err(|e| outcome(source, target, e))?;
+                self.same_source(file, made.etag()).await?;
             }
         }
         Ok(())
     }
+
+    /// The library can't pin a single copy to an ETag without a request more per file; but a copy
+    /// of a small object has its source's ETag, which the answer tells. Where it is another one
+    /// (also so where the store encrypts each object with its own key) the source is looked at.
+    async fn same_source(&self, file: &CopyFile<'_>, made: Option<&str>) -> Result<(), CopyOutcome> {
+        let (Some(wanted), Some(made)) = (file.etag, made.map(|e| e.trim_matches('"'))) else {
+            return Ok(());
+        };
+        if wanted == made || !is_md5(wanted) || !is_md5(made) {
+            return Ok(());
+        }
+        let now = self.operator.stat(file.source).await;
+        let now = now.map_err(|e| outcome(file.source, file.target, e))?;
+        match now.etag().map(|e| e.trim_matches('"')) {
+            Some(now) if now != wanted => Err(CopyOutcome::Fail(changed(file.source))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Tells the limiter how it went.
+fn settle(slot: CopySlot, copied: &Result<(), CopyOutcome>) {
+    match copied {
+        Ok(()) => slot.succeeded(),
+        Err(CopyOutcome::Throttled(_)) => slot.throttled(),
+        // neither a sign of room nor of too much
+        Err(_) => drop(slot),
+    }
+}
+
+/// Whether an ETag is that of an object written in one piece.
+fn is_md5(etag: &str) -> bool {
+    etag.len() == 32 && etag.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+pub(super) fn changed(source: &str) -> Error {
+    Code::FileChanged.error(format!("source file {source} was changed after it was registered"))
 }
 
 fn what(source: &str, target: &str) -> String {
     format!("copying {source} to {target}")
 }
 
-fn outcome(source: &str, target: &str, error: opendal::Error) -> CopyOutcome {
-    use opendal::ErrorKind::{ConfigInvalid, NotFound, PermissionDenied, Unsupported};
-    match error.kind() {
-        NotFound => CopyOutcome::SourceMissing,
-        PermissionDenied | Unsupported | ConfigInvalid => CopyOutcome::Fail(storage_error(&what(source, target), error)),
-        _ => CopyOutcome::Retry(storage_error(&what(source, target), error)),
+pub(super) fn outcome(source: &str, target: &str, error: opendal::Error) -> CopyOutcome {
+    use opendal::ErrorKind::{ConditionNotMatch, ConfigInvalid, NotFound, PermissionDenied, Unsupported};
+    let kind = error.kind();
+    let (throttled, upload_gone) = (is_throttle(&error), says(&error, "NoSuchUpload"));
+    let error = storage_error(&what(source, target), error);
+    match kind {
+        _ if throttled => CopyOutcome::Throttled(error),
+        _ if error.code() == Code::InsufficientStorage => CopyOutcome::Fail(error),
+        NotFound if !upload_gone => CopyOutcome::SourceMissing,
+        ConditionNotMatch => CopyOutcome::Fail(changed(source).because(error)),
+        PermissionDenied | Unsupported | ConfigInvalid => CopyOutcome::Fail(error),
+        _ => CopyOutcome::Retry(error),
     }
 }
 
 fn local_outcome(source: &str, target: &str, error: io::Error) -> CopyOutcome {
-    match error.kind() {
-        io::ErrorKind::NotFound => CopyOutcome::SourceMissing,
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            CopyOutcome::Fail(io_error(&what(source, target), error))
-        }
-        _ => CopyOutcome::Retry(io_error(&what(source, target), error)),
+    let missing = error.kind() == io::ErrorKind::NotFound;
+    let error = io_error(&what(source, target), error);
+    match error.code() {
+        _ if missing => CopyOutcome::SourceMissing,
+        Code::PermissionDenied | Code::InsufficientStorage => CopyOutcome::Fail(error),
+        _ => CopyOutcome::Retry(error),
     }
 }

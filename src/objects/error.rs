@@ -35,6 +35,17 @@ pub fn io_error(what: &str, error: io::Error) -> Error {
     code.error(format!("{what}: {text}")).because(error)
 }
 
+/// Whether the store asks to slow down: 429, any 503, or a code that says so.
+pub(super) fn is_throttle(error: &opendal::Error) -> bool {
+    error.kind() == opendal::ErrorKind::RateLimited || says(error, "status: 503")
+}
+
+/// Whether an error's text, which shows the status and the body of the answer, has these words:
+/// the library has no kind of its own for them.
+pub(super) fn says(error: &opendal::Error, words: &str) -> bool {
+    error.to_string().contains(words)
+}
+
 fn is_full(error: &opendal::Error) -> bool {
     let mut next = error.source();
     while let Some(cause) = next {

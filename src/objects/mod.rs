@@ -6,17 +6,19 @@
 mod copy;
 mod error;
 pub mod keys;
+mod limiter;
 mod local;
 pub mod manifest;
 pub mod marker;
 pub mod metadata;
+mod parts;
 mod probe;
 mod storage;
 mod stored;
 mod stream;
 mod url;
 
-pub use copy::CopyOutcome;
+pub use copy::{CopyFallback, CopyFile, CopyOutcome, SINGLE_COPY_MAX};
 pub use error::storage_error;
 pub use storage::{Credentials, Entry, Objects, StorageOptions};
 pub use stream::{Sink, hex};

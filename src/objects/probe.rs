@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use uuid::Uuid;
 
-use super::copy::CopyOutcome;
+use super::copy::{CopyFile, CopyOutcome};
 use super::keys::PROBE_DIRECTORY;
 use super::storage::Objects;
 use super::stream::md5_of;
@@ -29,12 +29,16 @@ impl Objects {
 
     async fn probe_copy(&self, directory: &str, first: &str, second: &str) -> Result<()> {
         let unfit = |what: &str| Code::StorageUnavailable.error(format!("the storage {} {what}", self.url()));
-        self.copy(first, second, CONTENT.len() as u64)
-            .await
-            .map_err(|outcome| match outcome {
-                CopyOutcome::SourceMissing => unfit("does not find an object right after it was written"),
-                CopyOutcome::Retry(error) | CopyOutcome::Fail(error) => error,
-            })?;
+        let file = CopyFile {
+            source: first,
+            target: second,
+            size_bytes: CONTENT.len() as u64,
+            etag: None,
+        };
+        self.copy(&file).await.map_err(|outcome| match outcome {
+            CopyOutcome::SourceMissing => unfit("does not find an object right after it was written"),
+            CopyOutcome::Throttled(error) | CopyOutcome::Retry(error) | CopyOutcome::Fail(error) => error,
+        })?;
         if self.get(second, 1024).await?.as_deref() != Some(CONTENT) {
             return Err(unfit("gives other bytes than were copied"));
         }

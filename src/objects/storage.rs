@@ -8,9 +8,14 @@ use std::time::Duration;
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use opendal::layers::{RetryLayer, TimeoutLayer};
 use opendal::{Operator, services};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 
+use super::copy::CopyFallback;
 use super::error::{io_error, storage_error};
+use super::limiter::CopyLimiter;
 use super::local::LocalRoot;
+use super::parts;
 use super::url::StorageUrl;
 use crate::domain::{Error, Result};
 
@@ -21,6 +26,12 @@ pub struct StorageOptions {
     pub fsync: bool,
     /// Small objects written at the same time by one call.
     pub write_concurrency: usize,
+    /// Requests to copy at the same time at most.
+    pub copy_concurrency: usize,
+    /// Bytes above which an object is copied in parts.
+    pub multipart_above: u64,
+    /// Where the store can't copy parts.
+    pub copy_fallback: CopyFallback,
     /// One storage call may take so long.
     pub timeout: Duration,
     /// Of `s3:` storage; those of the usual AWS chain when none.
@@ -47,6 +58,9 @@ impl Default for StorageOptions {
         Self {
             fsync: true,
             write_concurrency: 16,
+            copy_concurrency: 32,
+            multipart_above: 256 * 1024 * 1024,
+            copy_fallback: CopyFallback::Off,
             timeout: Duration::from_secs(60),
             credentials: None,
         }
@@ -72,6 +86,10 @@ pub struct Objects {
     pub(super) options: StorageOptions,
     /// Whether the probe saw that ETags are MD5 sums of the content, also of a copy.
     pub(super) md5_etags: Arc<AtomicBool>,
+    pub(super) limiter: CopyLimiter,
+    /// Multipart uploads that run or are being aborted.
+    pub(super) uploads: TaskTracker,
+    pub(super) streams: Arc<Semaphore>,
 }
 
 /// Objects of one batch delete request (the limit of S3).
@@ -139,6 +157,9 @@ impl Objects {
             operator,
             once,
             local,
+            limiter: CopyLimiter::new(options.copy_concurrency),
+            uploads: TaskTracker::new(),
+            streams: parts::streams(),
             options,
             md5_etags: Arc::default(),
         })
@@ -241,6 +262,15 @@ impl Objects {
     /// A storage error that names the directory.
     pub async fn list(&self, directory: &str) -> Result<HashMap<String, Entry>> {
         assert!(directory.ends_with('/'), "a directory ends in a slash: {directory:?}");
+        if let Some(local) = self.local.clone() {
+            let walked = directory.to_string();
+            let found = tokio::task::spawn_blocking(move || local.list(&walked))
+                .await
+                .map_err(Error::internal)?;
+            let found = found.map_err(|e| io_error(&format!("listing {directory}"), e))?;
+            let entry = |size_bytes| Entry { size_bytes, etag: None };
+            return Ok(found.into_iter().map(|(key, size)| (key, entry(size))).collect());
+        }
         let failed = |e| storage_error(&format!("listing {directory}"), e);
         let mut found = HashMap::new();
         let mut lister = match self.operator.lister_with(directory).recursive(true).await {
@@ -305,6 +335,20 @@ impl Objects {
             let _ = tokio::task::spawn_blocking(move || local.prune(&keys)).await;
         }
         failed
+    }
+
+    /// Makes the names of copies last on local storage that is synced: each directory once.
+    ///
+    /// # Errors
+    /// A storage error.
+    pub async fn sync_parents(&self, keys: impl Iterator<Item = &str>) -> Result<()> {
+        let Some(local) = self.local.clone().filter(|l| l.fsync) else {
+            return Ok(());
+        };
+        let keys: Vec<String> = keys.map(str::to_string).collect();
+        let synced = tokio::task::spawn_blocking(move || local.sync_parents(&keys)).await;
+        let synced = synced.map_err(Error::internal)?;
+        synced.map_err(|e| io_error("syncing the directories of copies", e))
     }
 
     /// Removes what crashed copies left on local storage; gives the number of files.

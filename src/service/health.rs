@@ -18,4 +18,9 @@ impl Service {
     pub fn connections(&self) -> (u32, usize) {
         (self.pool.size(), self.pool.num_idle())
     }
+
+    /// Requests to copy that this process may have under way at the same time, now.
+    pub fn copy_limit(&self) -> usize {
+        self.objects.copy_limit()
+    }
 }

@@ -69,7 +69,7 @@ pub struct ServiceSettings {
     pub orphan_tolerance_seconds: i64,
     /// Seconds between the looks for them.
     pub orphan_interval_seconds: i64,
-    /// Files copied at the same time by this process.
+    /// Files of one segment copied at the same time; the storage bounds those of all.
     pub copy_concurrency: usize,
     /// Tries of one file before its task fails.
     pub copy_tries: u32,
@@ -114,19 +114,15 @@ pub struct Service {
     pool: PgPool,
     objects: Objects,
     settings: Arc<ServiceSettings>,
-    /// Bounds the files that this process copies at the same time.
-    copy_slots: Arc<tokio::sync::Semaphore>,
     watches: Arc<job_watch::Watches>,
 }
 
 impl Service {
     pub fn new(pool: PgPool, objects: Objects, settings: ServiceSettings) -> Self {
-        let copy_slots = Arc::new(tokio::sync::Semaphore::new(settings.copy_concurrency.max(1)));
         Self {
             pool,
             objects,
             settings: Arc::new(settings),
-            copy_slots,
             watches: Arc::default(),
         }
     }

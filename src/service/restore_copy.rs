@@ -15,7 +15,7 @@ use crate::domain::manifest::Manifest;
 use crate::domain::restore::{ClaimedTask, JobState, Progress, TaskKind, backoff_ms};
 use crate::domain::segment::File;
 use crate::domain::{Code, Error, Result};
-use crate::objects::CopyOutcome;
+use crate::objects::{CopyFile, CopyOutcome};
 use crate::store;
 
 /// Counters of a running copy task, read by its heartbeat.
@@ -54,6 +54,9 @@ impl CopyProgress {
 
 /// Longest pause between tries of a file.
 const MAX_PAUSE_MS: u64 = 10_000;
+/// Times that one file waits for a store that asks to slow down (some ten minutes) before its task
+/// is put back.
+const MAX_THROTTLED: u32 = 60;
 
 impl Service {
     /// Copies the files of one segment and proves them by listing the target.
@@ -85,6 +88,7 @@ impl Service {
         if let Some(error) = first_failure {
             return Err(error);
         }
+        self.objects.sync_parents(copies.iter().map(|c| c.target.as_str())).await?;
         let methods = self.prove(&copies).await?;
         self.finish_copy(task, progress, &methods).await
     }
@@ -142,13 +146,15 @@ impl Service {
     }
 
     async fn copy_file(&self, file: &FileCopy, progress: &CopyProgress) -> Result<(), RunError> {
-        let mut tries = 0;
+        let (mut tries, mut throttled) = (0, 0);
+        let copy = CopyFile {
+            source: &file.source,
+            target: &file.target,
+            size_bytes: file.size_bytes,
+            etag: file.etag.as_deref(),
+        };
         loop {
-            tries += 1;
-            let slot = self.copy_slots.acquire().await.map_err(Error::internal)?;
-            let outcome = self.objects.copy(&file.source, &file.target, file.size_bytes).await;
-            drop(slot);
-            match outcome {
+            match self.objects.copy(&copy).await {
                 Ok(()) => return Ok(()),
                 Err(CopyOutcome::SourceMissing) => {
                     return Err(RunError::Fail(
@@ -156,15 +162,21 @@ impl Service {
                     ));
                 }
                 Err(CopyOutcome::Fail(error)) => return Err(RunError::Fail(error)),
-                Err(CopyOutcome::Retry(error)) if tries >= self.settings.copy_tries => return Err(RunError::Retry(error)),
+                // waiting is not failing: it costs the file no try
+                Err(CopyOutcome::Throttled(_)) if throttled < MAX_THROTTLED => throttled += 1,
+                Err(CopyOutcome::Throttled(error)) => return Err(RunError::Retry(error)),
                 Err(CopyOutcome::Retry(error)) => {
-                    progress.retries.fetch_add(1, Ordering::Relaxed);
-                    let base = u64::try_from(self.settings.copy_backoff.as_millis()).unwrap_or(MAX_PAUSE_MS);
-                    let pause = backoff_ms(tries, base, MAX_PAUSE_MS, rand::random());
-                    tracing::warn!(key = file.source, tries, pause_ms = pause, error = %error, cause = error.cause_chain(), "copy failed, trying again");
-                    tokio::time::sleep(Duration::from_millis(pause)).await;
+                    tries += 1;
+                    if tries >= self.settings.copy_tries {
+                        return Err(RunError::Retry(error));
+                    }
+                    tracing::warn!(key = file.source, tries, error = %error, cause = error.cause_chain(), "copy failed, trying again");
                 }
             }
+            progress.retries.fetch_add(1, Ordering::Relaxed);
+            let base = u64::try_from(self.settings.copy_backoff.as_millis()).unwrap_or(MAX_PAUSE_MS);
+            let pause = backoff_ms(tries + throttled, base, MAX_PAUSE_MS, rand::random());
+            tokio::time::sleep(Duration::from_millis(pause)).await;
         }
     }
 

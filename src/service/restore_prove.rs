@@ -62,7 +62,7 @@ impl Service {
     /// encrypted under a key an ETag only looks like a checksum, so the bytes have the last word.
     async fn prove_by_content(&self, copy: &FileCopy, recorded: &str, now: &str) -> Result<Proof, RunError> {
         let wrong = |why: &str| {
-            RunError::Fail(Code::FileEtagMismatch.error(format!(
+            RunError::Fail(Code::FileChanged.error(format!(
                 "the copy {} of {} has the ETag {now}, {recorded} was recorded of its source: {why}",
                 copy.target, copy.source
             )))

@@ -5,6 +5,8 @@ mod bad_input;
 mod cli;
 mod collector;
 mod concurrency;
+mod copies;
+mod faults;
 mod formats;
 mod job_control;
 mod job_events;

@@ -215,7 +215,7 @@ async fn a_copy_with_other_bytes_of_the_same_size_fails_the_job_and_is_named() {
     let job = restore(&app, "r").await;
     assert_eq!(
         (&job["state"], &job["error_code"]),
-        (&json!("Failed"), &json!("file_etag_mismatch")),
+        (&json!("Failed"), &json!("file_changed")),
         "{job}"
     );
     let reason = job["reason"].as_str().expect("text");
@@ -247,10 +247,7 @@ async fn a_source_that_was_overwritten_with_its_size_is_found_before_anything_is
         json!([1, changed, "wrong_etag"])
     );
     let job = restore(&app, "r").await;
-    assert_eq!(
-        (&job["error_code"], &job["done_files"]),
-        (&json!("file_etag_mismatch"), &json!(0))
-    );
+    assert_eq!((&job["error_code"], &job["done_files"]), (&json!("file_changed"), &json!(0)));
     assert!(job["reason"].as_str().expect("text").contains(changed), "{job}");
 }
 
@@ -266,7 +263,7 @@ async fn an_etag_that_says_nothing_is_not_held_against_a_copy_with_equal_bytes()
     // and with other bytes it is
     faults.lock().expect("not poisoned").spoil = Some("/100/5100".into());
     let job = restore(&app, "r2").await;
-    assert_eq!(job["error_code"], "file_etag_mismatch", "{job}");
+    assert_eq!(job["error_code"], "file_changed", "{job}");
 }
 
 #[tokio::test]

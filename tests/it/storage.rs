@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use stillframe::domain::Code;
-use stillframe::objects::{CopyOutcome, Objects, StorageOptions, StorageUrl, marker};
+use stillframe::objects::{CopyFile, CopyOutcome, Objects, StorageOptions, StorageUrl, marker};
 use uuid::Uuid;
 
 use crate::support::s3;
@@ -34,6 +34,15 @@ async fn pieces(objects: &Objects) {
     assert_eq!(objects.sha256("p/none").await.expect("read"), None);
 }
 
+fn file<'a>(source: &'a str, target: &'a str, size_bytes: u64) -> CopyFile<'a> {
+    CopyFile {
+        source,
+        target,
+        size_bytes,
+        etag: None,
+    }
+}
+
 async fn contract(objects: &Objects) {
     objects.probe().await.expect("usable");
     pieces(objects).await;
@@ -58,12 +67,12 @@ async fn contract(objects: &Objects) {
     assert_eq!(objects.get("d/12/a", 100).await.expect("read"), Some(b"one".to_vec()));
     assert_eq!(objects.get("d/none", 100).await.expect("read"), None);
     assert!(objects.get("d/123/b", 3).await.is_err(), "larger than what is read");
-    objects.copy("d/12/a", "e/f/g/copy", 3).await.expect("copied");
-    objects.copy("d/12/deep/c", "e/f/g/empty", 0).await.expect("copied");
+    objects.copy(&file("d/12/a", "e/f/g/copy", 3)).await.expect("copied");
+    objects.copy(&file("d/12/deep/c", "e/f/g/empty", 0)).await.expect("copied");
     assert_eq!(objects.get("e/f/g/copy", 100).await.expect("read"), Some(b"one".to_vec()));
     assert_eq!(objects.get("e/f/g/empty", 100).await.expect("read"), Some(Vec::new()));
     assert!(matches!(
-        objects.copy("d/none", "e/x", 3).await,
+        objects.copy(&file("d/none", "e/x", 3)).await,
         Err(CopyOutcome::SourceMissing)
     ));
     assert_eq!(objects.get("e/x", 100).await.expect("read"), None);

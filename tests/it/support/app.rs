@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::etags::Spoil;
+use super::faults::Faults;
 use super::{postgres, s3};
 
 pub struct TestApp {
@@ -87,6 +88,14 @@ impl TestApp {
         let spoil = Spoil::default();
         let (url, options) = s3::start_with_etags(directory.path(), spoil.clone()).await;
         (Self::start(url, options, quick(), directory).await, spoil)
+    }
+
+    /// On an S3 server behind faults, with other settings.
+    pub async fn s3_behind(faults: Faults, settings: ServiceSettings, change: impl FnOnce(&mut StorageOptions)) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (url, mut options) = s3::start_behind(directory.path(), faults).await;
+        change(&mut options);
+        Self::start(url, options, settings, directory).await
     }
 
     /// On local storage with other settings.

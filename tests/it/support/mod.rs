@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod etags;
+pub mod faults;
 pub mod fixture;
 pub mod jobs;
 pub mod postgres;
