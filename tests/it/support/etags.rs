@@ -14,10 +14,12 @@ use s3s::{S3, S3Request, S3Response, S3Result};
 pub struct Faults {
     /// Copies to such keys get other bytes of the same size.
     pub spoil: Option<String>,
-    /// Such keys are listed with an ETag that has nothing to do with their bytes, as of an object
+    /// Such keys have an ETag that has nothing to do with their bytes, as of an object
     /// that is encrypted under a key.
     pub opaque: Option<String>,
 }
+
+const OPAQUE: &str = "0123456789abcdef0123456789abcdef";
 
 pub type Spoil = Arc<Mutex<Faults>>;
 
@@ -59,7 +61,6 @@ impl S3 for WithEtags {
     hand_on! {
         put_object PutObjectInput PutObjectOutput,
         get_object GetObjectInput GetObjectOutput,
-        head_object HeadObjectInput HeadObjectOutput,
         delete_object DeleteObjectInput DeleteObjectOutput,
         delete_objects DeleteObjectsInput DeleteObjectsOutput,
     }
@@ -84,6 +85,25 @@ impl S3 for WithEtags {
         })
     }
 
+    fn head_object<'life0, 'async_trait>(
+        &'life0 self,
+        request: S3Request<HeadObjectInput>,
+    ) -> Answer<'async_trait, HeadObjectOutput>
+    where
+        'life0: 'async_trait,
+        Self: 'async_trait,
+    {
+        let opaque = self.spoil.lock().expect("not poisoned").opaque.clone();
+        let is_opaque = opaque.is_some_and(|part| request.input.key.contains(&part));
+        Box::pin(async move {
+            let mut found = self.inner.head_object(request).await?;
+            if is_opaque {
+                found.output.e_tag = Some(ETag::Strong(OPAQUE.into()));
+            }
+            Ok(found)
+        })
+    }
+
     fn list_objects_v2<'life0, 'async_trait>(
         &'life0 self,
         request: S3Request<ListObjectsV2Input>,
@@ -101,7 +121,7 @@ impl S3 for WithEtags {
                 let sum = Md5::digest(std::fs::read(path).unwrap_or_default());
                 let key = object.key.as_deref().unwrap_or_default();
                 if opaque.as_ref().is_some_and(|part| key.contains(part)) {
-                    object.e_tag = Some(ETag::Strong("0123456789abcdef0123456789abcdef".into()));
+                    object.e_tag = Some(ETag::Strong(OPAQUE.into()));
                     continue;
                 }
                 let sum: String = sum.iter().map(|b| format!("{b:02x}")).collect();
