@@ -6,6 +6,7 @@ use super::collections::channel_name;
 use super::paths::{check_name, database};
 use super::snapshots::{SnapshotRef, find};
 use super::{Service, commit};
+use crate::crash_point;
 use crate::domain::collection::{Channel, Collection, Ownership, Partition};
 use crate::domain::id::{CollectionId, JobId, PartitionId, TaskId};
 use crate::domain::page::{Page, PageRequest};
@@ -62,7 +63,9 @@ impl Service {
         .await?;
         store::tasks::enqueue(&mut tx, task_id, job_id, TaskKind::Validate, None).await?;
         let job = one_job(&mut tx, job_id).await?;
+        crash_point::reached("restore.reserved");
         commit(tx).await?;
+        crash_point::reached("restore.queued");
         Ok(job)
     }
 
@@ -142,6 +145,7 @@ impl Service {
         .await?;
         let job = one_job(&mut tx, id).await?;
         commit(tx).await?;
+        crash_point::reached("restore.cancelled");
         Ok(job)
     }
 }

@@ -9,6 +9,7 @@ use futures::{StreamExt as _, stream};
 use super::registration::{directories, list_all};
 use super::restore_run::{Outcome, RunError};
 use super::{Service, commit};
+use crate::crash_point;
 use crate::domain::id::{SegmentId, TaskId};
 use crate::domain::manifest::Manifest;
 use crate::domain::restore::{ClaimedTask, JobState, Progress, TaskKind, backoff_ms};
@@ -89,6 +90,7 @@ impl Service {
             return Err(error);
         }
         self.prove(&copies).await?;
+        crash_point::reached("restore.proved");
         self.finish_copy(task, progress).await
     }
 
@@ -137,6 +139,7 @@ impl Service {
         }
         if !is_there {
             self.copy_file(file, progress).await?;
+            crash_point::reached("restore.file_copied");
         }
         progress.done(file);
         Ok(())
@@ -210,6 +213,7 @@ impl Service {
             store::tasks::enqueue(&mut tx, publish, task.job_id, TaskKind::Publish, None).await?;
         }
         commit(tx).await?;
+        crash_point::reached("restore.segment_done");
         Ok(Outcome::Done)
     }
 }

@@ -8,6 +8,7 @@ use super::collections::channel_name;
 use super::registration::{directories, list_all};
 use super::restore_run::{Outcome, RunError};
 use super::{Service, commit};
+use crate::crash_point;
 use crate::domain::collection::Partition;
 use crate::domain::id::{BuildId, CollectionId, PartitionId, SegmentId, TaskId};
 use crate::domain::index::IndexBuild;
@@ -50,6 +51,7 @@ impl Service {
             store::jobs::advance(&mut tx, task.job_id, &[JobState::Pending], JobState::Validating).await?;
         }
         commit(tx).await?;
+        crash_point::reached("restore.validating");
         let (snapshot, mapping) = self.restore_mapping(job).await?;
         let mut after = None;
         loop {
@@ -140,7 +142,9 @@ impl Service {
             store::jobs::advance(&mut tx, job.job_id, &running, JobState::InProgress).await?;
             store::catalog::notify_workers(&mut tx).await?;
         }
+        crash_point::reached("restore.laying_out");
         commit(tx).await?;
+        crash_point::reached("restore.laid_out");
         Ok(Outcome::Done)
     }
 }
