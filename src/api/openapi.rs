@@ -163,7 +163,12 @@ fn own_codes(operation: &str) -> Vec<&'static [Code]> {
                 ],
             ]
         }
-        "get_snapshot" | "change_snapshot" | "list_snapshot_segments" | "list_pins" | "create_pin" | "get_snapshot_usage"
+        "get_snapshot"
+        | "change_snapshot"
+        | "list_snapshot_segments"
+        | "list_pins"
+        | "create_pin"
+        | "get_snapshot_usage"
         | "simulate_drop" => vec![SNAPSHOT],
         "drop_snapshot" => vec![SNAPSHOT, &[SnapshotBeingRestored, SnapshotHeld, SnapshotPinned]],
         "undelete_snapshot" => vec![SNAPSHOT, &[SnapshotAlreadyExists]],

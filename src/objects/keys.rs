@@ -60,12 +60,22 @@ mod tests {
     #[test]
     fn keys_are_read_as_they_are_made_and_nothing_else_is() {
         let (collection, snapshot, segment) = (CollectionId(1), SnapshotId(2), SegmentId(3));
-        assert_eq!(parse(&metadata(collection, snapshot)), Some(SnapshotObject::Metadata(snapshot)));
+        assert_eq!(
+            parse(&metadata(collection, snapshot)),
+            Some(SnapshotObject::Metadata(snapshot))
+        );
         assert_eq!(
             parse(&manifest(collection, snapshot, segment)),
             Some(SnapshotObject::Manifest(snapshot, segment))
         );
-        for other in ["snapshots/1/metadata/02.json", "snapshots/1/metadata/2.json.bak", "snapshots/1/manifests/2/3", "snapshots/x/metadata/2.json", "insert_log/1/2/3/100/7", "snapshots/1/receipts/2.json"] {
+        for other in [
+            "snapshots/1/metadata/02.json",
+            "snapshots/1/metadata/2.json.bak",
+            "snapshots/1/manifests/2/3",
+            "snapshots/x/metadata/2.json",
+            "insert_log/1/2/3/100/7",
+            "snapshots/1/receipts/2.json",
+        ] {
             assert_eq!(parse(other), None, "{other}");
         }
     }

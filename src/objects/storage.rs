@@ -268,7 +268,8 @@ impl Objects {
             Err(e) => return Err(storage_error(&format!("listing {directory}"), e)),
         };
         let entries = stream::iter(lister).flatten();
-        Ok(entries.try_filter_map(|entry| async move { Ok(entry.metadata().is_file().then(|| sized(&entry))) })
+        Ok(entries
+            .try_filter_map(|entry| async move { Ok(entry.metadata().is_file().then(|| sized(&entry))) })
             .map_err(move |e| storage_error(&format!("listing {directory}"), e)))
     }
 

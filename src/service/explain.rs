@@ -129,7 +129,9 @@ impl Service {
                 None => (None, None),
             }
         };
-        let Some(owner) = owner else { return self.explain_unknown(conn, found).await };
+        let Some(owner) = owner else {
+            return self.explain_unknown(conn, found).await;
+        };
         found.known = true;
         found.collection = Some(owner.collection);
         if owner.external {
@@ -209,7 +211,8 @@ impl Service {
                     format!("the catalog has no row for it (known since {since}); deleting orphans is not allowed at present")
                 }
             }
-            None => "the catalog has no row for it; it goes only if the collector finds that it lies under an id given out here".into(),
+            None => "the catalog has no row for it; it goes only if the collector finds that it lies under an id given out here"
+                .into(),
         };
         Ok(())
     }

@@ -35,13 +35,7 @@ impl Service {
     ///
     /// # Errors
     /// `invalid_request`, `snapshot_not_found`, `snapshot_name_ambiguous`.
-    pub async fn pin_snapshot(
-        &self,
-        wanted: &SnapshotRef,
-        owner: &str,
-        reason: &str,
-        ttl_seconds: Option<i64>,
-    ) -> Result<Pin> {
+    pub async fn pin_snapshot(&self, wanted: &SnapshotRef, owner: &str, reason: &str, ttl_seconds: Option<i64>) -> Result<Pin> {
         check_owner("", owner, reason)?;
         if ttl_seconds.is_some_and(|ttl| !(1..=MAX_TTL_SECONDS).contains(&ttl)) {
             return Err(Error::invalid(
@@ -81,10 +75,7 @@ impl Service {
         let mut tx = self.begin().await?;
         let snapshot = find(&mut tx, wanted, true).await?;
         if !store::pins::delete(&mut tx, snapshot.snapshot_id, pin).await? {
-            return Err(Code::PinNotFound.error(format!(
-                "snapshot {:?} has no pin {pin}, or it has expired",
-                snapshot.name
-            )));
+            return Err(Code::PinNotFound.error(format!("snapshot {:?} has no pin {pin}, or it has expired", snapshot.name)));
         }
         commit(tx).await
     }

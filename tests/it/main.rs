@@ -5,6 +5,7 @@ mod bad_input;
 mod cli;
 mod collector;
 mod concurrency;
+mod crashes;
 mod formats;
 mod migrations;
 mod openapi;

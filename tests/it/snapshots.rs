@@ -434,7 +434,11 @@ async fn a_half_written_snapshot_frees_its_name_when_its_lease_ends_and_is_colle
         (&json!(1), &json!(1), &json!(0)),
         "{run}"
     );
-    assert_eq!(app.keys("snapshots/").await.len(), 2, "the second one's metadata, and the manifest");
+    assert_eq!(
+        app.keys("snapshots/").await.len(),
+        2,
+        "the second one's metadata, and the manifest"
+    );
 }
 
 #[tokio::test]

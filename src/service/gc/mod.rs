@@ -74,7 +74,9 @@ impl Service {
             collection: None,
             dry_run: request.dry_run,
         };
-        let tolerance = request.orphan_tolerance_seconds.unwrap_or(self.settings.orphan_tolerance_seconds);
+        let tolerance = request
+            .orphan_tolerance_seconds
+            .unwrap_or(self.settings.orphan_tolerance_seconds);
         let tolerance = request.orphans.then_some(tolerance);
         let alone = self.collect_alone().await?;
         let mut conn = self.conn().await?;

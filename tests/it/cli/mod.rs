@@ -3,7 +3,7 @@
 mod clients;
 mod demo;
 mod paging;
-mod process;
+pub mod process;
 mod restores;
 mod serve;
 mod service;
