@@ -8,6 +8,7 @@ mod concurrency;
 mod crashes;
 mod formats;
 mod migrations;
+mod model;
 mod openapi;
 mod private_postgres;
 mod readme;
