@@ -20,7 +20,7 @@ use steps::{Step, steps};
 fn cases(number: u32, rng: TestRng, sequences: impl Strategy<Value = Vec<Step>>) {
     let config = Config {
         cases: number,
-        max_shrink_iters: 150,
+        max_shrink_iters: 400,
         failure_persistence: None,
         ..Config::default()
     };

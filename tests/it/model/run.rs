@@ -286,7 +286,14 @@ impl Run {
     }
 
     async fn build(&mut self, of: u8) -> Checked {
-        let Some(s) = self.world.living_segment(of) else {
+        // a segment has one living build of an index
+        let collections = &self.world.collections;
+        let unbuilt = |s: &Segment| {
+            let index = collections[s.collection].index;
+            let built = |b: &Build| b.dropped.is_none() && Some(b.index) == index;
+            s.dropped.is_none() && index.is_some() && !s.builds.iter().any(built)
+        };
+        let Some(s) = World::pick(&self.world.segments, of, unbuilt) else {
             return Ok(());
         };
         let segment = &self.world.segments[s];
