@@ -5,11 +5,14 @@
 //! ```text
 //! domain <- store, objects <- service <- {api, jobs} <- app <- cli
 //! ```
+//!
+//! `crash_point` knows nothing and may be used by `service`.
 
 pub mod api;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod crash_point;
 pub mod domain;
 pub mod jobs;
 pub mod lifecycle;

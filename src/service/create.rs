@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::paths::{check_name, collection, gone};
 use super::snapshots::check_texts;
 use super::{Service, commit};
+use crate::crash_point;
 use crate::domain::collection::{Channel, Collection};
 use crate::domain::id::SnapshotId;
 use crate::domain::schema::Params;
@@ -193,6 +194,7 @@ impl Service {
         store::snapshots::insert_description(&mut tx, snapshot_id, &captured).await?;
         let left_out = left_out(store::manifests::left_out(&mut tx, snapshot_id, id).await?);
         commit(tx).await?;
+        crash_point::reached("create.captured");
         Ok(Some(Pending {
             snapshot_id,
             token,

@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::Service;
 use super::create::{CreateSnapshot, Pending, interrupted};
+use crate::crash_point;
 use crate::domain::manifest::{Manifest, ManifestEncoding, SnapshotMetadata, StoredManifest, WrittenManifest};
 use crate::domain::snapshot::{Snapshot, Totals};
 use crate::domain::{Error, Result};
@@ -30,6 +31,7 @@ impl Service {
         let (key, bytes) = self.encode_metadata(request, pending, manifests).await?;
         metadata_bytes += bytes.len() as u64;
         self.objects.put(&key, bytes).await?;
+        crash_point::reached("create.metadata_written");
 
         let totals = Totals {
             segments: pending.counts.segments,
@@ -45,6 +47,7 @@ impl Service {
         if !store::snapshots::commit(&mut conn, pending.snapshot_id, pending.token, &totals, &left_out, &location).await? {
             return Err(interrupted(&request.snapshot_name));
         }
+        crash_point::reached("create.committed");
         let filter = SnapshotFilter {
             snapshot: Some(pending.snapshot_id),
             ..SnapshotFilter::default()
@@ -94,6 +97,7 @@ impl Service {
             .await?;
         let written: Vec<NewlyWritten> = written.into_iter().flatten().collect();
         store::manifests::set_written(&mut *self.conn().await?, pending.snapshot_id, &written).await?;
+        crash_point::reached("create.manifests_recorded");
         Ok(written.iter().map(|w| w.size_bytes).sum())
     }
 
@@ -119,6 +123,7 @@ impl Service {
         };
         let (written, objects) = tokio::task::spawn_blocking(encode).await.map_err(Error::internal)??;
         self.objects.put_many(objects).await?;
+        crash_point::reached("create.manifests_written");
         Ok(written)
     }
 

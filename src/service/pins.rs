@@ -2,6 +2,7 @@
 
 use super::snapshots::{find, find_dropped, not_found};
 use super::{Service, SnapshotRef, commit};
+use crate::crash_point;
 use crate::domain::id::PinId;
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::snapshot::{Pin, Snapshot};
@@ -91,6 +92,7 @@ impl Service {
             return Err(not_found(wanted));
         }
         commit(tx).await?;
+        crash_point::reached("snapshot.undeleted");
         let again = SnapshotRef {
             snapshot_id: Some(dropped.snapshot_id),
             ..wanted.clone()

@@ -6,6 +6,7 @@ use super::plan::name_taken;
 use super::restore_check::{check_aliases, check_options, warnings};
 use super::snapshots::{SnapshotRef, find};
 use super::{Service, commit};
+use crate::crash_point;
 use crate::domain::collection::{Channel, Collection, Ownership, Partition};
 use crate::domain::id::{CollectionId, JobId, PartitionId, TaskId};
 use crate::domain::page::{Page, PageRequest};
@@ -76,7 +77,9 @@ impl Service {
         store::jobs::set_warnings(&mut tx, job_id, &warnings).await?;
         store::tasks::enqueue(&mut tx, task_id, job_id, TaskKind::Validate, None).await?;
         let job = one_job(&mut tx, job_id).await?;
+        crash_point::reached("restore.reserved");
         commit(tx).await?;
+        crash_point::reached("restore.queued");
         Ok(job)
     }
 

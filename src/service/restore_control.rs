@@ -3,6 +3,7 @@
 
 use super::restore::{end_unsuccessfully, job_not_found, one_job};
 use super::{Service, commit};
+use crate::crash_point;
 use crate::domain::id::JobId;
 use crate::domain::restore::{JobState, RestoreJob};
 use crate::domain::schedule::{self, Control};
@@ -100,6 +101,7 @@ impl Service {
         .await?;
         let job = one_job(&mut tx, id).await?;
         commit(tx).await?;
+        crash_point::reached("restore.cancelled");
         Ok(job)
     }
 }

@@ -10,6 +10,7 @@ use super::restore_prove::FileCopy;
 use super::restore_run::{Outcome, RunError};
 use super::throttle::Throttle;
 use super::{Service, commit};
+use crate::crash_point;
 use crate::domain::id::{SegmentId, TaskId};
 use crate::domain::manifest::Manifest;
 use crate::domain::restore::{ClaimedTask, JobState, Progress, TaskKind, backoff_ms};
@@ -90,6 +91,7 @@ impl Service {
         }
         self.objects.sync_parents(copies.iter().map(|c| c.target.as_str())).await?;
         let methods = self.prove(&copies).await?;
+        crash_point::reached("restore.proved");
         self.finish_copy(task, progress, &methods).await
     }
 
@@ -140,6 +142,7 @@ impl Service {
         if !is_there {
             progress.throttle.take(file.size_bytes).await;
             self.copy_file(file, progress).await?;
+            crash_point::reached("restore.file_copied");
         }
         progress.done(file);
         Ok(())
@@ -194,6 +197,7 @@ impl Service {
             store::tasks::enqueue(&mut tx, publish, task.job_id, TaskKind::Publish, None).await?;
         }
         commit(tx).await?;
+        crash_point::reached("restore.segment_done");
         Ok(Outcome::Done)
     }
 }

@@ -4,6 +4,7 @@ use super::restore::{end_unsuccessfully, one_job};
 use super::restore_check::alias_taken;
 use super::restore_copy::CopyProgress;
 use super::{Service, commit};
+use crate::crash_point;
 use crate::domain::restore::{Beat, ClaimedTask, JobState, RestoreJob, TaskKind, backoff_ms};
 use crate::domain::{Code, Error, Result};
 use crate::store;
@@ -213,6 +214,7 @@ impl Service {
             .await?;
         }
         commit(tx).await?;
+        crash_point::reached("restore.failed");
         Ok(Outcome::Failed)
     }
 
@@ -255,7 +257,9 @@ impl Service {
         store::receipts::complete(&mut tx, job.job_id, &receipt).await?;
         store::collections::publish(&mut tx, job.collection_id).await?;
         store::jobs::finish(&mut tx, job.job_id, JobState::Completed, None, "", false).await?;
+        crash_point::reached("restore.publishing");
         commit(tx).await?;
+        crash_point::reached("restore.published");
         tracing::info!(
             job.id = %job.job_id, collection.id = %job.collection_id, collection.name = job.collection_name, segments, builds,
             bytes = job.total_bytes, took_ms = job.time_cost_ms, "restore completed"
@@ -293,6 +297,7 @@ impl Service {
         let job = one_job(&mut *self.conn().await?, task.job_id).await?;
         self.give_up_target(&job).await?;
         let report = self.collect_collection(job.collection_id).await?;
+        crash_point::reached("restore.cleaned_up");
         if report.failed_objects > 0 {
             let first = report
                 .failures

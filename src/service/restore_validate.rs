@@ -7,6 +7,7 @@ use super::restore_check::{PAGE, check_aliases, files};
 use super::restore_control::join_line;
 use super::restore_run::{Outcome, RunError};
 use super::{Service, commit};
+use crate::crash_point;
 use crate::domain::collection::Partition;
 use crate::domain::id::{BuildId, CollectionId, PartitionId, SegmentId, TaskId};
 use crate::domain::index::IndexBuild;
@@ -40,6 +41,7 @@ impl Service {
             store::jobs::advance(&mut tx, task.job_id, &[JobState::Pending], JobState::Validating).await?;
         }
         commit(tx).await?;
+        crash_point::reached("restore.validating");
         let (snapshot, mapping) = self.restore_mapping(job).await?;
         let takes = |s: &Segment| mapping.takes(s);
         let found = self.inspect(snapshot.snapshot_id, CheckLevel::Checksum, takes).await?;
@@ -119,7 +121,9 @@ impl Service {
             join_line(&mut tx, job.job_id).await?;
             store::catalog::notify_workers(&mut tx).await?;
         }
+        crash_point::reached("restore.laying_out");
         commit(tx).await?;
+        crash_point::reached("restore.laid_out");
         Ok(Outcome::Done)
     }
 }

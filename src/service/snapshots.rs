@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 use super::paths::database;
 use super::pins::check_owner;
 use super::{Service, commit};
+use crate::crash_point;
 use crate::domain::collection::Database;
 use crate::domain::id::SnapshotId;
 use crate::domain::manifest::Manifest;
@@ -293,6 +294,8 @@ impl Service {
         let mut tx = self.begin().await?;
         let snapshot = find(&mut tx, wanted, true).await?;
         drop_locked(&mut tx, snapshot.snapshot_id).await?;
-        commit(tx).await
+        commit(tx).await?;
+        crash_point::reached("snapshot.dropped");
+        Ok(())
     }
 }

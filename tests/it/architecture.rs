@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 /// Module, and what it may name of this crate beside itself.
 const RULE: &[(&str, &[&str])] = &[
     ("domain", &[]),
+    ("crash_point", &[]),
     ("telemetry", &[]),
     ("lifecycle", &[]),
     ("private_postgres", &[]),
     ("store", &["domain"]),
     ("objects", &["domain"]),
-    ("service", &["domain", "store", "objects"]),
+    ("service", &["domain", "store", "objects", "crash_point"]),
     ("api", &["domain", "service", "telemetry"]),
     ("jobs", &["domain", "service", "telemetry"]),
     ("config", &["domain", "objects", "service", "api", "telemetry"]),

@@ -442,6 +442,33 @@ async fn a_half_written_snapshot_frees_its_name_when_its_lease_ends_and_is_colle
 }
 
 #[tokio::test]
+async fn what_a_dead_create_wrote_is_counted_in_bytes_that_are_never_negative() {
+    let app = TestApp::local().await;
+    app.small_collection("c", C).await;
+    app.add_segment("c", C, 5).await;
+    create(&app, "c", "s").await;
+    // its manifest is recorded, its figures are not: they come with the commit
+    sqlx::query(
+        "update snapshots set state = 'pending', committed_at = null, metadata_bytes = 0,
+                lease_token = gen_random_uuid(), lease_expires_at = stillframe_now()",
+    )
+    .execute(&app.pool)
+    .await
+    .expect("set");
+    let run = app.post("/v1/gc/runs", &json!({"grace_seconds": 0})).await.created().json;
+    let manifest: i64 = run["bytes"].as_i64().expect("a number");
+    assert!(manifest > 0, "the bytes of its manifest: {run}");
+    let items = app
+        .get(&format!("/v1/gc/runs/{}/items", run["run_id"].as_str().expect("an id")))
+        .await
+        .ok()
+        .json;
+    for item in items["items"].as_array().expect("items") {
+        assert!(item["size_bytes"].as_i64().is_some_and(|bytes| bytes >= 0), "{item}");
+    }
+}
+
+#[tokio::test]
 async fn manifests_and_metadata_open_with_python() {
     let app = TestApp::local().await;
     app.load_fixture().await;

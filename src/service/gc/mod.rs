@@ -12,6 +12,7 @@ mod snapshots;
 mod things;
 
 use super::Service;
+use crate::crash_point;
 use crate::domain::gc::{GcRun, Item, ItemKind, Outcome, Report};
 use crate::domain::id::{CollectionId, RunId};
 use crate::domain::page::{Page, PageRequest};
@@ -81,6 +82,7 @@ impl Service {
         let mut conn = self.conn().await?;
         let run_id = RunId(store::catalog::allocate_ids(&mut conn, 1).await?);
         store::gc_runs::start(&mut conn, run_id, request.dry_run, scope.grace_seconds, tolerance).await?;
+        crash_point::reached("collect.started");
         drop(conn);
         let mut ledger = Ledger::new(alone, Some(run_id));
         let outcome = self.collect_all(scope, tolerance, run_id, &mut ledger).await;
@@ -110,6 +112,7 @@ impl Service {
     async fn collect_all(&self, scope: Scope, tolerance: Option<i64>, run_id: RunId, ledger: &mut Ledger) -> Result<()> {
         let expired = store::gc::snapshots::expire_pending(&mut *self.conn().await?, scope.dry_run).await?;
         ledger.report.pending_snapshots = expired;
+        crash_point::reached("collect.expired");
         self.collect_snapshots(scope, ledger).await?;
         self.collect_manifests(scope, ledger).await?;
         self.collect_kind(Kind::Build, scope, ledger).await?;

@@ -13,6 +13,7 @@ use futures::TryStreamExt as _;
 use super::super::Service;
 use super::BATCH;
 use super::ledger::Ledger;
+use crate::crash_point;
 use crate::domain::Result;
 use crate::domain::gc::ItemKind;
 use crate::domain::id::RunId;
@@ -78,6 +79,7 @@ impl Service {
         }
         let mut conn = self.conn().await?;
         store::orphans::forget_unseen(&mut conn, run).await?;
+        crash_point::reached("collect.orphans_noted");
         let allowed = store::orphans::may_delete(&mut conn).await?;
         drop(conn);
         self.delete_orphans(run, tolerance, dry_run || !allowed, ledger).await
@@ -110,6 +112,7 @@ impl Service {
             } else {
                 ledger.still_alone().await?;
                 let failed = self.objects.delete(ripe.iter().map(|o| o.key.clone()).collect()).await;
+                crash_point::reached("collect.orphans_deleted");
                 failed.into_iter().map(|(key, error)| (key, error.to_string())).collect()
             };
             let stays: HashSet<&str> = failed.iter().map(|(key, _)| key.as_str()).collect();

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::super::{Service, commit};
 use super::BATCH;
 use super::ledger::Ledger;
+use crate::crash_point;
 use crate::domain::Result;
 use crate::domain::gc::ItemKind;
 use crate::objects::keys;
@@ -35,6 +36,7 @@ impl Service {
             if !condemned {
                 return Ok(());
             }
+            crash_point::reached("collect.snapshot_condemned");
             ledger.still_alone().await?;
             let key = keys::metadata(snapshot.collection_id, snapshot.snapshot_id);
             if let Some((key, error)) = self.objects.delete(vec![key]).await.pop() {
@@ -42,6 +44,7 @@ impl Service {
                 let item = ledger.failed(ItemKind::Snapshot, name, &key, &error.to_string());
                 return ledger.add(&mut *self.conn().await?, vec![item]).await;
             }
+            crash_point::reached("collect.metadata_deleted");
             loop {
                 let mut tx = self.begin().await?;
                 let released = store::gc::snapshots::release(&mut tx, snapshot, BATCH).await?;
@@ -49,6 +52,7 @@ impl Service {
                     store::gc::snapshots::delete(&mut tx, snapshot.snapshot_id).await?;
                 }
                 commit(tx).await?;
+                crash_point::reached("collect.references_released");
                 if released == 0 {
                     break;
                 }
@@ -84,6 +88,7 @@ impl Service {
                 .into_iter()
                 .map(|(key, error)| (key, error.to_string()))
                 .collect();
+            crash_point::reached("collect.manifests_deleted");
             let (mut gone, mut items) = (Vec::new(), Vec::new());
             for (key, manifest) in by_key {
                 match failed.get(&key) {
@@ -99,6 +104,7 @@ impl Service {
             }
             let mut conn = self.conn().await?;
             let rows = store::gc::snapshots::delete_manifests(&mut conn, &gone).await?;
+            crash_point::reached("collect.manifest_rows_deleted");
             ledger.report.manifests += i64::try_from(rows).unwrap_or(i64::MAX);
             ledger.add(&mut conn, items).await?;
         }

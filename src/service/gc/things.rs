@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::super::{Service, commit};
 use super::BATCH;
 use super::ledger::Ledger;
+use crate::crash_point;
 use crate::domain::Result;
 use crate::domain::gc::ItemKind;
 use crate::store::gc::{Condemned, Scope, builds, segments};
@@ -27,7 +28,9 @@ impl Service {
             let chosen = if scope.dry_run {
                 candidates
             } else {
-                self.condemn(kind, &candidates).await?
+                let condemned = self.condemn(kind, &candidates).await?;
+                crash_point::reached("collect.condemned");
+                condemned
             };
             let condemned = kind.files(&mut *self.conn().await?, &chosen).await?;
             let mut items = Vec::with_capacity(condemned.len());
@@ -36,6 +39,7 @@ impl Service {
             } else {
                 ledger.still_alone().await?;
                 let failed = self.delete_files(&condemned).await;
+                crash_point::reached("collect.objects_deleted");
                 let (stays, gone): (Vec<_>, Vec<_>) = condemned.into_iter().partition(|c| failed.contains_key(&c.id));
                 for thing in stays {
                     for (key, reason) in &failed[&thing.id] {
@@ -53,6 +57,7 @@ impl Service {
                 true => ids.len() as u64,
                 false => kind.delete(&mut conn, &ids).await?,
             };
+            crash_point::reached("collect.rows_deleted");
             let rows = i64::try_from(rows).unwrap_or(i64::MAX);
             match kind {
                 Kind::Build => ledger.report.index_builds += rows,
@@ -94,6 +99,7 @@ impl Service {
         let empty = store::gc::empty_collections(&mut conn, scope).await?;
         if !scope.dry_run {
             store::gc::delete_collections(&mut conn, &empty).await?;
+            crash_point::reached("collect.collections_deleted");
         }
         ledger.report.collections += empty.len() as i64;
         let items = empty

@@ -32,7 +32,8 @@ pub async fn expire_pending(conn: &mut PgConnection, dry_run: bool) -> Result<i6
 pub struct DroppedSnapshot {
     pub snapshot_id: SnapshotId,
     pub collection_id: CollectionId,
-    /// Of the metadata file alone, where the manifests' sizes are known.
+    /// Of the metadata file alone, where the manifests' sizes are known; zero of a snapshot that was
+    /// never committed.
     pub metadata_bytes: i64,
 }
 
@@ -40,8 +41,8 @@ pub struct DroppedSnapshot {
 pub async fn candidates(conn: &mut PgConnection, grace_seconds: i64, after: i64, limit: i64) -> Result<Vec<DroppedSnapshot>> {
     let rows = sqlx::query!(
         r#"select s.snapshot_id, s.collection_id,
-                  s.metadata_bytes - coalesce((select sum(m.size_bytes) from manifests m
-                                                where m.owner_snapshot_id = s.snapshot_id), 0)::bigint as "metadata_bytes!"
+                  greatest(s.metadata_bytes - coalesce((select sum(m.size_bytes) from manifests m
+                                                         where m.owner_snapshot_id = s.snapshot_id), 0), 0)::bigint as "metadata_bytes!"
              from snapshots s
             where s.state in ('deleting', 'condemned') and s.snapshot_id > $2
               and s.dropped_at <= (select stillframe_now()) - $1::bigint * interval '1 second'

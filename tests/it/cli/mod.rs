@@ -5,7 +5,7 @@ mod clients;
 mod control;
 mod demo;
 mod paging;
-mod process;
+pub mod process;
 mod restores;
 mod serve;
 mod service;

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -132,6 +133,20 @@ impl Running {
 
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("is ours and was not waited for");
+    }
+
+    /// Waits until a signal ends it; another end, or none, fails the test.
+    #[track_caller]
+    pub fn ended_by(mut self, signal: Signal) {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            match self.child.try_wait().expect("is ours") {
+                Some(status) => break status,
+                None if Instant::now() > deadline => panic!("it still runs: {:#?}", self.err.seen),
+                None => std::thread::sleep(Duration::from_millis(2)),
+            }
+        };
+        assert_eq!(status.signal(), Some(signal as i32), "{status}: {}", self.err.all());
     }
 
     /// Waits for its end.

@@ -1,0 +1,11 @@
+//! The real binary, killed at every effect and started again: nothing is lost, nothing half done
+//! is seen, nothing stays behind.
+//!
+//! Where to die is said by `TEST_STILLFRAME_CRASH_AT` (see `src/crash_point.rs`), so these tests need
+//! a debug build.
+
+mod content;
+mod outages;
+mod place;
+mod points;
+mod replicas;
