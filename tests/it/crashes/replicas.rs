@@ -8,17 +8,17 @@ use super::content;
 use super::place::{Place, Server};
 
 const C: i64 = 100;
-/// 60 segments of 10 files.
+/// 12 segments of 50 files.
 const FILES: usize = 600;
 
 #[tokio::test]
 async fn of_three_replicas_one_is_killed_and_the_others_end_its_restore() {
     let place = Place::new().await;
-    // a few workers each, and slow ones, so that every replica gets a share
+    // two large tasks each, one file at a time: whoever is killed is in the middle of some
     let slow = ["--workers", "2", "--copy-concurrency", "1"];
     let mut replicas: Vec<Server> = (0..3).map(|_| place.serve(&slow)).collect();
     content::collection(&replicas[0], "c", C).await;
-    let expected = content::add(&replicas[0], &place, "c", C, 1000..1060, 4).await;
+    let expected = content::add(&replicas[0], &place, "c", C, 1000..1012, 24).await;
     replicas[0]
         .post("/v1/snapshots", &json!({"collection_name": "c", "snapshot_name": "s"}))
         .await;

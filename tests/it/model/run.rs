@@ -25,6 +25,9 @@ pub async fn run(steps: &[Step]) -> Checked {
         },
     };
     run.new_collection().await?;
+    for _ in 0..3 {
+        run.register(0).await?;
+    }
     for (n, step) in steps.iter().enumerate() {
         let done = run.step(*step).await;
         done.map_err(|why| format!("step {n}, {step:?}: {why}"))?;
