@@ -12,6 +12,7 @@ create table manifests (
     build_ids bigint[] not null default '{}',
     content_build_ids bigint[] not null default '{}',
     format_version integer not null,
+    root text not null default '',
     state text not null default 'live',
     size_bytes bigint,
     sha256 bytea,
@@ -28,6 +29,7 @@ comment on column manifests.version is 'the captured version of the segment';
 comment on column manifests.build_ids is 'the captured index builds, ascending';
 comment on column manifests.content_build_ids is 'build ids of the text and JSON key index files among the segment''s own files';
 comment on column manifests.format_version is 'how it is written, as format_version of the metadata file; only manifests of the same one are shared';
+comment on column manifests.root is 'key prefix of the storage root when it was written: keys in a manifest begin with it, so only those of the same one are shared';
 comment on column manifests.state is 'live, condemned (no snapshot needs it, the collector is deleting it)';
 comment on column manifests.size_bytes is 'bytes of the object; null until it is written, and of manifests from before they were shared';
 comment on column manifests.sha256 is 'of the object; null as size_bytes. Only a manifest that has one is shared';

@@ -169,6 +169,7 @@ pub async fn start_gc_run(
         grace_seconds: body.grace_seconds.map(|s| s.0),
         orphans: body.orphans,
         orphan_tolerance_seconds: body.orphan_tolerance_seconds.map(|s| s.0),
+        list_kept: true,
     };
     let run = state.service.collect(request).await?;
     Ok((StatusCode::CREATED, Json(run.into())))
@@ -268,7 +269,7 @@ pub struct ListGcRunItemsQuery {
 
 /// List what a collector run dealt with
 ///
-/// What it deleted, what it kept and why, what it could not delete. At most 10,000 of each outcome are listed (1,000 of what was kept); the counts of the run are complete.
+/// What it deleted, what it kept and why, what it could not delete. At most 10,000 of each outcome are listed (1,000 of what was kept, in runs that were asked for); the counts of the run are complete.
 #[utoipa::path(get, path = "/v1/gc/runs/{run_id}/items", operation_id = "list_gc_run_items", tag = "operations",
     params(("run_id" = Id, Path, description = "The run", example = "470700000000000200"), ListGcRunItemsQuery),
     responses((status = 200, description = "A page of items", body = List<GcItemBody>)))]

@@ -193,7 +193,8 @@ fn own_codes(operation: &str) -> Vec<&'static [Code]> {
         "change_restore_job" | "pause_restore_job" | "resume_restore_job" | "cancel_restore_job" => {
             vec![&[RestoreJobNotFound, RestoreJobEnded]]
         }
-        "readyz" | "start_gc_run" => vec![STORAGE],
+        "readyz" => vec![STORAGE],
+        "start_gc_run" => vec![STORAGE, &[GcRunInProgress]],
         _ => vec![],
     }
 }

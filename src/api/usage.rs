@@ -31,7 +31,7 @@ pub struct UsageResponse {
     pub waiting_bytes: Count,
     /// Of external collections: not ours, never deleted here.
     pub external_bytes: Count,
-    /// Metadata files and manifests of snapshots.
+    /// Metadata files and manifests of snapshots, and receipts of restores.
     pub metadata_bytes: Count,
     /// Objects without a row, as the collector last found them; only without `db_name`.
     pub orphan_bytes: Count,
@@ -70,7 +70,7 @@ pub struct FreedBody {
     /// Bytes of data files that nothing else needs.
     pub data_bytes: Count,
     pub metadata_object_count: Count,
-    /// Bytes of metadata files and of manifests that no other snapshot shares.
+    /// Bytes of metadata files, of manifests that no other snapshot shares, and of receipts of restores.
     pub metadata_bytes: Count,
     pub total_bytes: Count,
 }

@@ -97,6 +97,7 @@ codes! {
     SnapshotPinned "snapshot_pinned" Conflict "The snapshot is pinned",
     SnapshotHeld "snapshot_held" Conflict "The snapshot is on hold",
     SnapshotInterrupted "snapshot_interrupted" Conflict "Another call took the snapshot over while it was written",
+    GcRunInProgress "gc_run_in_progress" Conflict "Another run of the collector is under way",
     RestoreJobEnded "restore_job_ended" Conflict "The restore job has ended already",
     RestoreFailed "restore_failed" Conflict "The restore failed",
     TooManyStreams "too_many_streams" Unavailable "This process serves as many event streams as it may",

@@ -13,7 +13,7 @@ pub struct Usage {
     pub waiting_bytes: i64,
     /// Of external collections: not ours, never deleted here.
     pub external_bytes: i64,
-    /// Metadata files and manifests.
+    /// Metadata files, manifests and receipts of restores.
     pub metadata_bytes: i64,
     /// Objects without a row, as the collector last found them.
     pub orphan_bytes: i64,
@@ -33,7 +33,7 @@ pub struct Freed {
     pub data_bytes: i64,
     /// The same things as the snapshots captured them: without files appended since.
     pub captured_bytes: i64,
-    /// Metadata files and manifests.
+    /// Metadata files, manifests and receipts of restores.
     pub metadata_objects: i64,
     pub metadata_bytes: i64,
 }

@@ -1,9 +1,10 @@
-//! Runs the collector now and then. Runs of several replicas wait for each other.
+//! Runs the collector now and then; not while another one runs, here or in another replica.
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::Code;
 use crate::service::Service;
 use crate::telemetry::{COLLECT_FAILURES, COLLECTED_BYTES, COLLECTED_OBJECTS};
 
@@ -22,6 +23,9 @@ pub async fn run(service: Service, interval: Duration, stop: CancellationToken) 
                 metrics::counter!(COLLECTED_OBJECTS).increment(count(run.report.objects));
                 metrics::counter!(COLLECTED_BYTES).increment(count(run.report.bytes));
                 metrics::counter!(COLLECT_FAILURES).increment(count(run.report.failed_objects));
+            }
+            Err(error) if error.code() == Code::GcRunInProgress => {
+                tracing::debug!("another run of the collector is under way, this one is left out");
             }
             Err(error) => {
                 tracing::error!(error = %error, cause = error.cause_chain(), "the collector failed, it runs again later")

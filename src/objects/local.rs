@@ -202,10 +202,18 @@ impl LocalRoot {
         let mut removed = 0;
         for entry in entries {
             let entry = entry?;
-            let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
-            if age.as_secs() > 600 {
-                fs::remove_file(entry.path())?;
-                removed += 1;
+            // a copy that ends at this moment takes its temporary name away
+            let modified = match entry.metadata() {
+                Ok(metadata) => metadata.modified()?,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(e),
+            };
+            if modified.elapsed().unwrap_or_default().as_secs() > 600 {
+                match fs::remove_file(entry.path()) {
+                    Ok(()) => removed += 1,
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                    Err(e) => return Err(e),
+                }
             }
         }
         Ok(removed)

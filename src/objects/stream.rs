@@ -8,6 +8,7 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use md5::Md5;
 use sha2::{Digest as _, Sha256};
+use tokio_util::task::TaskTracker;
 
 use super::error::{io_error, storage_error};
 use super::local::LocalRoot;
@@ -30,7 +31,34 @@ enum To {
         temporary: PathBuf,
         file: Arc<File>,
     },
-    Remote(Box<opendal::Writer>),
+    Remote(Upload),
+}
+
+/// A multipart upload. One that is dropped before its end (its task was called off) is aborted in
+/// the background, and waited for as those of copies are.
+struct Upload {
+    writer: Option<Box<opendal::Writer>>,
+    uploads: TaskTracker,
+}
+
+impl Upload {
+    fn writer(&mut self) -> Result<&mut opendal::Writer> {
+        self.writer
+            .as_deref_mut()
+            .ok_or_else(|| Error::internal("the upload has ended"))
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if let Some(mut writer) = self.writer.take() {
+            self.uploads.spawn(async move {
+                if let Err(error) = writer.abort().await {
+                    tracing::warn!(%error, "a multipart upload could not be aborted");
+                }
+            });
+        }
+    }
 }
 
 impl std::fmt::Debug for To {
@@ -59,7 +87,10 @@ impl Objects {
             }
         } else {
             let writer = self.operator.writer_with(key).chunk(PART_BYTES).await;
-            To::Remote(Box::new(writer.map_err(|e| storage_error(&format!("writing {key}"), e))?))
+            To::Remote(Upload {
+                writer: Some(Box::new(writer.map_err(|e| storage_error(&format!("writing {key}"), e))?)),
+                uploads: self.uploads.clone(),
+            })
         };
         Ok(Sink {
             key: key.to_string(),
@@ -151,7 +182,10 @@ impl Sink {
                 let written = blocking(move || std::io::Write::write_all(&mut &*file, &bytes)).await?;
                 written.map_err(|e| io_error(&what(), e))
             }
-            To::Remote(writer) => writer.write(bytes).await.map_err(|e| storage_error(&what(), e)),
+            To::Remote(upload) => {
+                let written = upload.writer()?.write(bytes).await;
+                written.map_err(|e| storage_error(&what(), e))
+            }
         }
     }
 
@@ -174,12 +208,12 @@ impl Sink {
                 .await?;
                 done.map_err(|e| io_error(&what, e))
             }
-            To::Remote(mut writer) => {
-                let closed = writer.close().await;
-                if closed.is_err() {
-                    // only tidies up: the first error is the one that counts
-                    let _ = writer.abort().await;
+            To::Remote(mut upload) => {
+                let closed = upload.writer()?.close().await;
+                if closed.is_ok() {
+                    upload.writer = None;
                 }
+                // else dropping it tidies up
                 closed.map(|_| ()).map_err(|e| storage_error(&what, e))
             }
         }
@@ -191,9 +225,8 @@ impl Sink {
             To::Local { temporary, .. } => {
                 let _ = blocking(move || std::fs::remove_file(temporary)).await;
             }
-            To::Remote(mut writer) => {
-                let _ = writer.abort().await;
-            }
+            // dropping it aborts
+            To::Remote(upload) => drop(upload),
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::domain::snapshot::{CapturedCollection, LeftOut, LeftOutReason, Snapsh
 use crate::domain::{Code, Error, Result, timestamp};
 use crate::objects::manifest;
 use crate::store::id_blocks::Purpose;
-use crate::store::manifests::Captured;
+use crate::store::manifests::{Captured, WrittenAs};
 use crate::store::snapshots::NewSnapshot;
 use crate::store::{self, PgConnection};
 
@@ -171,8 +171,11 @@ impl Service {
             _ => timestamp::from_millis(store::catalog::now_millis(&mut tx).await?),
         };
         let (snapshot_id, token) = self.insert_pending(&mut tx, request, &found, &channels, create_ts).await?;
-        let format_version = manifest::format_version(self.settings.manifest_encoding);
-        let counts = store::manifests::capture(&mut tx, snapshot_id, id, unbounded, format_version).await?;
+        let written_as = WrittenAs {
+            format_version: manifest::format_version(self.settings.manifest_encoding),
+            root: self.objects.url().root(),
+        };
+        let counts = store::manifests::capture(&mut tx, snapshot_id, id, unbounded, written_as).await?;
         if counts.outrun {
             return Ok(None);
         }

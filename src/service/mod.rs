@@ -115,6 +115,8 @@ pub struct Service {
     objects: Objects,
     settings: Arc<ServiceSettings>,
     watches: Arc<job_watch::Watches>,
+    /// Held by what collects.
+    collecting: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Service {
@@ -124,6 +126,7 @@ impl Service {
             objects,
             settings: Arc::new(settings),
             watches: Arc::default(),
+            collecting: Arc::default(),
         }
     }
 

@@ -162,6 +162,8 @@ pub(super) async fn end_unsuccessfully(
     copy_margin: std::time::Duration,
 ) -> Result<()> {
     let job = one_job(conn, id).await?;
+    // a claim that is under way would not be seen, and its task would run on in an ended job
+    store::control::lock_claims(conn).await?;
     let last_lease = store::tasks::cancel_running(conn, id).await?;
     // and for copies that a worker sent off before its lease ran out
     let no_writer_after = last_lease + copy_margin;

@@ -36,8 +36,8 @@ impl Service {
     /// `restore_job_not_found`, `restore_job_ended`.
     pub async fn pause_restore(&self, id: JobId) -> Result<RestoreJob> {
         let mut tx = self.begin().await?;
-        store::control::lock_claims(&mut tx).await?;
         lock_running(&mut tx, id).await?;
+        store::control::lock_claims(&mut tx).await?;
         store::control::pause(&mut tx, id).await?;
         let job = one_job(&mut tx, id).await?;
         commit(tx).await?;
@@ -69,8 +69,8 @@ impl Service {
     pub async fn change_restore(&self, id: JobId, change: ControlChange) -> Result<RestoreJob> {
         change.apply(Control::default()).check()?;
         let mut tx = self.begin().await?;
-        store::control::lock_claims(&mut tx).await?;
         let (_, before) = lock_running(&mut tx, id).await?;
+        store::control::lock_claims(&mut tx).await?;
         let after = change.apply(before);
         if after != before {
             store::control::set(&mut tx, id, &after).await?;

@@ -49,6 +49,8 @@ impl From<Error> for RunError {
 const MAX_ATTEMPTS: i32 = 50;
 /// Rows that a clean-up marks at a time; bounds the length of locks.
 const CLEANUP_PAGE: i64 = 1000;
+/// Pause before a clean-up that met another run of the collector is tried again.
+const CLEANUP_WAIT_MS: i64 = 1000;
 /// Pauses before a failed task is tried again.
 const RETRY_BASE_MS: u64 = 1000;
 const RETRY_CAP_MS: u64 = 60_000;
@@ -296,7 +298,15 @@ impl Service {
     async fn clean_up_restore(&self, task: &ClaimedTask) -> Result<Outcome, RunError> {
         let job = one_job(&mut *self.conn().await?, task.job_id).await?;
         self.give_up_target(&job).await?;
-        let report = self.collect_collection(job.collection_id).await?;
+        let report = match self.collect_collection(job.collection_id).await {
+            Ok(report) => report,
+            // waiting is not failing, and keeps no worker busy
+            Err(error) if error.code() == Code::GcRunInProgress => {
+                let kept = store::tasks::release(&mut *self.conn().await?, task, None, CLEANUP_WAIT_MS).await?;
+                return Ok(if kept { Outcome::HandedBack } else { Outcome::Lost });
+            }
+            Err(error) => return Err(error.into()),
+        };
         crash_point::reached("restore.cleaned_up");
         if report.failed_objects > 0 {
             let first = report

@@ -31,6 +31,7 @@ pub async fn claim(conn: &mut PgConnection, worker: Uuid, lease_ms: i64, limit: 
              select t.task_id, 0 as rank, 0::bigint as point, 0 as priority
                from restore_tasks t join active a using (job_id)
               where t.state = 'running' and t.lease_expires_at <= (select at from now)
+                and (t.kind = 'cleanup') = (a.finished_at is not null)
               order by t.lease_expires_at limit $3
          ), others as (
              select t.task_id, 1 as rank, 0::bigint as point, a.priority

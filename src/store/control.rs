@@ -9,7 +9,8 @@ use crate::domain::restore::JobState;
 use crate::domain::schedule::Control;
 
 /// Waits until no claim is under way and keeps further ones waiting until the transaction ends:
-/// what is changed here holds for every claim after it. The server ends the transaction when it
+/// what is changed here holds for every claim after it. Whoever also locks a job locks that first:
+/// a claim waits for no job, so nobody waits in a circle, and a stuck job stops no claim. The server ends the transaction when it
 /// hears nothing for five seconds, so that a process that is cut off stops no other one.
 pub async fn lock_claims(conn: &mut PgConnection) -> Result<()> {
     sqlx::query!("select set_config('idle_in_transaction_session_timeout', '5s', true), pg_advisory_xact_lock(7234689103)::text")

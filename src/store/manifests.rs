@@ -25,6 +25,15 @@ pub struct Captured {
     pub outrun: bool,
 }
 
+/// How a manifest is written; only equal ones are shared.
+#[derive(Debug, Clone, Copy)]
+pub struct WrittenAs<'a> {
+    /// As the metadata file says it.
+    pub format_version: i32,
+    /// Key prefix of the storage root, which keys in the manifest begin with.
+    pub root: &'a str,
+}
+
 /// References what belongs to a snapshot: each chosen segment by the manifest of an earlier
 /// snapshot where segment version, index builds and format are the same, else by a new one.
 ///
@@ -38,7 +47,7 @@ pub async fn capture(
     snapshot: SnapshotId,
     collection: CollectionId,
     unbounded: bool,
-    format_version: i32,
+    written_as: WrittenAs<'_>,
 ) -> Result<Captured> {
     let row = sqlx::query!(
         r#"with chosen as materialized (
@@ -59,7 +68,7 @@ pub async fn capture(
                     coalesce(b.builds, 0) as builds, c.file_count + coalesce(b.files, 0) as files,
                     c.size_bytes + coalesce(b.bytes, 0) as bytes,
                     (select max(m.owner_snapshot_id) from manifests m
-                      where m.segment_id = c.segment_id and m.version = c.version and m.format_version = $4
+                      where m.segment_id = c.segment_id and m.version = c.version and m.format_version = $4 and m.root = $5
                         and m.state = 'live' and m.sha256 is not null
                         and m.build_ids = coalesce(b.build_ids, '{}')) as owner
                from chosen c left join built b using (segment_id)
@@ -69,8 +78,8 @@ pub async fn capture(
               where m.owner is null and s.state = 'flushed' and s.version = m.version
                 for share of s
            ), written as (
-             insert into manifests (owner_snapshot_id, segment_id, collection_id, version, build_ids, format_version)
-             select $1, segment_id, $2, version, build_ids, $4 from locked
+             insert into manifests (owner_snapshot_id, segment_id, collection_id, version, build_ids, format_version, root)
+             select $1, segment_id, $2, version, build_ids, $4, $5 from locked
            ), referenced as (
              insert into snapshot_manifests (snapshot_id, segment_id, owner_snapshot_id)
              select $1, segment_id, coalesce(owner, $1) from matched
@@ -82,7 +91,8 @@ pub async fn capture(
         snapshot.0,
         collection.0,
         unbounded,
-        format_version
+        written_as.format_version,
+        written_as.root
     )
     .fetch_one(conn)
     .await

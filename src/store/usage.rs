@@ -31,6 +31,8 @@ pub async fn totals(conn: &mut PgConnection, db: Option<i64>) -> Result<Usage> {
                   + (select coalesce(sum(m.size_bytes), 0)::bigint from manifests m join collections c using (collection_id)
                       where ($1::bigint is null or c.db_id = $1)
                         and not exists (select from snapshots s where s.snapshot_id = m.owner_snapshot_id)) as "metadata!",
+                  (select coalesce(sum(r.size_bytes), 0)::bigint from restore_receipts r left join restore_jobs j using (job_id)
+                    where ($1::bigint is null or j.db_id = $1)) as "receipts!",
                   (select count(*) from snapshots s where s.state = 'committed' and ($1::bigint is null or s.db_id = $1)) as "snapshots!",
                   (select coalesce(sum(size_bytes), 0)::bigint from orphans where $1::bigint is null) as "orphans!"
              from sums"#,
@@ -46,7 +48,7 @@ pub async fn totals(conn: &mut PgConnection, db: Option<i64>) -> Result<Usage> {
         waiting_bytes: row.waiting.unwrap_or_default(),
         external_bytes: row.external.unwrap_or_default(),
         owned_files: row.files.unwrap_or_default(),
-        metadata_bytes: row.metadata,
+        metadata_bytes: row.metadata + row.receipts,
         orphan_bytes: row.orphans,
         snapshots: row.snapshots,
     })
@@ -88,6 +90,9 @@ pub async fn freed_by(conn: &mut PgConnection, snapshots: &[i64]) -> Result<Free
                      where m.segment_id = b.segment_id and b.build_id = any (m.build_ids)
                        and p.state in ('pending', 'committed') and p.snapshot_id <> all($1))
            )
+           , receipts as (
+             select r.size_bytes from restore_receipts r join restore_jobs j using (job_id) where j.snapshot_id = any($1)
+           )
            select (select count(*) from free_segments) as "segments!",
                   (select count(*) from free_builds) as "builds!",
                   (select count(*) from gone) as "manifests!",
@@ -100,7 +105,9 @@ pub async fn freed_by(conn: &mut PgConnection, snapshots: &[i64]) -> Result<Free
                   (select coalesce(sum(s.metadata_bytes - (select coalesce(sum(m.size_bytes), 0) from manifests m
                                                             where m.owner_snapshot_id = s.snapshot_id)), 0)::bigint
                      from snapshots s where s.snapshot_id = any($1))
-                  + (select coalesce(sum(size_bytes), 0)::bigint from gone) as "metadata_bytes!""#,
+                  + (select coalesce(sum(size_bytes), 0)::bigint from gone)
+                  + (select coalesce(sum(size_bytes), 0)::bigint from receipts) as "metadata_bytes!",
+                  (select count(*) from receipts) as "receipts!""#,
         snapshots
     )
     .fetch_one(conn)
@@ -112,7 +119,7 @@ pub async fn freed_by(conn: &mut PgConnection, snapshots: &[i64]) -> Result<Free
         data_files: row.files,
         data_bytes: row.data_bytes,
         captured_bytes: row.captured_bytes,
-        metadata_objects: row.manifests + snapshots.len() as i64,
+        metadata_objects: row.manifests + row.receipts + snapshots.len() as i64,
         metadata_bytes: row.metadata_bytes,
     })
 }

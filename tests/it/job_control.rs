@@ -386,3 +386,76 @@ async fn ended_jobs_are_counted_by_state() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_cancel_waits_for_a_claim_that_is_under_way_and_leaves_no_task_running() {
+    let app = TestApp::local().await;
+    snapshot(&app, 3).await;
+    let id = start(&app, json!({"collection_name": "r"})).await;
+    run_next(&app, 1).await;
+    let mut claiming = app.pool.begin().await.expect("begins");
+    stillframe::store::control::lock_claims(&mut claiming).await.expect("locked");
+    let claimed = stillframe::store::claims::claim(&mut claiming, uuid::Uuid::new_v4(), 30_000, 10)
+        .await
+        .expect("claims");
+    assert_eq!(claimed.len(), 3);
+    let cancel = async {
+        act(&app, &id, "cancel").await;
+    };
+    let mut cancel = std::pin::pin!(cancel);
+    // until it waits for the claim, or has ended without
+    let waits = async {
+        let waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted and database = (select oid from pg_database where datname = current_database())";
+        while sqlx::query_scalar::<_, i64>(waiting)
+            .fetch_one(&app.pool)
+            .await
+            .expect("counts")
+            == 0
+        {}
+    };
+    tokio::select! {
+        () = &mut cancel => {}
+        () = waits => {}
+    }
+    claiming.commit().await.expect("commits");
+    cancel.await;
+    let states: Vec<Value> = tasks(&app, &id, "copy").await.iter().map(|t| t["state"].clone()).collect();
+    assert_eq!(
+        states, ["cancelled"; 3],
+        "a claimed task of an ended job would write into what is being deleted"
+    );
+    app.set_clock(Duration::from_secs(31)).await;
+    assert_eq!(
+        claim(&app, 10).await.iter().map(|t| t.kind).collect::<Vec<_>>(),
+        [TaskKind::Cleanup]
+    );
+}
+
+#[tokio::test]
+async fn a_clean_up_that_meets_another_run_of_the_collector_is_for_later_and_not_a_failure() {
+    let app = TestApp::local().await;
+    snapshot(&app, 1).await;
+    let id = start(&app, json!({"collection_name": "r"})).await;
+    act(&app, &id, "cancel").await;
+    app.set_clock(Duration::from_secs(100)).await;
+    let mut other = app.pool.acquire().await.expect("a connection").detach();
+    assert!(
+        stillframe::store::gc::try_lock_collector(&mut other).await.expect("asked"),
+        "nobody collects"
+    );
+    app.drain().await;
+    let cleanup = tasks(&app, &id, "cleanup").await.pop().expect("one");
+    assert_eq!(
+        (&cleanup["state"], &cleanup["failures"]),
+        (&json!("available"), &json!(0)),
+        "{cleanup}"
+    );
+    drop(other);
+    app.set_clock(Duration::from_secs(110)).await;
+    // the lock goes when the server notices that its session has gone
+    while job(&app, &id).await["cleanup"] == "pending" {
+        app.drain().await;
+        app.set_clock(Duration::from_secs(200)).await;
+    }
+    assert_eq!(job(&app, &id).await["cleanup"], "done");
+}

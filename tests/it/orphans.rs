@@ -135,8 +135,18 @@ async fn orphans_stay_while_deleting_them_is_not_allowed() {
     assert_eq!(app.get("/v1/gc/orphan-deletion").await.ok().json, json!({"allowed": true}));
     app.put("/v1/gc/orphan-deletion", &json!({"allowed": false})).await.ok();
     let run = look(&app, 0, false).await;
-    assert_eq!(run["orphans_found"], json!(keys.len()));
+    assert_eq!(
+        (&run["orphans_found"], &run["orphans_deleted"], &run["objects"]),
+        (&json!(keys.len()), &json!(0), &json!(0)),
+        "nothing is said to be deleted that is not: {run}"
+    );
     assert_eq!(there(&app, &keys).await, keys.len());
+    let items = format!(
+        "/v1/gc/runs/{}/items?kind=orphan&outcome=kept",
+        run["run_id"].as_str().expect("id")
+    );
+    let kept = app.get(&items).await.ok().json;
+    assert_eq!(kept["items"].as_array().expect("items").len(), keys.len());
     app.put("/v1/gc/orphan-deletion", &json!({"allowed": true})).await.ok();
     look(&app, 0, false).await;
     assert_eq!(there(&app, &keys).await, 0);

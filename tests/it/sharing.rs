@@ -162,3 +162,40 @@ async fn the_database_refuses_to_delete_what_is_referenced() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_manifest_of_another_storage_root_is_not_shared() {
+    let app = three_segments().await;
+    let first = manifest_keys(&app, &create(&app, "first").await).await;
+    // as if the objects had been copied to another prefix since
+    sqlx::query("update manifests set root = 'before'")
+        .execute(&app.pool)
+        .await
+        .expect("set");
+    let second = manifest_keys(&app, &create(&app, "second").await).await;
+    assert!(
+        first.iter().all(|key| !second.contains(key)),
+        "keys inside begin with the root"
+    );
+    assert_eq!(manifest_keys(&app, &create(&app, "third").await).await, second);
+}
+
+#[tokio::test]
+async fn a_busy_collection_is_left_for_the_next_run_and_holds_up_no_other() {
+    let app = three_segments().await;
+    app.small_collection("d", 200).await;
+    app.add_segment("d", 200, 1000).await;
+    app.delete("/v1/collections/c/segments/5").await.expect(204);
+    app.delete("/v1/collections/d/segments/1000").await.expect(204);
+    let mut capture = app.pool.begin().await.expect("begins");
+    sqlx::query("select pg_advisory_xact_lock_shared(1, hashint8(100))")
+        .execute(&mut *capture)
+        .await
+        .expect("locked");
+    let run = collect(&app).await;
+    assert_eq!((&run["state"], &run["segments"]), (&json!("completed"), &json!(1)), "{run}");
+    assert_eq!(app.keys("insert_log/100/101/5/").await.len(), 2);
+    drop(capture);
+    assert_eq!(collect(&app).await["segments"], 1);
+    assert_eq!(app.keys("insert_log/100/101/5/").await.len(), 0);
+}

@@ -1,5 +1,6 @@
 //! What a run did: counts, and the first items of each outcome; and its right to run.
 
+use super::alone::Alone;
 use crate::domain::Result;
 use crate::domain::gc::{Item, ItemKind, MAX_LISTED_ITEMS, Outcome, Report};
 use crate::domain::id::RunId;
@@ -9,15 +10,14 @@ use crate::store::{self, PgConnection};
 #[derive(Debug)]
 pub(super) struct Ledger {
     pub report: Report,
-    /// The session that has the collector's lock.
-    alone: PgConnection,
+    alone: Alone,
     run: Option<RunId>,
     written: i64,
     listed: [i64; 3],
 }
 
 impl Ledger {
-    pub fn new(alone: PgConnection, run: Option<RunId>) -> Self {
+    pub fn new(alone: Alone, run: Option<RunId>) -> Self {
         Self {
             report: Report::default(),
             alone,
@@ -27,13 +27,9 @@ impl Ledger {
         }
     }
 
-    /// Makes sure that the lock is still there: it goes with its session when the database cuts
-    /// the connection, and another run may begin. To be called before objects are deleted.
-    ///
-    /// # Errors
-    /// `database_unavailable`.
+    /// As [`Alone::still`].
     pub async fn still_alone(&mut self) -> Result<()> {
-        store::gc::holds_collector(&mut self.alone).await
+        self.alone.still().await
     }
 
     /// Keeps items, as long as there are not too many of their outcome.

@@ -6,10 +6,13 @@
 //! crash in between leaves condemned rows that the next run takes up; two runs never overlap:
 //! each holds a session lock of the database.
 
+mod alone;
 mod ledger;
 mod orphans;
 mod snapshots;
 mod things;
+
+use std::time::Duration;
 
 use super::Service;
 use crate::crash_point;
@@ -17,7 +20,6 @@ use crate::domain::gc::{GcRun, Item, ItemKind, Outcome, Report};
 use crate::domain::id::{CollectionId, RunId};
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::{Code, Error, Result};
-use crate::objects::marker;
 use crate::store::gc::Scope;
 use crate::store::{self, PgConnection};
 use ledger::Ledger;
@@ -27,6 +29,8 @@ use things::Kind;
 const BATCH: i64 = 500;
 /// Kept things that a run lists at most.
 const KEPT_LISTED: i64 = 1000;
+/// How long a run that was asked for waits for one that is under way.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How to run the collector.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,13 +43,16 @@ pub struct CollectRequest {
     pub orphans: bool,
     /// Seconds for which those are left alone; the setting when absent.
     pub orphan_tolerance_seconds: Option<i64>,
+    /// List what is kept and why. Runs of the timer don't: every one would say the same again.
+    pub list_kept: bool,
 }
 
 impl Service {
     /// Runs the collector once and keeps its report. A dry run changes nothing.
     ///
     /// # Errors
-    /// Database errors; objects that could not be deleted are in the report.
+    /// `gc_run_in_progress`, `storage_unavailable`, database errors; objects that could not be deleted are
+    /// in the report.
     pub async fn collect(&self, request: CollectRequest) -> Result<GcRun> {
         let service = self.clone();
         // a caller that hangs up does not stop a run half way
@@ -78,14 +85,18 @@ impl Service {
             .orphan_tolerance_seconds
             .unwrap_or(self.settings.orphan_tolerance_seconds);
         let tolerance = request.orphans.then_some(tolerance);
-        let alone = self.collect_alone().await?;
+        let alone = self
+            .collect_alone(if request.list_kept { PATIENCE } else { Duration::ZERO })
+            .await?;
         let mut conn = self.conn().await?;
         let run_id = RunId(store::catalog::allocate_ids(&mut conn, 1).await?);
         store::gc_runs::start(&mut conn, run_id, request.dry_run, scope.grace_seconds, tolerance).await?;
         crash_point::reached("collect.started");
         drop(conn);
         let mut ledger = Ledger::new(alone, Some(run_id));
-        let outcome = self.collect_all(scope, tolerance, run_id, &mut ledger).await;
+        let outcome = self
+            .collect_all(scope, tolerance, request.list_kept, run_id, &mut ledger)
+            .await;
         let mut conn = self.conn().await?;
         store::gc_runs::finish(&mut conn, run_id, outcome.is_ok(), &ledger.report).await?;
         // the session ends, and the lock with it
@@ -98,18 +109,14 @@ impl Service {
         one_run(&mut conn, run_id).await
     }
 
-    /// The right to collect, for as long as the connection lives: it is taken out of the pool, so
-    /// that dropping it ends the session and frees the lock whatever happens.
-    async fn collect_alone(&self) -> Result<PgConnection> {
-        let mut conn = self.conn().await?.detach();
-        store::gc::lock_collector(&mut conn).await?;
-        // what is not there would count as deleted
-        let catalog_id = store::catalog::id(&mut conn).await?;
-        marker::verify(&self.objects, catalog_id).await?;
-        Ok(conn)
-    }
-
-    async fn collect_all(&self, scope: Scope, tolerance: Option<i64>, run_id: RunId, ledger: &mut Ledger) -> Result<()> {
+    async fn collect_all(
+        &self,
+        scope: Scope,
+        tolerance: Option<i64>,
+        list_kept: bool,
+        run_id: RunId,
+        ledger: &mut Ledger,
+    ) -> Result<()> {
         let expired = store::gc::snapshots::expire_pending(&mut *self.conn().await?, scope.dry_run).await?;
         ledger.report.pending_snapshots = expired;
         crash_point::reached("collect.expired");
@@ -118,14 +125,20 @@ impl Service {
         self.collect_kind(Kind::Build, scope, ledger).await?;
         self.collect_kind(Kind::Segment, scope, ledger).await?;
         self.collect_empty(scope, ledger).await?;
-        if let Some(tolerance) = tolerance {
-            self.collect_orphans(run_id, tolerance, scope.dry_run, ledger).await?;
+        if let Some(tolerance) = tolerance
+            && let Err(error) = self.collect_orphans(run_id, tolerance, scope.dry_run, ledger).await
+        {
+            // what can't be listed keeps nothing else from being done
+            tracing::warn!(error = %error, cause = error.cause_chain(), "the look for orphans failed");
+            ledger.report.fail("", &format!("the look for orphans failed: {error}"));
         }
         let mut conn = self.conn().await?;
         let kept = store::gc::kept::count(&mut conn, scope.grace_seconds).await?;
         (ledger.report.kept_by_snapshots, ledger.report.kept_by_grace) = (kept.by_snapshots, kept.by_grace);
-        let listed = store::gc::kept::list(&mut conn, scope.grace_seconds, KEPT_LISTED).await?;
-        ledger.add(&mut conn, listed).await?;
+        if list_kept {
+            let listed = store::gc::kept::list(&mut conn, scope.grace_seconds, KEPT_LISTED).await?;
+            ledger.add(&mut conn, listed).await?;
+        }
         if !scope.dry_run {
             self.objects.sweep_temporary().await?;
             store::pins::expire(&mut conn).await?;
@@ -139,13 +152,16 @@ impl Service {
     }
 
     /// Collects what an unsuccessful restore left of its target, at once.
+    ///
+    /// # Errors
+    /// `gc_run_in_progress` at once when another run is under way.
     pub(super) async fn collect_collection(&self, collection: CollectionId) -> Result<Report> {
         let scope = Scope {
             grace_seconds: 0,
             collection: Some(collection),
             dry_run: false,
         };
-        let mut ledger = Ledger::new(self.collect_alone().await?, None);
+        let mut ledger = Ledger::new(self.collect_alone(Duration::ZERO).await?, None);
         self.collect_kind(Kind::Build, scope, &mut ledger).await?;
         self.collect_kind(Kind::Segment, scope, &mut ledger).await?;
         self.collect_empty(scope, &mut ledger).await?;

@@ -15,7 +15,7 @@ use super::BATCH;
 use super::ledger::Ledger;
 use crate::crash_point;
 use crate::domain::Result;
-use crate::domain::gc::ItemKind;
+use crate::domain::gc::{Item, ItemKind, MAX_LISTED_ITEMS, Outcome};
 use crate::domain::id::RunId;
 use crate::domain::key::{self, DataPath};
 use crate::objects::keys::{self, SnapshotObject};
@@ -82,7 +82,10 @@ impl Service {
         crash_point::reached("collect.orphans_noted");
         let allowed = store::orphans::may_delete(&mut conn).await?;
         drop(conn);
-        self.delete_orphans(run, tolerance, dry_run || !allowed, ledger).await
+        if !dry_run && !allowed {
+            return self.keep_orphans(run, tolerance, ledger).await;
+        }
+        self.delete_orphans(run, tolerance, dry_run, ledger).await
     }
 
     async fn note_orphans(&self, run: RunId, seen: Vec<(Owner, String, i64)>, ledger: &mut Ledger) -> Result<()> {
@@ -98,6 +101,21 @@ impl Service {
             .unzip();
         ledger.report.orphans_found += keys.len() as i64;
         store::orphans::see(&mut conn, run, &keys, &sizes).await
+    }
+
+    /// Lists what would be deleted if that were allowed.
+    async fn keep_orphans(&self, run: RunId, tolerance: i64, ledger: &mut Ledger) -> Result<()> {
+        let mut conn = self.conn().await?;
+        let ripe = store::orphans::ripe(&mut conn, run, tolerance, "", MAX_LISTED_ITEMS).await?;
+        let items = ripe.into_iter().map(|orphan| Item {
+            kind: ItemKind::Orphan,
+            name: orphan.key,
+            outcome: Outcome::Kept,
+            reason: "deleting orphans is not allowed at present".into(),
+            objects: 1,
+            size_bytes: orphan.size_bytes,
+        });
+        ledger.add(&mut conn, items.collect()).await
     }
 
     /// Deletes what has been known for long enough; in a dry run only says so.

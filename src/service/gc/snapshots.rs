@@ -6,8 +6,8 @@ use super::super::{Service, commit};
 use super::BATCH;
 use super::ledger::Ledger;
 use crate::crash_point;
-use crate::domain::Result;
 use crate::domain::gc::ItemKind;
+use crate::domain::{Code, Result};
 use crate::objects::keys;
 use crate::store;
 use crate::store::gc::Scope;
@@ -47,7 +47,14 @@ impl Service {
             crash_point::reached("collect.metadata_deleted");
             loop {
                 let mut tx = self.begin().await?;
-                let released = store::gc::snapshots::release(&mut tx, snapshot, BATCH).await?;
+                let released = match store::gc::snapshots::release(&mut tx, snapshot, BATCH).await {
+                    // its collection is in use: the next run goes on
+                    Err(error) if error.code() == Code::DatabaseUnavailable => {
+                        tracing::warn!(snapshot.id = %snapshot.snapshot_id, error = %error, cause = error.cause_chain(), "a collection is busy, its dropped snapshot is left for the next run");
+                        return Ok(());
+                    }
+                    released => released?,
+                };
                 if released == 0 {
                     store::gc::snapshots::delete(&mut tx, snapshot.snapshot_id).await?;
                 }

@@ -6,8 +6,9 @@ use super::super::{Service, commit};
 use super::BATCH;
 use super::ledger::Ledger;
 use crate::crash_point;
-use crate::domain::Result;
 use crate::domain::gc::ItemKind;
+use crate::domain::id::CollectionId;
+use crate::domain::{Code, Result};
 use crate::store::gc::{Condemned, Scope, builds, segments};
 use crate::store::{self, PgConnection};
 
@@ -68,10 +69,30 @@ impl Service {
     }
 
     async fn condemn(&self, kind: Kind, ids: &[i64]) -> Result<Vec<i64>> {
+        let groups = match kind {
+            Kind::Build => builds::by_collection(&mut *self.conn().await?, ids).await?,
+            Kind::Segment => segments::by_collection(&mut *self.conn().await?, ids).await?,
+        };
+        let mut all = Vec::with_capacity(ids.len());
+        for (collection, ids) in groups {
+            match self.condemn_in(kind, CollectionId(collection), &ids).await {
+                Ok(condemned) => all.extend(condemned),
+                // in use: the next run takes them, and nobody has waited for long
+                Err(error) if error.code() == Code::DatabaseUnavailable => {
+                    tracing::warn!(collection.id = collection, error = %error, cause = error.cause_chain(), "a collection is busy, its dropped things are left for the next run");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(all)
+    }
+
+    /// One collection in a transaction: others are not held up by it.
+    async fn condemn_in(&self, kind: Kind, collection: CollectionId, ids: &[i64]) -> Result<Vec<i64>> {
         let mut tx = self.begin().await?;
         let condemned = match kind {
-            Kind::Build => builds::condemn(&mut tx, ids).await?,
-            Kind::Segment => segments::condemn(&mut tx, ids).await?,
+            Kind::Build => builds::condemn(&mut tx, collection, ids).await?,
+            Kind::Segment => segments::condemn(&mut tx, collection, ids).await?,
         };
         commit(tx).await?;
         Ok(condemned)

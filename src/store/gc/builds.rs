@@ -1,9 +1,12 @@
 //! Dropped index builds.
 
+use std::collections::BTreeMap;
+
 use sqlx::PgConnection;
 
 use super::{Condemned, Scope, keep_captures_away, owned};
 use crate::domain::Result;
+use crate::domain::id::CollectionId;
 use crate::domain::index::BuildContent;
 use crate::store::codec::decode;
 use crate::store::failed;
@@ -35,17 +38,26 @@ pub async fn candidates(conn: &mut PgConnection, scope: Scope, after: i64, limit
     .map_err(failed)
 }
 
-/// Locks builds and their collections, checks again that nothing references them, and condemns
-/// them.
-pub async fn condemn(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<i64>> {
-    let collections = sqlx::query_scalar!(
-        "select distinct collection_id from index_builds where build_id = any($1) order by collection_id",
+/// The collections of index builds, each with those of it.
+pub async fn by_collection(conn: &mut PgConnection, ids: &[i64]) -> Result<BTreeMap<i64, Vec<i64>>> {
+    let rows = sqlx::query!(
+        "select collection_id, build_id as id from index_builds where build_id = any($1)",
         ids
     )
-    .fetch_all(&mut *conn)
+    .fetch_all(conn)
     .await
     .map_err(failed)?;
-    keep_captures_away(conn, &collections).await?;
+    let mut found: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+    for row in rows {
+        found.entry(row.collection_id).or_default().push(row.id);
+    }
+    Ok(found)
+}
+
+/// Locks builds of a collection, checks again that nothing references them, and condemns
+/// them.
+pub async fn condemn(conn: &mut PgConnection, collection: CollectionId, ids: &[i64]) -> Result<Vec<i64>> {
+    keep_captures_away(conn, collection).await?;
     let locked = sqlx::query_scalar!(
         "select build_id from index_builds where build_id = any($1) and state in ('dropped', 'condemned')
           order by build_id for update skip locked",

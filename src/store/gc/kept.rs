@@ -50,17 +50,17 @@ pub async fn list(conn: &mut PgConnection, grace_seconds: i64, limit: i64) -> Re
              select stillframe_now() - $1::bigint * interval '1 second' as at
            ), segments_kept as (
              select 'segment' as kind, s.segment_id as id, s.size_bytes, s.file_count::bigint as objects, s.dropped_at, s.collect_after,
-                    (select count(distinct r.snapshot_id) from snapshot_manifests r where r.segment_id = s.segment_id) as snapshots,
-                    (select min(p.name) from snapshot_manifests r join snapshots p using (snapshot_id)
-                      where r.segment_id = s.segment_id) as snapshot
+                    (select count(*) from (select from snapshot_manifests r where r.segment_id = s.segment_id limit 100) few) as snapshots,
+                    (select p.name from snapshot_manifests r join snapshots p using (snapshot_id)
+                      where r.segment_id = s.segment_id limit 1) as snapshot
                from segments s where s.state = 'dropped' order by s.segment_id limit $2
            ), builds_kept as (
              select 'index_build' as kind, b.build_id as id, b.size_bytes, b.file_count::bigint as objects, b.dropped_at, b.collect_after,
-                    (select count(distinct r.snapshot_id) from manifests m join snapshot_manifests r using (segment_id, owner_snapshot_id)
-                      where m.segment_id = b.segment_id and b.build_id = any (m.build_ids)) as snapshots,
-                    (select min(p.name) from manifests m join snapshot_manifests r using (segment_id, owner_snapshot_id)
+                    (select count(*) from (select from manifests m join snapshot_manifests r using (segment_id, owner_snapshot_id)
+                      where m.segment_id = b.segment_id and b.build_id = any (m.build_ids) limit 100) few) as snapshots,
+                    (select p.name from manifests m join snapshot_manifests r using (segment_id, owner_snapshot_id)
                        join snapshots p using (snapshot_id)
-                      where m.segment_id = b.segment_id and b.build_id = any (m.build_ids)) as snapshot
+                      where m.segment_id = b.segment_id and b.build_id = any (m.build_ids) limit 1) as snapshot
                from index_builds b where b.state = 'dropped' order by b.build_id limit $2
            ), snapshots_kept as (
              select 'snapshot' as kind, s.snapshot_id as id, s.metadata_bytes as size_bytes, 1::bigint as objects, s.dropped_at,
@@ -86,7 +86,8 @@ pub async fn list(conn: &mut PgConnection, grace_seconds: i64, limit: i64) -> Re
             outcome: Outcome::Kept,
             reason: match (r.snapshot, r.snapshots) {
                 (Some(name), 1) => format!("snapshot {name:?} needs it"),
-                (Some(name), n) => format!("snapshot {name:?} and {} others need it", n - 1),
+                (Some(name), n) if n < 100 => format!("snapshot {name:?} and {} others need it", n - 1),
+                (Some(name), _) => format!("snapshot {name:?} and many others need it"),
                 _ if r.in_grace => "its grace period still runs".to_string(),
                 _ if r.leased => "a worker of a restore may still write it".to_string(),
                 _ => "something that goes first is still there".to_string(),

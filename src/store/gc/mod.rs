@@ -23,15 +23,14 @@ pub struct Scope {
     pub dry_run: bool,
 }
 
-/// Waits until this session is the only one that collects, until it ends. Two collectors at once
+/// Makes this session the only one that collects, until it ends; false when another one is. Two collectors at once
 /// could otherwise meet in this way: one has read what to delete, the other finishes it, the
 /// engine registers the same id anew, and the first deletes living files.
-pub async fn lock_collector(conn: &mut PgConnection) -> Result<()> {
-    sqlx::query!("select pg_advisory_lock(7234689102)")
+pub async fn try_lock_collector(conn: &mut PgConnection) -> Result<bool> {
+    sqlx::query_scalar!(r#"select pg_try_advisory_lock(7234689102) as "locked!""#)
         .fetch_one(conn)
         .await
-        .map_err(failed)?;
-    Ok(())
+        .map_err(failed)
 }
 
 /// Makes sure that the session which locked the collector still exists.
@@ -64,14 +63,17 @@ pub struct Condemned {
     pub size_bytes: i64,
 }
 
-/// Waits until no capture of these collections is under way, and keeps new ones away until the
+/// Waits a moment until no capture of a collection is under way, and keeps new ones away until the
 /// transaction ends: what a capture that shares a manifest relies on is locked by nothing else.
-/// Ascending ids, so that two callers never wait for each other.
-async fn keep_captures_away(conn: &mut PgConnection, collections: &[i64]) -> Result<()> {
-    for id in collections {
-        super::collections::queue(conn, CollectionId(*id), false).await?;
-    }
-    Ok(())
+///
+/// # Errors
+/// `database_unavailable` when it takes longer: whoever waits here makes others wait.
+async fn keep_captures_away(conn: &mut PgConnection, collection: CollectionId) -> Result<()> {
+    sqlx::query!("select set_config('lock_timeout', '2s', true)")
+        .fetch_one(&mut *conn)
+        .await
+        .map_err(failed)?;
+    super::collections::queue(conn, collection, false).await
 }
 
 fn owned(id: i64, paths: Vec<String>, size_bytes: i64, ownership: &str) -> Condemned {

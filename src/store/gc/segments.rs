@@ -1,9 +1,12 @@
 //! Dropped segments.
 
+use std::collections::BTreeMap;
+
 use sqlx::PgConnection;
 
 use super::{Condemned, Scope, keep_captures_away, owned};
 use crate::domain::Result;
+use crate::domain::id::CollectionId;
 use crate::domain::segment::SegmentContent;
 use crate::store::codec::decode;
 use crate::store::failed;
@@ -36,17 +39,26 @@ pub async fn candidates(conn: &mut PgConnection, scope: Scope, after: i64, limit
     .map_err(failed)
 }
 
-/// Locks segments and their collections, checks again that nothing references them, and condemns
-/// them. From here no snapshot can take them up: only flushed segments are ever referenced.
-pub async fn condemn(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<i64>> {
-    let collections = sqlx::query_scalar!(
-        "select distinct collection_id from segments where segment_id = any($1) order by collection_id",
+/// The collections of segments, each with those of it.
+pub async fn by_collection(conn: &mut PgConnection, ids: &[i64]) -> Result<BTreeMap<i64, Vec<i64>>> {
+    let rows = sqlx::query!(
+        "select collection_id, segment_id as id from segments where segment_id = any($1)",
         ids
     )
-    .fetch_all(&mut *conn)
+    .fetch_all(conn)
     .await
     .map_err(failed)?;
-    keep_captures_away(conn, &collections).await?;
+    let mut found: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+    for row in rows {
+        found.entry(row.collection_id).or_default().push(row.id);
+    }
+    Ok(found)
+}
+
+/// Locks segments of a collection, checks again that nothing references them, and condemns
+/// them. From here no snapshot can take them up: only flushed segments are ever referenced.
+pub async fn condemn(conn: &mut PgConnection, collection: CollectionId, ids: &[i64]) -> Result<Vec<i64>> {
+    keep_captures_away(conn, collection).await?;
     let locked = sqlx::query_scalar!(
         "select segment_id from segments where segment_id = any($1) and state in ('dropped', 'condemned')
           order by segment_id for update skip locked",

@@ -84,7 +84,7 @@ pub async fn condemn(conn: &mut PgConnection, snapshot: SnapshotId, grace_second
 /// Takes up to `limit` references of a condemned snapshot away, and condemns the manifests that
 /// no snapshot needs any more. Gives the number of references taken: zero when none is left.
 pub async fn release(conn: &mut PgConnection, snapshot: DroppedSnapshot, limit: i64) -> Result<u64> {
-    keep_captures_away(conn, &[snapshot.collection_id.0]).await?;
+    keep_captures_away(conn, snapshot.collection_id).await?;
     let released = sqlx::query!(
         "delete from snapshot_manifests where snapshot_id = $1 and segment_id in (
              select segment_id from snapshot_manifests where snapshot_id = $1 order by segment_id limit $2)
