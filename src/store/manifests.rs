@@ -140,14 +140,19 @@ pub async fn page(
     limit: i64,
 ) -> Result<Vec<Manifest>> {
     let rows = sqlx::query!(
-        "select s.segment_id, s.collection_id, s.partition_id, s.channel_name, s.level, s.state, v.version, v.num_of_rows,
-                v.commit_timestamp, v.content, s.created_at, m.build_ids
-           from snapshot_manifests r
-           join manifests m using (segment_id, owner_snapshot_id)
-           join segments s using (segment_id)
-           join segment_versions v on v.segment_id = m.segment_id and v.version = m.version
-          where r.snapshot_id = $1 and r.segment_id > $2 and (not $3 or r.owner_snapshot_id = r.snapshot_id)
-          order by r.segment_id limit $4",
+        "with chosen as materialized (
+             -- the page first: whatever the planner believes, a page costs a page
+             select segment_id, owner_snapshot_id from snapshot_manifests
+              where snapshot_id = $1 and segment_id > $2 and (not $3 or owner_snapshot_id = snapshot_id)
+              order by segment_id limit $4
+           )
+           select s.segment_id, s.collection_id, s.partition_id, s.channel_name, s.level, s.state, v.version, v.num_of_rows,
+                  v.commit_timestamp, v.content, s.created_at, m.build_ids
+             from chosen
+             join manifests m using (segment_id, owner_snapshot_id)
+             join segments s using (segment_id)
+             join segment_versions v on v.segment_id = m.segment_id and v.version = m.version
+            order by s.segment_id",
         snapshot.0,
         after.unwrap_or(-1),
         own,

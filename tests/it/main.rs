@@ -26,6 +26,7 @@ mod sharing;
 mod snapshots;
 mod storage;
 mod support;
+mod traps;
 mod usage;
 mod verifications;
 mod whole_way;
