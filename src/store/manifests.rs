@@ -207,7 +207,7 @@ pub async fn set_written(conn: &mut PgConnection, owner: SnapshotId, written: &[
     sqlx::query!(
         "update manifests m set size_bytes = w.size_bytes, sha256 = w.sha256
            from unnest($2::bigint[], $3::bigint[], $4::bytea[]) as w (segment_id, size_bytes, sha256)
-          where m.owner_snapshot_id = $1 and m.segment_id = w.segment_id",
+          where m.owner_snapshot_id = $1 and m.segment_id = w.segment_id and m.segment_id = any ($2)",
         owner.0,
         &written.iter().map(|w| w.segment_id.0).collect::<Vec<_>>(),
         &written
