@@ -184,13 +184,13 @@ create table gc_run_items (
     size_bytes bigint not null default 0,
     constraint gc_run_items_pkey primary key (run_id, item_no),
     constraint gc_run_items_run_fkey foreign key (run_id) references gc_runs (run_id) on delete cascade,
-    constraint gc_run_items_kind_check check (kind in ('snapshot', 'manifest', 'segment', 'index_build', 'collection', 'orphan')),
+    constraint gc_run_items_kind_check check (kind in ('snapshot', 'manifest', 'segment', 'index_build', 'collection', 'receipt', 'orphan')),
     constraint gc_run_items_outcome_check check (outcome in ('deleted', 'kept', 'failed'))
 );
 comment on table gc_run_items is 'what a run of the collector deleted, kept and why, and could not delete; bounded per run';
 comment on column gc_run_items.run_id is 'the run';
 comment on column gc_run_items.item_no is 'order in the run, from 1';
-comment on column gc_run_items.kind is 'snapshot, manifest, segment, index_build, collection, orphan';
+comment on column gc_run_items.kind is 'snapshot, manifest, segment, index_build, collection, receipt, orphan';
 comment on column gc_run_items.name is 'id of the thing, or key of the object';
 comment on column gc_run_items.outcome is 'deleted (in a dry run: would be), kept, failed';
 comment on column gc_run_items.reason is 'why it was kept or failed';

@@ -28,6 +28,8 @@ pub enum ObjectKindText {
     Marker,
     SnapshotMetadata,
     Manifest,
+    /// Of a restore job.
+    Receipt,
     SegmentFile,
     IndexFile,
     /// In no directory that this service manages: never touched.
@@ -148,6 +150,7 @@ impl From<Explanation> for ExplainResponse {
                 ObjectKind::Marker => ObjectKindText::Marker,
                 ObjectKind::SnapshotMetadata => ObjectKindText::SnapshotMetadata,
                 ObjectKind::Manifest => ObjectKindText::Manifest,
+                ObjectKind::Receipt => ObjectKindText::Receipt,
                 ObjectKind::SegmentFile => ObjectKindText::SegmentFile,
                 ObjectKind::IndexFile => ObjectKindText::IndexFile,
                 ObjectKind::Unmanaged => ObjectKindText::Unmanaged,

@@ -193,6 +193,8 @@ pub enum GcItemKindText {
     Segment,
     IndexBuild,
     Collection,
+    /// Of a restore job.
+    Receipt,
     /// An object without a row.
     Orphan,
 }
@@ -234,6 +236,7 @@ impl From<Item> for GcItemBody {
                 ItemKind::Segment => GcItemKindText::Segment,
                 ItemKind::IndexBuild => GcItemKindText::IndexBuild,
                 ItemKind::Collection => GcItemKindText::Collection,
+                ItemKind::Receipt => GcItemKindText::Receipt,
                 ItemKind::Orphan => GcItemKindText::Orphan,
             },
             name: item.name,
@@ -291,6 +294,7 @@ pub async fn list_gc_run_items(
         GcItemKindText::Segment => ItemKind::Segment,
         GcItemKindText::IndexBuild => ItemKind::IndexBuild,
         GcItemKindText::Collection => ItemKind::Collection,
+        GcItemKindText::Receipt => ItemKind::Receipt,
         GcItemKindText::Orphan => ItemKind::Orphan,
     });
     let items = state.service.list_gc_run_items(id, outcome, kind, &page).await?;

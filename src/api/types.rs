@@ -6,6 +6,7 @@ use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
 
 use crate::domain::id::integer;
+pub use crate::domain::timestamp::rfc3339;
 use crate::domain::{Error, Result};
 
 /// An id or hybrid timestamp: a 64-bit integer as a string, since JavaScript's numbers can't
@@ -94,11 +95,6 @@ impl Count {
     pub fn bytes(self) -> u64 {
         u64::try_from(self.0).unwrap_or_default()
     }
-}
-
-/// A time as RFC 3339 text in UTC.
-pub fn rfc3339(time: OffsetDateTime) -> String {
-    time.format(&Rfc3339).unwrap_or_default()
 }
 
 /// Reads a time in a query parameter.

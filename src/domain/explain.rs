@@ -11,6 +11,8 @@ pub enum ObjectKind {
     Marker,
     SnapshotMetadata,
     Manifest,
+    /// Of a restore job.
+    Receipt,
     SegmentFile,
     IndexFile,
     /// Nothing that this service knows how to read: never touched.

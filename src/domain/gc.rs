@@ -13,17 +13,20 @@ pub enum ItemKind {
     Segment,
     IndexBuild,
     Collection,
+    /// Of a restore job.
+    Receipt,
     /// An object without a row.
     Orphan,
 }
 
 impl ItemKind {
-    const ALL: [ItemKind; 6] = [
+    const ALL: [ItemKind; 7] = [
         ItemKind::Snapshot,
         ItemKind::Manifest,
         ItemKind::Segment,
         ItemKind::IndexBuild,
         ItemKind::Collection,
+        ItemKind::Receipt,
         ItemKind::Orphan,
     ];
 
@@ -34,6 +37,7 @@ impl ItemKind {
             ItemKind::Segment => "segment",
             ItemKind::IndexBuild => "index_build",
             ItemKind::Collection => "collection",
+            ItemKind::Receipt => "receipt",
             ItemKind::Orphan => "orphan",
         }
     }

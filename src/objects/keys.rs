@@ -18,9 +18,10 @@ pub enum SnapshotObject {
     Metadata(SnapshotId),
     /// By the snapshot that it was written for.
     Manifest(SnapshotId, SegmentId),
+    Receipt(JobId),
 }
 
-/// Reads a key that [`metadata`] or [`manifest`] made; none for any other.
+/// Reads a key that [`metadata`], [`manifest`] or [`receipt`] made; none for any other.
 pub fn parse(key: &str) -> Option<SnapshotObject> {
     let id = |text: &str| parse_non_negative(text).ok().filter(|id| id.to_string() == text);
     let parts: Vec<&str> = key.strip_prefix(SNAPSHOTS)?.split('/').collect();
@@ -33,6 +34,10 @@ pub fn parse(key: &str) -> Option<SnapshotObject> {
             id(collection)?;
             let segment = SegmentId(id(file.strip_suffix(".avro")?)?);
             Some(SnapshotObject::Manifest(SnapshotId(id(snapshot)?), segment))
+        }
+        [collection, "receipts", file] => {
+            id(collection)?;
+            Some(SnapshotObject::Receipt(JobId(id(file.strip_suffix(".json")?)?)))
         }
         _ => None,
     }
@@ -73,13 +78,14 @@ mod tests {
             parse(&manifest(collection, snapshot, segment)),
             Some(SnapshotObject::Manifest(snapshot, segment))
         );
+        assert_eq!(parse(&receipt(collection, JobId(4))), Some(SnapshotObject::Receipt(JobId(4))));
         for other in [
             "snapshots/1/metadata/02.json",
             "snapshots/1/metadata/2.json.bak",
             "snapshots/1/manifests/2/3",
             "snapshots/x/metadata/2.json",
             "insert_log/1/2/3/100/7",
-            "snapshots/1/receipts/2.json",
+            "snapshots/1/receipts/2",
         ] {
             assert_eq!(parse(other), None, "{other}");
         }

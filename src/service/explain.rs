@@ -4,7 +4,9 @@ use time::OffsetDateTime;
 
 use super::Service;
 use crate::domain::explain::{Explanation, Keeper, ObjectKind};
+use crate::domain::id::JobId;
 use crate::domain::key::DataPath;
+use crate::domain::timestamp::rfc3339;
 use crate::domain::{Error, Result};
 use crate::objects::keys::{self, SnapshotObject};
 use crate::store::explain::{Needed, Owner, later};
@@ -86,6 +88,7 @@ impl Service {
         object: SnapshotObject,
     ) -> Result<()> {
         let needed = match object {
+            SnapshotObject::Receipt(job) => return self.explain_receipt(conn, found, job).await,
             SnapshotObject::Metadata(snapshot) => {
                 found.kind = ObjectKind::SnapshotMetadata;
                 found.snapshot = Some(snapshot);
@@ -110,6 +113,21 @@ impl Service {
         if found.reason.is_empty() {
             self.explain_unknown(conn, found).await?;
         }
+        Ok(())
+    }
+
+    async fn explain_receipt(&self, conn: &mut PgConnection, found: &mut Explanation, job: JobId) -> Result<()> {
+        found.kind = ObjectKind::Receipt;
+        let Some(receipt) = store::explain::receipt(conn, job).await? else {
+            found.reason = "it looks like a receipt, but no restore job of this catalog wrote it".into();
+            return Ok(());
+        };
+        found.known = true;
+        found.kept_by.extend(receipt.job.map(Keeper::RestoreJob));
+        found.kept_by_total = found.kept_by.len() as i64;
+        found.may_go_at = receipt.finished_at.map(|at| later(at, self.settings.history_seconds));
+        found.reason =
+            "it is the receipt of a restore; it goes when the job's history expires or its snapshot is collected".into();
         Ok(())
     }
 
@@ -206,9 +224,16 @@ impl Service {
                 let at = later(since, self.settings.orphan_tolerance_seconds);
                 if store::orphans::may_delete(conn).await? {
                     found.may_go_at = Some(at);
-                    format!("the catalog has no row for it (known since {since}); the collector deletes it after {at}")
+                    format!(
+                        "the catalog has no row for it (known since {}); the collector deletes it after {}",
+                        rfc3339(since),
+                        rfc3339(at)
+                    )
                 } else {
-                    format!("the catalog has no row for it (known since {since}); deleting orphans is not allowed at present")
+                    format!(
+                        "the catalog has no row for it (known since {}); deleting orphans is not allowed at present",
+                        rfc3339(since)
+                    )
                 }
             }
             None => "the catalog has no row for it; it goes only if the collector finds that it lies under an id given out here"
@@ -221,6 +246,6 @@ impl Service {
 fn soon(at: Option<OffsetDateTime>) -> String {
     at.map_or_else(
         || "nothing needs it; the next run of the collector deletes it".to_string(),
-        |at| format!("nothing needs it; the collector deletes it after {at}"),
+        |at| format!("nothing needs it; the collector deletes it after {}", rfc3339(at)),
     )
 }

@@ -13,7 +13,6 @@ use super::restore::one_job;
 use super::restore_check::{PAGE, files};
 use super::restore_run::RunError;
 use super::restore_validate::{Mapping, map_manifest};
-use crate::domain::gc::Report;
 use crate::domain::id::JobId;
 use crate::domain::receipt::{Proof, ProvedFile, Receipt};
 use crate::domain::restore::RestoreJob;
@@ -24,8 +23,6 @@ use crate::store;
 
 /// Bytes gathered before they are written.
 const PIECE: usize = 1 << 20;
-/// Receipts collected at a time.
-const BATCH: i64 = 500;
 
 #[derive(Serialize)]
 struct Head<'a> {
@@ -188,31 +185,6 @@ impl Service {
         let pieces = self.objects.read_stream(&receipt.key).await?;
         let pieces = pieces.ok_or_else(|| none("its object is not in the object storage"))?;
         Ok((receipt.size_bytes, pieces))
-    }
-
-    /// Deletes receipts whose job's history has expired or whose snapshot is gone: the object by
-    /// its recorded key, then the row.
-    pub(super) async fn collect_receipts(&self, dry_run: bool, grace_seconds: i64, report: &mut Report) -> Result<()> {
-        let mut after = -1;
-        loop {
-            let history = self.settings.history_seconds;
-            let page = store::receipts::unneeded(&mut *self.conn().await?, grace_seconds, history, after, BATCH).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = last.job_id;
-            let mut gone = page;
-            if !dry_run {
-                let failed = self.objects.delete(gone.iter().map(|r| r.key.clone()).collect()).await;
-                for (key, error) in &failed {
-                    tracing::warn!(key, error = %error, cause = error.cause_chain(), "could not delete a receipt, its row stays");
-                    report.fail(key, &error.to_string());
-                }
-                gone.retain(|r| !failed.iter().any(|(key, _)| *key == r.key));
-                let jobs: Vec<i64> = gone.iter().map(|r| r.job_id).collect();
-                store::receipts::delete(&mut *self.conn().await?, &jobs).await?;
-            }
-            report.objects += gone.len() as i64;
-            report.bytes += gone.iter().map(|r| r.size_bytes).sum::<i64>();
-        }
     }
 }
 

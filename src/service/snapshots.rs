@@ -12,6 +12,7 @@ use crate::domain::manifest::Manifest;
 use crate::domain::page::{Page, PageRequest};
 use crate::domain::schema::Params;
 use crate::domain::snapshot::{CapturedCollection, Shown, Snapshot};
+use crate::domain::timestamp::rfc3339;
 use crate::domain::verification::Verification;
 use crate::domain::{Code, Error, Result};
 use crate::store::snapshots::SnapshotFilter;
@@ -125,6 +126,13 @@ pub(super) fn not_found(wanted: &SnapshotRef) -> Error {
     ))
 }
 
+fn because(reason: &str) -> String {
+    match reason {
+        "" => String::new(),
+        reason => format!(" ({reason})"),
+    }
+}
+
 /// Marks a committed snapshot as dropped unless it is in use. True when this call did it.
 pub(super) async fn drop_locked(conn: &mut PgConnection, id: SnapshotId) -> Result<bool> {
     if !store::snapshots::lock(conn, id).await? {
@@ -138,15 +146,24 @@ pub(super) async fn drop_locked(conn: &mut PgConnection, id: SnapshotId) -> Resu
     let found = found.ok_or_else(|| Error::internal("a locked snapshot is not there"))?;
     if let Some(hold) = found.hold {
         return Err(Code::SnapshotHeld.error(format!(
-            "snapshot {:?} ({id}) is on hold by {:?}: {:?}; lift the hold first",
-            found.name, hold.owner, hold.reason
+            "snapshot {:?} ({id}) is on hold by {:?}{}; lift the hold first",
+            found.name,
+            hold.owner,
+            because(&hold.reason)
         )));
     }
     if let Some(pin) = store::pins::list(conn, id, None, 1).await?.pop() {
-        let until = pin.expires_at.map_or_else(|| "deleted".to_string(), |at| format!("{at}"));
+        let until = pin.expires_at.map_or_else(|| "it is deleted".to_string(), rfc3339);
+        let others = match found.pins {
+            0 | 1 => String::new(),
+            n => format!("; it has {n} pins"),
+        };
         return Err(Code::SnapshotPinned.error(format!(
-            "snapshot {:?} ({id}) is pinned by {:?}: {:?} (pin {}, until {until}), {} pins in all",
-            found.name, pin.owner, pin.reason, pin.pin_id, found.pins
+            "snapshot {:?} ({id}) is pinned by {:?}{} until {until} (pin {}){others}",
+            found.name,
+            pin.owner,
+            because(&pin.reason),
+            pin.pin_id
         )));
     }
     if let Some(job) = store::snapshots::running_restore(conn, id).await? {

@@ -151,6 +151,30 @@ pub async fn manifest_is_known(conn: &mut PgConnection, owner: SnapshotId, segme
     .map_err(failed)
 }
 
+/// The receipt of a restore job: the job, whether it has not ended, and since when it has.
+#[derive(Debug, Clone, Copy)]
+pub struct ReceiptOf {
+    /// None: its history has expired.
+    pub job: Option<JobId>,
+    pub finished_at: Option<OffsetDateTime>,
+}
+
+/// Finds a receipt; none when it has no row.
+pub async fn receipt(conn: &mut PgConnection, job: JobId) -> Result<Option<ReceiptOf>> {
+    let row = sqlx::query!(
+        r#"select j.job_id as "job_id?", j.finished_at from restore_receipts r left join restore_jobs j using (job_id)
+            where r.job_id = $1"#,
+        job.0
+    )
+    .fetch_optional(conn)
+    .await
+    .map_err(failed)?;
+    Ok(row.map(|r| ReceiptOf {
+        job: r.job_id.map(JobId),
+        finished_at: r.finished_at,
+    }))
+}
+
 /// Since when an object is known to have no row.
 pub async fn orphan_since(conn: &mut PgConnection, key: &str) -> Result<Option<OffsetDateTime>> {
     sqlx::query_scalar!("select first_seen_at from orphans where key = $1", key)

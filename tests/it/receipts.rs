@@ -310,3 +310,26 @@ async fn receipts_go_when_their_snapshot_is_collected_or_the_history_expires() {
         .expect("counts");
     assert_eq!(rows, 0);
 }
+
+#[tokio::test]
+async fn a_receipt_is_explained_and_its_end_is_listed() {
+    let app = TestApp::local().await;
+    snapshot(&app, 1).await;
+    let job = restore(&app, "r").await;
+    let id = job["job_id"].as_str().expect("an id");
+    let key = format!("snapshots/100/receipts/{id}.json");
+    let found = app.get(&format!("/v1/objects/explain?key={key}")).await.ok().json;
+    assert_eq!(
+        (&found["kind"], &found["known"], &found["kept_by"][0]["id"]),
+        (&json!("receipt"), &json!(true), &job["job_id"]),
+        "{found}"
+    );
+    app.delete("/v1/snapshots/s").await.expect(204);
+    let run = app.post("/v1/gc/runs", &json!({"grace_seconds": 0})).await.created().json;
+    let items = format!("/v1/gc/runs/{}/items?outcome=deleted", run["run_id"].as_str().expect("an id"));
+    let items = app.get(&items).await.ok().json;
+    let items = items["items"].as_array().expect("items").clone();
+    assert!(items.iter().any(|i| i["kind"] == "receipt" && i["name"] == key), "{items:?}");
+    let sum: i64 = items.iter().filter_map(|i| i["objects"].as_i64()).sum();
+    assert_eq!(run["objects"], sum, "every object is listed");
+}

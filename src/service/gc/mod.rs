@@ -9,6 +9,7 @@
 mod alone;
 mod ledger;
 mod orphans;
+mod receipts;
 mod snapshots;
 mod things;
 
@@ -146,9 +147,7 @@ impl Service {
             store::gc_runs::expire(&mut conn, self.settings.history_seconds).await?;
         }
         drop(conn);
-        ledger.still_alone().await?;
-        self.collect_receipts(scope.dry_run, scope.grace_seconds, &mut ledger.report)
-            .await
+        self.collect_receipts(scope, ledger).await
     }
 
     /// Collects what an unsuccessful restore left of its target, at once.

@@ -55,6 +55,8 @@ impl Service {
                 return match keys::parse(key)? {
                     SnapshotObject::Metadata(s) => snapshots.hold(s.0).then_some(Owner::Snapshot(s.0)),
                     SnapshotObject::Manifest(s, segment) => snapshots.hold(s.0).then_some(Owner::Manifest(s.0, segment.0)),
+                    // it has a row as long as it is there, and goes before it
+                    SnapshotObject::Receipt(_) => None,
                 };
             }
             let path = DataPath::parse(key).ok()?;

@@ -86,6 +86,7 @@ pub async fn list(conn: &mut PgConnection, grace_seconds: i64, limit: i64) -> Re
             outcome: Outcome::Kept,
             reason: match (r.snapshot, r.snapshots) {
                 (Some(name), 1) => format!("snapshot {name:?} needs it"),
+                (Some(name), 2) => format!("snapshot {name:?} and another one need it"),
                 (Some(name), n) if n < 100 => format!("snapshot {name:?} and {} others need it", n - 1),
                 (Some(name), _) => format!("snapshot {name:?} and many others need it"),
                 _ if r.in_grace => "its grace period still runs".to_string(),
