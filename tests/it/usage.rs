@@ -182,6 +182,8 @@ async fn an_object_is_explained_by_what_keeps_it() {
     app.get("/v1/objects/explain?key=../etc/passwd")
         .await
         .refused(422, "invalid_request");
+    let far_behind = format!("/v1/objects/explain?key={}../x", "d/".repeat(405));
+    app.get(&far_behind).await.refused(422, "invalid_request");
     app.get("/v1/objects/explain?key=s3://other/x")
         .await
         .refused(422, "invalid_request");
