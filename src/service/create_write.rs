@@ -57,13 +57,15 @@ impl Service {
         found.into_iter().next().ok_or_else(|| interrupted(&request.snapshot_name))
     }
 
-    /// Writes the new manifests, those of one page while the next one is read; gives their bytes.
+    /// Writes the new manifests, those of one page while the next one is read and the last one is
+    /// recorded; gives their bytes.
     async fn write_manifests(&self, pending: &Pending) -> Result<u64> {
         let mut bytes = 0;
         if pending.counts.new_manifests == 0 {
             return Ok(bytes);
         }
         let mut page = self.read_page(pending, None).await?;
+        let mut written = Vec::new();
         while let Some(last) = page.last() {
             let after = Some(last.segment.segment_id.0);
             let more = page.len() as i64 == PAGE;
@@ -73,18 +75,26 @@ impl Service {
                     false => Ok(Vec::new()),
                 }
             };
-            let (written, next) = tokio::try_join!(self.write_page(pending, page), next)?;
-            bytes += written;
-            page = next;
+            (written, page, ()) = tokio::try_join!(self.write_page(pending, page), next, self.record(pending, &written))?;
+            bytes += written.iter().map(|w| w.size_bytes).sum::<u64>();
         }
+        self.record(pending, &written).await?;
         Ok(bytes)
+    }
+
+    async fn record(&self, pending: &Pending, written: &[NewlyWritten]) -> Result<()> {
+        if !written.is_empty() {
+            store::manifests::set_written(&mut *self.conn().await?, pending.snapshot_id, written).await?;
+            crash_point::reached("create.manifests_recorded");
+        }
+        Ok(())
     }
 
     async fn read_page(&self, pending: &Pending, after: Option<i64>) -> Result<Vec<Manifest>> {
         store::manifests::page(&mut *self.conn().await?, pending.snapshot_id, true, after, PAGE).await
     }
 
-    async fn write_page(&self, pending: &Pending, mut page: Vec<Manifest>) -> Result<u64> {
+    async fn write_page(&self, pending: &Pending, mut page: Vec<Manifest>) -> Result<Vec<NewlyWritten>> {
         let mut chunks = Vec::new();
         while !page.is_empty() {
             let rest = page.split_off(page.len().min(CHUNK));
@@ -95,10 +105,7 @@ impl Service {
             .buffered(4)
             .try_collect()
             .await?;
-        let written: Vec<NewlyWritten> = written.into_iter().flatten().collect();
-        store::manifests::set_written(&mut *self.conn().await?, pending.snapshot_id, &written).await?;
-        crash_point::reached("create.manifests_recorded");
-        Ok(written.iter().map(|w| w.size_bytes).sum())
+        Ok(written.into_iter().flatten().collect())
     }
 
     async fn write_chunk(&self, pending: &Pending, chunk: Vec<Manifest>) -> Result<Vec<NewlyWritten>> {

@@ -204,10 +204,15 @@ pub struct NewlyWritten {
 
 /// Records that manifests are written; from then on other snapshots may share them.
 pub async fn set_written(conn: &mut PgConnection, owner: SnapshotId, written: &[NewlyWritten]) -> Result<()> {
+    // Row by row through the primary key, whatever the planner believes of a table that fills this
+    // fast: a join reads all rows of the owner for each page. Nobody else updates these rows; one
+    // that the collector takes away meanwhile belongs to a snapshot that lost its lease.
     sqlx::query!(
         "update manifests m set size_bytes = w.size_bytes, sha256 = w.sha256
-           from unnest($2::bigint[], $3::bigint[], $4::bytea[]) as w (segment_id, size_bytes, sha256)
-          where m.owner_snapshot_id = $1 and m.segment_id = w.segment_id and m.segment_id = any ($2)",
+           from (select n.size_bytes, n.sha256,
+                        (select k.ctid from manifests k where k.owner_snapshot_id = $1 and k.segment_id = n.segment_id) as row
+                   from unnest($2::bigint[], $3::bigint[], $4::bytea[]) as n (segment_id, size_bytes, sha256)) w
+          where m.ctid = w.row",
         owner.0,
         &written.iter().map(|w| w.segment_id.0).collect::<Vec<_>>(),
         &written

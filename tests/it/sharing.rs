@@ -151,6 +151,7 @@ async fn the_database_refuses_to_delete_what_is_referenced() {
         ("manifests", "snapshot_manifests_manifest_fkey"),
         ("snapshots", ""),
         ("index_builds", "manifests_build_fkey"),
+        ("segment_versions", "manifests_version_fkey"),
         ("segments", ""),
     ] {
         let statement = sqlx::AssertSqlSafe(format!("delete from {table}"));
