@@ -4,7 +4,8 @@
 //! over REST v2 in the envelope's `code` and `message`.
 
 use super::proto::common::{ErrorCode, Status};
-use crate::domain::{Code, Error, Kind};
+use crate::domain::error::Kind;
+use crate::domain::{Code, Error};
 
 /// Milvus' error codes, as far as they are answered here.
 pub mod code {

@@ -45,7 +45,7 @@ impl Facade {
             target = source.collection_name.trim();
             source.collection_name = "";
         }
-        let wanted = source.to_read("restore snapshot")?;
+        let wanted = source.to_read()?;
         if target.is_empty() {
             return Err(Refusal::missing("target_collection_name is required for restore snapshot"));
         }

@@ -21,11 +21,10 @@ pub struct SnapshotCall<'a> {
 const MAX_PROTECTION_SECONDS: i64 = 604_800;
 
 impl SnapshotCall<'_> {
-    /// The snapshot for a call that reads; `call` is its name in Milvus' texts.
-    pub(super) fn to_read(self, call: &str) -> Result<SnapshotRef, Refusal> {
+    /// The snapshot for a call that reads.
+    pub(super) fn to_read(self) -> Result<SnapshotRef, Refusal> {
         let snapshot_name = names::snapshot(self.snapshot_name)?.to_string();
         let collection_name = Some(self.collection_name.trim()).filter(|name| !name.is_empty());
-        let _ = call;
         Ok(SnapshotRef {
             db_name: self.db_name.to_string(),
             snapshot_name,
@@ -34,9 +33,9 @@ impl SnapshotCall<'_> {
         })
     }
 
-    /// The same for a call that writes: it must name the collection.
+    /// The same for a call that writes, which must name the collection; `call` is what Milvus' texts call it.
     pub(super) fn to_write(self, call: &str) -> Result<SnapshotRef, Refusal> {
-        let wanted = self.to_read(call)?;
+        let wanted = self.to_read()?;
         match wanted.collection_name {
             Some(_) => Ok(wanted),
             None => Err(missing_collection(call)),
@@ -172,7 +171,7 @@ impl Facade {
     /// # Errors
     /// In Milvus' words; no gRPC or HTTP failure.
     pub async fn describe_snapshot(&self, call: SnapshotCall<'_>) -> Result<(Snapshot, CapturedCollection), Refusal> {
-        let wanted = call.to_read("describe snapshot")?;
+        let wanted = call.to_read()?;
         let details = self.details(&wanted, "describe snapshot").await?;
         let captured = details
             .captured

@@ -129,8 +129,6 @@ pub struct DescribeCollectionRequest {
     pub db_name: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub collection_name: ::prost::alloc::string::String,
-    #[prost(int64, tag = "4")]
-    pub collection_id: i64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DescribeCollectionResponse {
@@ -260,8 +258,6 @@ pub struct ShowPartitionsRequest {
     pub db_name: ::prost::alloc::string::String,
     #[prost(string, tag = "3")]
     pub collection_name: ::prost::alloc::string::String,
-    #[prost(int64, tag = "4")]
-    pub collection_id: i64,
     #[prost(string, repeated, tag = "5")]
     pub partition_names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
