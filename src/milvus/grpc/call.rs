@@ -144,7 +144,8 @@ where
 
 /// An id that the caller sent, when it is fit for logs and headers, else a new one.
 fn request_id(headers: &HeaderMap) -> String {
-    let fit = |text: &String| (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    let fit =
+        |text: &String| (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     [&REQUEST_ID, &CLIENT_REQUEST_ID]
         .into_iter()
         .filter_map(|name| text(headers, name))
@@ -194,7 +195,10 @@ mod tests {
         let panics = async { panic!("the secret of the house") };
         let status = guarded::<Status>("Test", Duration::from_secs(60), panics).await;
         assert_eq!((status.code, status.error_code), (code::SERVICE_INTERNAL, 1));
-        assert!(!status.reason.contains("secret") && !status.detail.contains("secret"), "{status:?}");
+        assert!(
+            !status.reason.contains("secret") && !status.detail.contains("secret"),
+            "{status:?}"
+        );
     }
 
     #[tokio::test]
