@@ -19,6 +19,7 @@ mod openapi;
 mod orphans;
 mod plans;
 mod private_postgres;
+mod python;
 mod readme;
 mod receipts;
 mod restores;
