@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -22,7 +23,7 @@ const COLLECTIONS: [&str; 5] = [
 /// The job that an example asks for.
 const JOB: i64 = 12345;
 
-fn examples() -> PathBuf {
+pub fn examples() -> PathBuf {
     root().join("tests/fixtures/guide")
 }
 
@@ -57,7 +58,7 @@ fn the_examples_differ_from_the_guide_in_white_space_only() {
 }
 
 /// A service with the collections, snapshots and the job that the examples name.
-async fn service(dir: &Path) -> Service {
+pub async fn service(dir: &Path) -> Service {
     let (database, pool) = postgres::database().await;
     let service = Service::start(dir, &["--no-fsync", "--database-url", &postgres::url(&database)]);
     service.load_fixture(dir).await;
@@ -122,13 +123,9 @@ async fn contents(service: &Service, dir: &Path, collection: &str) -> Vec<Vec<u8
     contents
 }
 
-/// Runs the examples with one changed line; the guide's address leads to the service.
-fn run_examples(service: &Service, more: &[&str]) -> String {
-    let mut run = interpreter();
-    run.arg(root().join("tests/it/python/run_guide.py"))
-        .arg(examples())
-        .args(more)
-        .env("HTTP_PROXY", &service.url);
+/// Runs `run_guide.py`; the guide's address leads to the service.
+pub fn run_examples(mut run: Command, service: &Service) -> String {
+    run.env("HTTP_PROXY", &service.url);
     succeeds(run)
 }
 
@@ -136,7 +133,11 @@ fn run_examples(service: &Service, more: &[&str]) -> String {
 async fn every_example_runs_after_its_import_line_is_changed() {
     let dir = directory();
     let service = service(dir.path()).await;
-    let said = run_examples(&service, &["--without", "09_spark.py"]);
+    let mut run = interpreter();
+    run.arg(root().join("tests/it/python/run_guide.py"))
+        .arg(examples())
+        .args(["--without", "09_spark.py"]);
+    let said = run_examples(run, &service);
     assert!(said.ends_with("12 examples ran\n"), "{said}");
     let mut files: Vec<Vec<u8>> = fixture::files().into_iter().map(|(_, content)| content).collect();
     files.sort();

@@ -2,6 +2,7 @@
 
 mod client;
 mod guide;
+mod spark;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,14 +18,18 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Python that has the package, without the caller's own settings of proxies.
+/// Python that has the package.
 fn interpreter() -> Command {
     let mut command = Command::new(python());
     command.env("PYTHONPATH", package().join("src")).env("PYTHONDONTWRITEBYTECODE", "1");
+    without_proxies(&mut command);
+    command
+}
+
+fn without_proxies(command: &mut Command) {
     for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
         command.env_remove(name).env_remove(name.to_lowercase());
     }
-    command
 }
 
 /// Runs it to its end; gives what it printed.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the examples of the user guide, one after the other as in a notebook, and looks at what they did.
 
-run_guide.py DIRECTORY [--without FILE]
+run_guide.py DIRECTORY [--without FILE] [--spark BUCKET]
 
 One line of them is changed: `from pymilvus import MilvusClient`. Their address,
 http://localhost:19530, is reached through the proxy that HTTP_PROXY names: the service itself.
@@ -110,7 +110,12 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("directory", type=Path)
     arguments.add_argument("--without", action="append", default=[])
+    arguments.add_argument("--spark", type=Path, metavar="BUCKET", help="a directory for the results of the Spark example")
     asked = arguments.parse_args()
+    if asked.spark:
+        from guide_spark import start
+
+        start(asked.spark)
     namespace = {}
     changed = ran = 0
     for name, check in CHECKS.items():

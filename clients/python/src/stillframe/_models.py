@@ -13,6 +13,7 @@ RESTORE_STATES: Mapping[str, str] = {
     "Validating": "RestoreSnapshotExecuting",
     "InProgress": "RestoreSnapshotExecuting",
     "Publishing": "RestoreSnapshotExecuting",
+    "Paused": "RestoreSnapshotExecuting",
     "Completed": "RestoreSnapshotCompleted",
     "Failed": "RestoreSnapshotFailed",
     "Cancelled": "RestoreSnapshotFailed",
@@ -101,16 +102,13 @@ class RestoreSnapshotInfo:
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> RestoreSnapshotInfo:
         """Reads the service's answer."""
-        state = answer["state"]
-        if state == "Paused":
-            state = "Pending" if answer.get("resume_state") == "Pending" else "InProgress"
         return cls(
             job_id=int(answer["job_id"]),
             snapshot_name=answer["snapshot_name"],
             db_name=answer["db_name"],
             collection_name=answer["collection_name"],
             collection_id=int(answer["collection_id"]),
-            state=RESTORE_STATES.get(state, "RestoreSnapshotNone"),
+            state=RESTORE_STATES.get(answer["state"], "RestoreSnapshotNone"),
             progress=int(answer["progress"]),
             reason=answer["reason"],
             start_time=milliseconds(answer["created_at"]),
