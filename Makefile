@@ -7,7 +7,7 @@ BIN := $(or $(CARGO_TARGET_DIR),target)/release/stillframe
 export STILLFRAME_TEST_PYTHON ?= $(CURDIR)/target/venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-long test-spark bench bench-restore fmt lint openapi sqlx sqlx-check setup release deny
+.PHONY: help demo serve test test-long test-milvus test-spark bench bench-restore fmt lint openapi proto proto-check sqlx sqlx-check setup release deny
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ test-spark: ## the Spark example and the guide's, on PySpark (installs about 600
 	@.ci/setup cc postgres python java spark
 	cargo test --locked --test it python::spark -- --ignored
 
+test-milvus: ## Milvus' Go protocol package against the real server, where there is a Go toolchain
+	@.ci/setup cc postgres
+	cargo test --locked --test it milvus::go -- --ignored --nocapture
+
 bench: ## the benches (ARGS=... as in `cargo bench`)
 	@.ci/setup cc postgres
 	cargo bench --locked $(ARGS)
@@ -43,7 +47,7 @@ bench-restore: ## restores beside a plain loop of copies and s5cmd (ARGS=... as 
 fmt: ## format the code
 	cargo fmt
 
-lint: deny ## formatting, clippy, docs, and the licences and sources of dependencies
+lint: deny proto-check ## formatting, clippy, docs, and the licences and sources of dependencies
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
@@ -53,6 +57,14 @@ openapi: ## write openapi/openapi.json anew from the code
 	@.ci/setup cc
 	@mkdir -p openapi target
 	cargo run --quiet --locked -- openapi > target/openapi.json && mv target/openapi.json openapi/openapi.json
+
+proto: ## write the messages of Milvus' calls anew, after a change of src/milvus/proto/*.proto
+	@.ci/setup cc
+	.ci/proto/run
+
+proto-check: ## check that they are up to date
+	@.ci/setup cc
+	.ci/proto/run --check
 
 sqlx: ## write .sqlx anew, after a change of a query or a migration
 	@.ci/setup cc postgres

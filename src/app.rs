@@ -7,10 +7,11 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 use tokio::net::TcpListener;
 
-use crate::api::{self, ApiState};
+use crate::api::{self, ApiState, RequestLimits};
 use crate::config::Config;
 use crate::jobs::{Worker, WorkerSettings, run_collector, run_job_watch};
 use crate::lifecycle::Lifecycle;
+use crate::milvus::{self, Facade, MilvusSettings};
 use crate::objects::{Objects, marker};
 use crate::private_postgres::{self, PrivatePostgres};
 use crate::service::Service;
@@ -134,7 +135,7 @@ impl App {
             service,
             metrics: telemetry::start_metrics()?,
         };
-        let router = api::router(state, config.limits);
+        let router = router(state, config.limits, config.milvus);
         let address = listener.local_addr()?;
         let stop = lifecycle.soft.clone();
         let server = tokio::spawn(async move {
@@ -202,6 +203,15 @@ impl App {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// Everything that is served on the one port: REST, and Milvus' API over gRPC.
+pub fn router(state: ApiState, limits: RequestLimits, settings: MilvusSettings) -> axum::Router {
+    let facade = Facade {
+        service: state.service.clone(),
+        settings,
+    };
+    api::router(state, limits).merge(milvus::router(facade))
 }
 
 /// Ends when the private Postgres does; never where there is none.

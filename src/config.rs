@@ -9,6 +9,7 @@ use clap::Args;
 
 use crate::api::RequestLimits;
 use crate::domain::manifest::ManifestEncoding;
+use crate::milvus::MilvusSettings;
 use crate::objects::{CopyFallback, SINGLE_COPY_MAX, StorageOptions, StorageUrl};
 use crate::service::ServiceSettings;
 use crate::telemetry::LogFormat;
@@ -140,6 +141,10 @@ pub struct ServeArgs {
     #[arg(long, env = "STILLFRAME_SHUTDOWN_SECONDS", default_value_t = 20)]
     pub shutdown_seconds: u64,
 
+    /// Dropping a collection through Milvus' API (gRPC, REST v2) drops its snapshots too, as Milvus does
+    #[arg(long, env = "STILLFRAME_MILVUS_DROP_COLLECTION_CASCADES")]
+    pub milvus_drop_collection_cascades: bool,
+
     /// Form of log lines on standard error
     #[arg(long, env = "STILLFRAME_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
@@ -173,6 +178,7 @@ pub struct Config {
     pub shutdown: Duration,
     pub service: ServiceSettings,
     pub limits: RequestLimits,
+    pub milvus: MilvusSettings,
 }
 
 /// Environment variables that belong to other commands of this binary.
@@ -288,6 +294,11 @@ impl Config {
                 ..ServiceSettings::default()
             },
             limits: RequestLimits {
+                timeout: Duration::from_secs(args.request_timeout_seconds),
+                body_bytes: args.max_body_bytes,
+            },
+            milvus: MilvusSettings {
+                drop_collection_cascades: args.milvus_drop_collection_cascades,
                 timeout: Duration::from_secs(args.request_timeout_seconds),
                 body_bytes: args.max_body_bytes,
             },

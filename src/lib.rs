@@ -3,7 +3,7 @@
 //! Who may know whom (checked by a test, `tests/it/architecture.rs`):
 //!
 //! ```text
-//! domain <- store, objects <- service <- {api, jobs} <- app <- cli
+//! domain <- store, objects <- service <- {api, milvus, jobs} <- app <- cli
 //! ```
 //!
 //! `crash_point` knows nothing and may be used by `service`.
@@ -16,6 +16,7 @@ pub mod crash_point;
 pub mod domain;
 pub mod jobs;
 pub mod lifecycle;
+pub mod milvus;
 pub mod objects;
 pub mod private_postgres;
 pub mod service;

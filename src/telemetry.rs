@@ -7,6 +7,10 @@ use tracing_subscriber::EnvFilter;
 pub const HTTP_REQUESTS: &str = "stillframe_http_requests_total";
 /// Seconds from request to answer, by method and route.
 pub const HTTP_SECONDS: &str = "stillframe_http_request_seconds";
+/// Calls of Milvus' API by call and Milvus' code.
+pub const MILVUS_CALLS: &str = "stillframe_milvus_calls_total";
+/// Seconds from such a call to its answer, by call.
+pub const MILVUS_SECONDS: &str = "stillframe_milvus_call_seconds";
 /// Snapshots created.
 pub const SNAPSHOTS_CREATED: &str = "stillframe_snapshots_created_total";
 /// Seconds that a snapshot took.
@@ -99,6 +103,8 @@ fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
     describe_counter!(HTTP_REQUESTS, "requests by method, route and status");
     describe_histogram!(HTTP_SECONDS, Unit::Seconds, "time from request to answer");
+    describe_counter!(MILVUS_CALLS, "calls of Milvus' API by call and Milvus' code");
+    describe_histogram!(MILVUS_SECONDS, Unit::Seconds, "time from a call of Milvus' API to its answer");
     describe_counter!(SNAPSHOTS_CREATED, "snapshots created");
     describe_histogram!(SNAPSHOT_SECONDS, Unit::Seconds, "time that a snapshot took");
     describe_counter!(JOBS, "restore jobs that ended, by state");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::Service;
 use super::commit;
 use super::paths::{collection, gone};
-use crate::domain::Result;
+use crate::domain::{Result, timestamp};
 use crate::domain::collection::Collection;
 use crate::domain::id::SegmentId;
 use crate::store;
@@ -29,6 +29,24 @@ impl Service {
     pub async fn flush(&self, db_name: &str, collection_name: &str, timeout: Duration) -> Result<Flushed> {
         let found = self.collection(db_name, collection_name).await?;
         self.flush_collection(&found, timeout).await
+    }
+
+    /// Whether the engine has flushed these segments; ones that are gone count as flushed.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn are_flushed(&self, segments: &[SegmentId]) -> Result<bool> {
+        let ids: Vec<i64> = segments.iter().map(|s| s.0).collect();
+        store::segments::are_flushed(&mut *self.conn().await?, &ids).await
+    }
+
+    /// The hybrid timestamp of now.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn timestamp(&self) -> Result<i64> {
+        let now = store::catalog::now_millis(&mut *self.conn().await?).await?;
+        Ok(timestamp::from_millis(now))
     }
 
     pub(super) async fn flush_collection(&self, found: &Collection, timeout: Duration) -> Result<Flushed> {

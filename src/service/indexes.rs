@@ -1,5 +1,7 @@
 //! Index definitions.
 
+use std::collections::HashMap;
+
 use super::paths::{check_name, collection, gone};
 use super::{Service, commit};
 use crate::domain::id::{FieldId, IndexId};
@@ -19,6 +21,20 @@ pub struct NewIndex {
     pub index_params: Params,
     pub user_index_params: Params,
     pub is_auto_index: bool,
+}
+
+/// A change of an index.
+#[derive(Debug, Clone, Default)]
+pub struct IndexChange {
+    /// Parameters to set; none removes one.
+    pub params: Vec<(String, Option<String>)>,
+}
+
+/// How much of a collection its indexes cover.
+#[derive(Debug, Clone, Default)]
+pub struct IndexCoverage {
+    pub total_rows: i64,
+    pub indexed_rows: HashMap<IndexId, i64>,
 }
 
 impl Service {
@@ -78,6 +94,48 @@ impl Service {
         let after: Option<String> = page.cursor(&list)?;
         let items = store::indexes::list(&mut conn, found.collection_id, after.as_deref(), Some(page.limit())).await?;
         Ok(page.page(&list, items, |i| i.index_name.clone()))
+    }
+
+    /// Changes the parameters of an index; its builds stay as they are.
+    ///
+    /// # Errors
+    /// `collection_not_found`, `index_not_found`.
+    pub async fn change_index(&self, db_name: &str, collection_name: &str, index_name: &str, change: IndexChange) -> Result<Index> {
+        let mut tx = self.begin().await?;
+        let found = collection(&mut tx, db_name, collection_name).await?;
+        if !store::collections::lock(&mut tx, found.collection_id).await? {
+            return Err(gone(&found));
+        }
+        let indexes = store::indexes::list(&mut tx, found.collection_id, None, None).await?;
+        let mut index = indexes.into_iter().find(|i| i.index_name == index_name).ok_or_else(|| {
+            Code::IndexNotFound.error(format!("index {index_name:?} does not exist in collection {:?}", found.name))
+        })?;
+        for (key, value) in change.params {
+            for params in [&mut index.index_params, &mut index.user_index_params] {
+                match &value {
+                    Some(value) => params.insert(key.clone(), value.clone()),
+                    None => params.remove(&key),
+                };
+            }
+        }
+        store::indexes::set_params(&mut tx, found.collection_id, &index).await?;
+        commit(tx).await?;
+        Ok(index)
+    }
+
+    /// Rows of the living, flushed segments of a collection, and how many of them each index has
+    /// builds for. Segments with deletes only don't count.
+    ///
+    /// # Errors
+    /// `collection_not_found`.
+    pub async fn index_coverage(&self, db_name: &str, collection_name: &str) -> Result<IndexCoverage> {
+        let mut conn = self.conn().await?;
+        let found = collection(&mut conn, db_name, collection_name).await?;
+        let (total_rows, indexed_rows) = store::indexes::coverage(&mut conn, found.collection_id).await?;
+        Ok(IndexCoverage {
+            total_rows,
+            indexed_rows,
+        })
     }
 
     /// Drops an index and its builds. What snapshots need of them stays.

@@ -45,7 +45,7 @@ pub use collections::{CollectionChange, CollectionDescription, NewCollection};
 pub use create::{CreateSnapshot, CreatedSnapshot};
 pub use flush::Flushed;
 pub use gc::CollectRequest;
-pub use indexes::NewIndex;
+pub use indexes::{IndexChange, IndexCoverage, NewIndex};
 pub use job_watch::JobWatch;
 pub use registration::{Check, NewBuild, NewSegment, PartitionRef};
 pub use restore::RestoreRequest;

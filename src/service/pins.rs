@@ -80,6 +80,14 @@ impl Service {
         commit(tx).await
     }
 
+    /// Deletes a pin by its id alone; one that is not there is as good as deleted.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn delete_pin(&self, pin: PinId) -> Result<()> {
+        store::pins::delete_any(&mut *self.conn().await?, pin).await
+    }
+
     /// Takes a dropped snapshot back, as long as the collector has not taken it up.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! Index definitions.
 
+use std::collections::HashMap;
+
 use sqlx::PgConnection;
 
 use super::codec::{from_json, to_json};
@@ -84,6 +86,46 @@ pub async fn list(
     .await
     .map_err(failed)?;
     rows.into_iter().map(Index::try_from).collect()
+}
+
+/// Replaces the parameters of an index.
+pub async fn set_params(conn: &mut PgConnection, collection: CollectionId, index: &Index) -> Result<()> {
+    sqlx::query!(
+        "update indexes set index_params = $3, user_index_params = $4
+          where collection_id = $1 and index_id = $2 and state = 'active'",
+        collection.0,
+        index.index_id.0,
+        to_json(&index.index_params)?,
+        to_json(&index.user_index_params)?
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
+/// Rows of flushed segments, and of those that have a build, by index. Levels with deletes only
+/// are left out.
+pub async fn coverage(conn: &mut PgConnection, collection: CollectionId) -> Result<(i64, HashMap<IndexId, i64>)> {
+    let total = sqlx::query_scalar!(
+        r#"select coalesce(sum(num_of_rows), 0)::bigint as "rows!" from segments
+            where collection_id = $1 and state = 'flushed' and level <> 'L0'"#,
+        collection.0
+    )
+    .fetch_one(&mut *conn)
+    .await
+    .map_err(failed)?;
+    let rows = sqlx::query!(
+        r#"select b.index_id, sum(s.num_of_rows)::bigint as "rows!"
+             from index_builds b join segments s using (segment_id)
+            where b.collection_id = $1 and b.state = 'finished' and s.state = 'flushed' and s.level <> 'L0'
+            group by b.index_id"#,
+        collection.0
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed)?;
+    Ok((total, rows.into_iter().map(|r| (IndexId(r.index_id), r.rows)).collect()))
 }
 
 /// Drops an index and its builds; false when there is none of this name.

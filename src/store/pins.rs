@@ -87,6 +87,15 @@ pub async fn delete(conn: &mut PgConnection, snapshot: SnapshotId, pin: PinId) -
     Ok(deleted.rows_affected() == 1)
 }
 
+/// Deletes a pin of whatever snapshot, when there is one.
+pub async fn delete_any(conn: &mut PgConnection, pin: PinId) -> Result<()> {
+    sqlx::query!("delete from pins where pin_id = $1", pin.0)
+        .execute(conn)
+        .await
+        .map_err(failed)?;
+    Ok(())
+}
+
 /// Deletes expired pins.
 pub async fn expire(conn: &mut PgConnection) -> Result<u64> {
     let deleted = sqlx::query!("delete from pins where expires_at <= (select stillframe_now())")

@@ -305,3 +305,14 @@ pub async fn unflushed(conn: &mut PgConnection, collection: CollectionId) -> Res
     .await
     .map_err(failed)
 }
+
+/// Whether none of these segments is growing or sealed.
+pub async fn are_flushed(conn: &mut PgConnection, ids: &[i64]) -> Result<bool> {
+    sqlx::query_scalar!(
+        r#"select not exists (select from segments where segment_id = any($1) and state in ('growing', 'sealed')) as "flushed!""#,
+        ids
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(failed)
+}

@@ -15,7 +15,11 @@ const RULE: &[(&str, &[&str])] = &[
     ("service", &["domain", "store", "objects", "crash_point"]),
     ("api", &["domain", "service", "telemetry"]),
     ("jobs", &["domain", "service", "telemetry"]),
-    ("config", &["domain", "objects", "service", "api", "telemetry"]),
+    ("milvus", &["domain", "service", "telemetry"]),
+    (
+        "config",
+        &["domain", "objects", "service", "api", "milvus", "telemetry"],
+    ),
     (
         "app",
         &[
@@ -24,6 +28,7 @@ const RULE: &[(&str, &[&str])] = &[
             "domain",
             "jobs",
             "lifecycle",
+            "milvus",
             "objects",
             "private_postgres",
             "service",

@@ -14,6 +14,7 @@ mod job_events;
 mod job_sharing;
 mod keeping;
 mod migrations;
+mod milvus;
 mod model;
 mod openapi;
 mod orphans;

@@ -7,6 +7,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 use stillframe::api::{self, ApiState, RequestLimits};
 use stillframe::jobs::{Worker, WorkerSettings};
+use stillframe::milvus::MilvusSettings;
 use stillframe::objects::{Objects, StorageOptions, StorageUrl, marker};
 use stillframe::service::{Service, ServiceSettings};
 use stillframe::{store, telemetry};
@@ -146,12 +147,17 @@ impl TestApp {
             timeout: std::time::Duration::from_secs(60),
             body_bytes: 16 * 1024 * 1024,
         };
+        let milvus = MilvusSettings {
+            drop_collection_cascades: false,
+            timeout: limits.timeout,
+            body_bytes: limits.body_bytes,
+        };
         Self {
             pool,
             objects,
             service,
             worker,
-            router: api::router(state, limits),
+            router: stillframe::app::router(state, limits, milvus),
             directory,
         }
     }

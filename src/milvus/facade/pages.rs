@@ -1,0 +1,36 @@
+//! Whole lists, as Milvus answers them, from the service's pages.
+
+use std::future::Future;
+
+use crate::domain::page::{MAX_PAGE_SIZE, Page, PageRequest};
+use crate::domain::{Error, Result};
+
+/// Entries of a list that is answered whole, at most: Milvus' answers have no pages.
+const MAX_ENTRIES: usize = 100_000;
+
+/// Reads every page of a list.
+///
+/// # Errors
+/// What `read` fails with; `invalid_request` for a list that is too long for one answer.
+pub async fn every_page<T, F, R>(read: F) -> Result<Vec<T>>
+where
+    F: Fn(PageRequest) -> R,
+    R: Future<Output = Result<Page<T>>>,
+{
+    let mut all = Vec::new();
+    let mut token = None;
+    loop {
+        let page = read(PageRequest::new(Some(MAX_PAGE_SIZE), token.take())?).await?;
+        all.extend(page.items);
+        token = page.next_page_token;
+        if token.is_none() {
+            return Ok(all);
+        }
+        if all.len() >= MAX_ENTRIES {
+            return Err(Error::invalid(
+                "",
+                format!("the list has more than {MAX_ENTRIES} entries; the REST API has pages"),
+            ));
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Milvus' own API: gRPC on the same port as REST (design §8). It calls the service like any
+//! other outer part; what both of its forms mean stands in [`Facade`].
+
+mod facade;
+mod grpc;
+pub mod names;
+pub mod proto;
+pub mod status;
+
+use std::time::Duration;
+
+pub use facade::{Facade, RestoreCall, SnapshotCall};
+pub use grpc::{CALLS, UNSERVED, router};
+
+/// What the facade may be told by the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct MilvusSettings {
+    /// Dropping a collection through Milvus' API drops its snapshots too, as in Milvus.
+    pub drop_collection_cascades: bool,
+    /// A call that takes longer is answered with Milvus' code for a timeout.
+    pub timeout: Duration,
+    /// Bytes of a message at most.
+    pub body_bytes: usize,
+}

@@ -1,0 +1,81 @@
+"""Compares our .proto files with the descriptors of pymilvus: python compare_numbers.py DIRECTORY CALLS UNSERVED"""
+
+import re
+import sys
+from pathlib import Path
+
+from google.protobuf.descriptor import FieldDescriptor
+from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
+
+NAMES = {getattr(FieldDescriptor, n): n[5:].lower() for n in dir(FieldDescriptor) if n.startswith("TYPE_")}
+# ours alone: any answer whose first field is the status
+OURS = {"RefusedResponse"}
+
+
+def type_name(field):
+    if field.message_type:
+        return field.message_type.name
+    if field.enum_type:
+        return field.enum_type.name
+    return NAMES[field.type]
+
+
+def is_map(field):
+    return bool(field.message_type and field.message_type.GetOptions().map_entry)
+
+
+def check_message(path, name, body, theirs):
+    wrong, count = [], 0
+    body = re.sub(r"oneof \w+ \{(.*?)\}", r"\1", body, flags=re.S)
+    for statement in filter(None, (s.strip() for s in re.sub(r"//.*", "", body).split(";"))):
+        found = re.fullmatch(r"(repeated )?([\w.]+|map<[^>]+>) (\w+) = (\d+)", statement)
+        assert found, f"{path}: {statement!r} in {name}"
+        repeated, kind, field, number = found.groups()
+        count += 1
+        known = theirs.fields_by_number.get(int(number))
+        if known is None or known.name != field:
+            wrong.append(f"{name}.{field} = {number}: pymilvus has {known and known.name}")
+        elif kind.startswith("map<"):
+            if not is_map(known):
+                wrong.append(f"{name}.{field} is no map")
+        elif bool(repeated) != known.is_repeated or kind.split(".")[-1] != type_name(known):
+            wrong.append(f"{name}.{field} is {type_name(known)}")
+    return wrong, count
+
+
+def main(directory, calls, unserved):
+    wrong, fields = [], 0
+    for path, module in (("common", common_pb2), ("schema", schema_pb2), ("milvus", milvus_pb2)):
+        text = (Path(directory) / f"{path}.proto").read_text()
+        for name, body in re.findall(r"^message (\w+) \{(?:\}|(.*?)\n\})", text, flags=re.S | re.M):
+            if name in OURS:
+                continue
+            more, count = check_message(path, name, body, module.DESCRIPTOR.message_types_by_name[name])
+            wrong, fields = wrong + more, fields + count
+        for name, body in re.findall(r"^enum (\w+) \{(.*?)\}", text, flags=re.S | re.M):
+            theirs = module.DESCRIPTOR.enum_types_by_name[name].values_by_name
+            for value, number in re.findall(r"(\w+) = (\d+);", body):
+                fields += 1
+                if value not in theirs or theirs[value].number != int(number):
+                    wrong.append(f"{name}.{value} = {number}")
+    service = milvus_pb2.DESCRIPTOR.services_by_name["MilvusService"].methods_by_name
+    for call in calls.split(","):
+        answer = service[call].output_type.name
+        text = (Path(directory) / "milvus.proto").read_text()
+        if answer != "Status" and f"message {answer} " not in text:
+            wrong.append(f"{call} answers {answer}")
+        if f"message {service[call].input_type.name} " not in text:
+            wrong.append(f"{call} takes {service[call].input_type.name}")
+    for pair in unserved.split(","):
+        call, shape = pair.split(":")
+        answer = service[call].output_type
+        whole = answer.name == "Status"
+        first = not whole and answer.fields_by_number[1].message_type.name == "Status"
+        if whole != (shape == "Status") or not (whole or first):
+            wrong.append(f"{call} answers {answer.name}")
+    if wrong:
+        sys.exit("\n".join(wrong))
+    print(f"compared {fields} numbers")
+
+
+main(*sys.argv[1:])

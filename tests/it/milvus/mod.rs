@@ -1,0 +1,10 @@
+//! Milvus' gRPC API: called as its clients call it, and by its clients.
+
+mod catalog;
+mod go;
+mod guide;
+mod numbers;
+mod restores;
+mod snapshots;
+mod unserved;
+mod wire;
