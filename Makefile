@@ -27,7 +27,7 @@ test-long: ## what is too slow for `make test`: ignored tests, then the benches
 	cargo test --locked -- --ignored # a debug build: the points where tests let it crash are in no release build
 	cargo bench --locked
 
-test-spark: ## the Spark example and the guide's, on PySpark (installs about 600 MB under target/)
+test-spark: ## the Spark example and the guide's, on PySpark (installs about 800 MB under target/)
 	@.ci/setup cc postgres python java spark
 	cargo test --locked --test it python::spark -- --ignored
 

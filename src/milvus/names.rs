@@ -78,6 +78,9 @@ mod tests {
         assert!(text("a b").contains(
             "snapshot name can only contain numbers, letters, underscores, and allowed characters ($.-), found   at 1"
         ));
-        assert_eq!(snapshot(" v2.1_production_release ").expect("good"), "v2.1_production_release");
+        assert_eq!(
+            snapshot(" v2.1_production_release ").expect("good"),
+            "v2.1_production_release"
+        );
     }
 }

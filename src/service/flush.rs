@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use super::Service;
 use super::commit;
 use super::paths::{collection, gone};
-use crate::domain::{Result, timestamp};
 use crate::domain::collection::Collection;
 use crate::domain::id::SegmentId;
+use crate::domain::{Result, timestamp};
 use crate::store;
 
 /// What a flush found.

@@ -100,7 +100,13 @@ impl Service {
     ///
     /// # Errors
     /// `collection_not_found`, `index_not_found`.
-    pub async fn change_index(&self, db_name: &str, collection_name: &str, index_name: &str, change: IndexChange) -> Result<Index> {
+    pub async fn change_index(
+        &self,
+        db_name: &str,
+        collection_name: &str,
+        index_name: &str,
+        change: IndexChange,
+    ) -> Result<Index> {
         let mut tx = self.begin().await?;
         let found = collection(&mut tx, db_name, collection_name).await?;
         if !store::collections::lock(&mut tx, found.collection_id).await? {

@@ -16,10 +16,7 @@ const RULE: &[(&str, &[&str])] = &[
     ("api", &["domain", "service", "telemetry"]),
     ("jobs", &["domain", "service", "telemetry"]),
     ("milvus", &["domain", "service", "telemetry"]),
-    (
-        "config",
-        &["domain", "objects", "service", "api", "milvus", "telemetry"],
-    ),
+    ("config", &["domain", "objects", "service", "api", "milvus", "telemetry"]),
     (
         "app",
         &[

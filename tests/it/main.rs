@@ -15,6 +15,7 @@ mod job_sharing;
 mod keeping;
 mod migrations;
 mod milvus;
+mod milvus_rest;
 mod model;
 mod openapi;
 mod orphans;

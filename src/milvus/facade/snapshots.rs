@@ -60,25 +60,18 @@ pub(super) fn explained(error: crate::domain::Error, wanted: &SnapshotRef, call:
                 .as_ref()
                 .map(|c| format!("collection {c}: "))
                 .unwrap_or_default();
-            refusal.say(
-                code::PARAMETER_INVALID,
-                format!("{of}snapshot not found[snapshot={name}]"),
-            )
+            refusal.say(code::PARAMETER_INVALID, format!("{of}snapshot not found[snapshot={name}]"))
         }
         Code::SnapshotNameAmbiguous => refusal.say(
             code::PARAMETER_MISSING,
             format!("collection_name is required for {call}: {detail}"),
         ),
-        Code::SnapshotAlreadyExists => {
-            refusal.say(code::PARAMETER_INVALID, format!("snapshot name {name} already exists"))
-        }
+        Code::SnapshotAlreadyExists => refusal.say(code::PARAMETER_INVALID, format!("snapshot name {name} already exists")),
         Code::SnapshotPinned => refusal.say(
             code::PARAMETER_INVALID,
             format!("snapshot pinned[snapshot={name}]: active pins, unpin before dropping: {detail}"),
         ),
-        Code::SnapshotBeingRestored => {
-            refusal.say(code::SERVICE_INTERNAL, format!("snapshot {name} is restoring: {detail}"))
-        }
+        Code::SnapshotBeingRestored => refusal.say(code::SERVICE_INTERNAL, format!("snapshot {name} is restoring: {detail}")),
         _ => refusal,
     }
 }

@@ -28,7 +28,10 @@ pub async fn create_partition(call: Call<CreatePartitionRequest>) -> Result<Stat
 pub async fn has_partition(call: Call<HasPartitionRequest>) -> Result<BoolResponse, Refusal> {
     let message = &call.message;
     let db = call.db(&message.db_name);
-    let found = call.facade.service.partition(db, &message.collection_name, &message.partition_name);
+    let found = call
+        .facade
+        .service
+        .partition(db, &message.collection_name, &message.partition_name);
     let value = match found.await {
         Ok(_) => true,
         Err(error) if error.code() == Code::PartitionNotFound => false,

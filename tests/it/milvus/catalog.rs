@@ -87,7 +87,8 @@ async fn described(app: &TestApp, name: &str) -> m::DescribeCollectionResponse {
 #[tokio::test]
 async fn a_collection_made_by_a_client_is_whole_and_can_be_snapshotted() {
     let app = TestApp::local().await;
-    app.milvus_ok::<Status>("CreateCollection", create_request("c", &schema())).await;
+    app.milvus_ok::<Status>("CreateCollection", create_request("c", &schema()))
+        .await;
     let there = described(&app, "c").await;
     let shown = there.schema.clone().expect("a schema");
     let ids: Vec<(i64, &str)> = shown.fields.iter().map(|f| (f.field_id, f.name.as_str())).collect();
@@ -122,13 +123,17 @@ async fn a_collection_made_by_a_client_is_whole_and_can_be_snapshotted() {
     assert_eq!(again.fields, shown.fields, "field ids are kept");
 
     // the same again is success, another one is not
-    app.milvus_ok::<Status>("CreateCollection", create_request("c", &schema())).await;
+    app.milvus_ok::<Status>("CreateCollection", create_request("c", &schema()))
+        .await;
     let mut other = schema();
     other.fields[1].type_params = pairs(&[("dim", "8")]);
     let said = app
         .milvus_refused::<Status>("CreateCollection", create_request("c", &other), 65_535)
         .await;
-    assert!(said.contains("create duplicate collection with different parameters"), "{said}");
+    assert!(
+        said.contains("create duplicate collection with different parameters"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
@@ -141,22 +146,28 @@ async fn schemas_that_can_not_be_are_refused() {
     app.milvus_refused::<Status>("CreateCollection", garbage, 1100).await;
     let mut unknown_type = schema();
     unknown_type.fields[1].data_type = 77;
-    app.milvus_refused::<Status>("CreateCollection", create_request("c", &unknown_type), 1100).await;
+    app.milvus_refused::<Status>("CreateCollection", create_request("c", &unknown_type), 1100)
+        .await;
     let mut no_key = schema();
     no_key.fields[0].is_primary_key = false;
-    app.milvus_refused::<Status>("CreateCollection", create_request("c", &no_key), 1100).await;
+    app.milvus_refused::<Status>("CreateCollection", create_request("c", &no_key), 1100)
+        .await;
     let mut no_input = schema();
     no_input.functions[0].input_field_names = vec!["nothing".into()];
-    app.milvus_refused::<Status>("CreateCollection", create_request("c", &no_input), 1100).await;
+    app.milvus_refused::<Status>("CreateCollection", create_request("c", &no_input), 1100)
+        .await;
     let external = CollectionSchema {
         external_source: "s3://somewhere".into(),
         ..schema()
     };
-    app.milvus_refused::<Status>("CreateCollection", create_request("c", &external), 3000).await;
-    app.milvus_refused::<Status>("CreateCollection", create_request("1c", &schema()), 1100).await;
+    app.milvus_refused::<Status>("CreateCollection", create_request("c", &external), 3000)
+        .await;
+    app.milvus_refused::<Status>("CreateCollection", create_request("1c", &schema()), 1100)
+        .await;
     let mut keyed = schema();
     keyed.fields[2].is_partition_key = true;
-    app.milvus_ok::<Status>("CreateCollection", create_request("keyed", &keyed)).await;
+    app.milvus_ok::<Status>("CreateCollection", create_request("keyed", &keyed))
+        .await;
     assert_eq!(described(&app, "keyed").await.num_partitions, 16);
 }
 
@@ -164,7 +175,8 @@ async fn schemas_that_can_not_be_are_refused() {
 async fn collections_are_found_renamed_changed_and_dropped() {
     let app = TestApp::memory().await;
     for name in ["a", "b"] {
-        app.milvus_ok::<Status>("CreateCollection", create_request(name, &schema())).await;
+        app.milvus_ok::<Status>("CreateCollection", create_request(name, &schema()))
+            .await;
     }
     let has = async |name: &str| {
         let request = m::HasCollectionRequest {
@@ -195,7 +207,8 @@ async fn collections_are_found_renamed_changed_and_dropped() {
         new_name: new.into(),
         ..Default::default()
     };
-    app.milvus_refused::<Status>("RenameCollection", rename("a", "b"), 65_535).await;
+    app.milvus_refused::<Status>("RenameCollection", rename("a", "b"), 65_535)
+        .await;
     app.milvus_ok::<Status>("RenameCollection", rename("a", "c")).await;
     app.milvus_refused::<Status>("RenameCollection", rename("a", "d"), 100).await;
     let moved = m::RenameCollectionRequest {
@@ -221,12 +234,17 @@ async fn collections_are_found_renamed_changed_and_dropped() {
     app.milvus_ok::<Status>("CreateAlias", alias("live", "c")).await;
     app.milvus_refused::<Status>("CreateAlias", alias("live", "b"), 1601).await;
     let found = described(&app, "live").await;
-    assert_eq!((found.collection_name.as_str(), found.aliases), ("c", vec!["live".to_string()]));
+    assert_eq!(
+        (found.collection_name.as_str(), found.aliases),
+        ("c", vec!["live".to_string()])
+    );
     let drop_request = |name: &str| m::DropCollectionRequest {
         collection_name: name.into(),
         ..Default::default()
     };
-    let said = app.milvus_refused::<Status>("DropCollection", drop_request("live"), 1100).await;
+    let said = app
+        .milvus_refused::<Status>("DropCollection", drop_request("live"), 1100)
+        .await;
     assert_eq!(said, "cannot drop the collection via alias = live");
     app.milvus_ok::<Status>("DropCollection", drop_request("c")).await;
     app.milvus_ok::<Status>("DropCollection", drop_request("c")).await;
@@ -259,7 +277,8 @@ async fn databases_partitions_and_aliases_are_kept() {
     let drop_books = m::DropDatabaseRequest { db_name: "books".into() };
     app.milvus_refused::<Status>("DropDatabase", drop_books.clone(), 65_535).await;
 
-    app.milvus_ok::<Status>("CreateCollection", create_request("c", &schema())).await;
+    app.milvus_ok::<Status>("CreateCollection", create_request("c", &schema()))
+        .await;
     let partition = |name: &str| m::CreatePartitionRequest {
         collection_name: "c".into(),
         partition_name: name.into(),
@@ -283,7 +302,8 @@ async fn databases_partitions_and_aliases_are_kept() {
     };
     let listed: m::ShowPartitionsResponse = app.milvus_ok("ShowPartitions", show(&[])).await;
     assert_eq!(listed.partition_names, ["_default", "p"]);
-    app.milvus_refused::<m::ShowPartitionsResponse>("ShowPartitions", show(&["q"]), 200).await;
+    app.milvus_refused::<m::ShowPartitionsResponse>("ShowPartitions", show(&["q"]), 200)
+        .await;
     let gone = |name: &str| m::DropPartitionRequest {
         collection_name: "c".into(),
         partition_name: name.into(),
@@ -386,7 +406,8 @@ async fn indexes_say_how_much_of_the_rows_the_engine_has_built() {
     };
     app.milvus_ok::<Status>("DropIndex", gone.clone()).await;
     app.milvus_ok::<Status>("DropIndex", gone).await;
-    app.milvus_refused::<m::DescribeIndexResponse>("DescribeIndex", describe("score"), 700).await;
+    app.milvus_refused::<m::DescribeIndexResponse>("DescribeIndex", describe("score"), 700)
+        .await;
 }
 
 #[tokio::test]
@@ -411,7 +432,9 @@ async fn a_flush_waits_for_the_engine_and_rows_and_segments_are_counted() {
     };
     let state: m::GetFlushStateResponse = app.milvus_ok("GetFlushState", ask.clone()).await;
     assert!(!state.flushed);
-    app.patch("/v1/collections/c/segments/600", &json!({"state": "flushed"})).await.ok();
+    app.patch("/v1/collections/c/segments/600", &json!({"state": "flushed"}))
+        .await
+        .ok();
     let state: m::GetFlushStateResponse = app.milvus_ok("GetFlushState", ask).await;
     assert!(state.flushed);
 

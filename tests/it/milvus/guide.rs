@@ -59,7 +59,9 @@ pub async fn load(service: &Service, dir: &Path, name: &str, copy: u64) {
 
 /// Runs one of the Python scripts.
 async fn run(service: &Service, script: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/guide/python").join(script);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("examples/guide/python")
+        .join(script);
     let mut command = Command::new(python());
     // the machine's proxies are not for this
     for (name, _) in std::env::vars().filter(|(name, _)| name.to_lowercase().ends_with("_proxy")) {
@@ -95,7 +97,12 @@ async fn the_guides_use_cases_work_with_pymilvus() {
     let said = run(&service, "test_environment.py").await;
     assert!(said.contains("Test environment ready!"), "{said}");
     // in this order: the others look at what the first leaves
-    for script in ["several_restores.py", "job_listing.py", "error_messages.py", "async_client.py"] {
+    for script in [
+        "several_restores.py",
+        "job_listing.py",
+        "error_messages.py",
+        "async_client.py",
+    ] {
         run(&service, script).await;
     }
 }

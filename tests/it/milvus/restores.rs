@@ -50,11 +50,18 @@ async fn a_job_goes_through_milvus_states() {
     let pending = job(&app, id).await;
     assert_eq!((pending.state(), pending.progress), (State::RestoreSnapshotPending, 0));
     assert_eq!(
-        (pending.snapshot_name.as_str(), pending.db_name.as_str(), pending.collection_name.as_str()),
+        (
+            pending.snapshot_name.as_str(),
+            pending.db_name.as_str(),
+            pending.collection_name.as_str()
+        ),
         ("s", "default", "r")
     );
     // milliseconds since 1970, of this century
-    assert!((1_600_000_000_000..4_000_000_000_000).contains(&pending.start_time), "{pending:?}");
+    assert!(
+        (1_600_000_000_000..4_000_000_000_000).contains(&pending.start_time),
+        "{pending:?}"
+    );
 
     app.post(&format!("/v1/restore-jobs/{id}/pause"), &json!({})).await.ok();
     assert_eq!(job(&app, id).await.state(), State::RestoreSnapshotExecuting, "paused");
@@ -64,12 +71,20 @@ async fn a_job_goes_through_milvus_states() {
     crate::support::jobs::run(&app, &task).await;
     app.drain().await;
     let done = job(&app, id).await;
-    assert_eq!((done.state(), done.progress, done.reason.as_str()), (State::RestoreSnapshotCompleted, 100, ""));
-    assert_eq!(app.get(&format!("/v1/restore-jobs/{id}")).await.ok().json["state"], "Completed");
+    assert_eq!(
+        (done.state(), done.progress, done.reason.as_str()),
+        (State::RestoreSnapshotCompleted, 100, "")
+    );
+    assert_eq!(
+        app.get(&format!("/v1/restore-jobs/{id}")).await.ok().json["state"],
+        "Completed"
+    );
     app.get("/v1/collections/r").await.ok();
 
     let other: m::RestoreSnapshotResponse = app.milvus_ok("RestoreSnapshot", restore("s", "c", "r2")).await;
-    app.post(&format!("/v1/restore-jobs/{}/cancel", other.job_id), &json!({})).await.ok();
+    app.post(&format!("/v1/restore-jobs/{}/cancel", other.job_id), &json!({}))
+        .await
+        .ok();
     let cancelled = job(&app, other.job_id).await;
     assert_eq!(cancelled.state(), State::RestoreSnapshotFailed);
     assert!(cancelled.reason.contains("cancelled"), "{cancelled:?}");
@@ -78,7 +93,9 @@ async fn a_job_goes_through_milvus_states() {
 #[tokio::test]
 async fn the_older_form_names_only_the_target() {
     let app = with_snapshot().await;
-    let started: m::RestoreSnapshotResponse = app.milvus_ok("RestoreSnapshot", restore("s", "restored_collection", "")).await;
+    let started: m::RestoreSnapshotResponse = app
+        .milvus_ok("RestoreSnapshot", restore("s", "restored_collection", ""))
+        .await;
     app.drain().await;
     let done = job(&app, started.job_id).await;
     assert_eq!(
@@ -86,7 +103,8 @@ async fn the_older_form_names_only_the_target() {
         (State::RestoreSnapshotCompleted, "restored_collection")
     );
     // and only where the snapshot's name is enough
-    app.milvus_ok::<Status>("CreateSnapshot", create("s", "restored_collection")).await;
+    app.milvus_ok::<Status>("CreateSnapshot", create("s", "restored_collection"))
+        .await;
     let text = app
         .milvus_refused::<m::RestoreSnapshotResponse>("RestoreSnapshot", restore("s", "another", ""), 1101)
         .await;
@@ -119,7 +137,11 @@ async fn jobs_are_listed_by_target_and_database() {
     }
     app.drain().await;
     assert_eq!(job(&app, ids[2]).await.db_name, "other");
-    assert_eq!(jobs(&app, "", None).await, [ids[2], ids[1], ids[0]], "all of them, newest first");
+    assert_eq!(
+        jobs(&app, "", None).await,
+        [ids[2], ids[1], ids[0]],
+        "all of them, newest first"
+    );
     assert_eq!(jobs(&app, "r1", None).await, [ids[2], ids[0]]);
     assert_eq!(jobs(&app, "r1", Some("other")).await, [ids[2]]);
     assert_eq!(jobs(&app, "", Some("default")).await, [ids[1], ids[0]]);
@@ -161,7 +183,8 @@ async fn what_can_not_be_restored_is_refused_in_milvus_words() {
         .await;
     assert_eq!(said, "restore job not found: jobID=12345");
     // a snapshot that is being restored stays
-    app.milvus_ok::<m::RestoreSnapshotResponse>("RestoreSnapshot", restore("s", "c", "r")).await;
+    app.milvus_ok::<m::RestoreSnapshotResponse>("RestoreSnapshot", restore("s", "c", "r"))
+        .await;
     let said = app
         .milvus_refused::<Status>("DropSnapshot", super::snapshots::drop_("s", "c"), 5)
         .await;

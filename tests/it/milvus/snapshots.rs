@@ -72,7 +72,11 @@ async fn a_snapshot_is_the_same_over_grpc_and_rest() {
     assert_eq!(rest["create_ts"], described.create_ts.to_string());
     assert_eq!(described.s3_location, rest["s3_location"]);
     assert_eq!(
-        (described.name.as_str(), described.description.as_str(), described.collection_name.as_str()),
+        (
+            described.name.as_str(),
+            described.description.as_str(),
+            described.collection_name.as_str()
+        ),
         ("backup_20240101", "daily", COLLECTION)
     );
     assert_eq!(described.partition_names, ["_default", "p2"]);
@@ -80,10 +84,14 @@ async fn a_snapshot_is_the_same_over_grpc_and_rest() {
     let listed: m::ListSnapshotsResponse = app.milvus_ok("ListSnapshots", list(COLLECTION)).await;
     assert_eq!(listed.snapshots, ["backup_20240101"]);
 
-    app.milvus_ok::<Status>("DropSnapshot", drop_("backup_20240101", COLLECTION)).await;
-    app.get("/v1/snapshots/backup_20240101").await.refused(404, "snapshot_not_found");
+    app.milvus_ok::<Status>("DropSnapshot", drop_("backup_20240101", COLLECTION))
+        .await;
+    app.get("/v1/snapshots/backup_20240101")
+        .await
+        .refused(404, "snapshot_not_found");
     // again, and one that never was
-    app.milvus_ok::<Status>("DropSnapshot", drop_("backup_20240101", COLLECTION)).await;
+    app.milvus_ok::<Status>("DropSnapshot", drop_("backup_20240101", COLLECTION))
+        .await;
     app.milvus_ok::<Status>("DropSnapshot", drop_("never", COLLECTION)).await;
 }
 
@@ -99,7 +107,10 @@ async fn older_clients_may_leave_out_the_collection_where_the_name_is_enough() {
     let text = app
         .milvus_refused::<m::DescribeSnapshotResponse>("DescribeSnapshot", describe("both", ""), 1101)
         .await;
-    assert!(text.starts_with("collection_name is required for describe snapshot"), "{text}");
+    assert!(
+        text.starts_with("collection_name is required for describe snapshot"),
+        "{text}"
+    );
     let all: m::ListSnapshotsResponse = app.milvus_ok("ListSnapshots", list("")).await;
     assert_eq!(all.snapshots, ["both", "both", "only"]);
 
@@ -111,7 +122,8 @@ async fn older_clients_may_leave_out_the_collection_where_the_name_is_enough() {
         .await;
     assert_eq!(text, "collection_name is required for pin snapshot data");
     app.milvus_refused::<Status>("CreateSnapshot", create("new", ""), 1100).await;
-    app.milvus_ok::<m::DescribeSnapshotResponse>("DescribeSnapshot", describe("only", "c")).await;
+    app.milvus_ok::<m::DescribeSnapshotResponse>("DescribeSnapshot", describe("only", "c"))
+        .await;
 }
 
 #[tokio::test]
@@ -121,19 +133,24 @@ async fn names_and_limits_are_refused_in_milvus_words() {
     for (name, text) in [
         ("", "snapshot name should be not empty"),
         ("1st", "the first character of snapshot name must be an underscore or letter"),
-        ("a b", "snapshot name can only contain numbers, letters, underscores, and allowed characters"),
+        (
+            "a b",
+            "snapshot name can only contain numbers, letters, underscores, and allowed characters",
+        ),
         (&"a".repeat(256), "the length of snapshot name must be not greater than limit"),
     ] {
         let said = app.milvus_refused::<Status>("CreateSnapshot", create(name, "c"), 1100).await;
         assert!(said.contains(text), "{said}");
     }
-    app.milvus_ok::<Status>("CreateSnapshot", create("v2.1_production-release", "c")).await;
+    app.milvus_ok::<Status>("CreateSnapshot", create("v2.1_production-release", "c"))
+        .await;
     let said = app
         .milvus_refused::<Status>("CreateSnapshot", create("v2.1_production-release", "c"), 1100)
         .await;
     assert_eq!(said, "snapshot name v2.1_production-release already exists");
     // names belong to a collection
-    app.milvus_ok::<Status>("CreateSnapshot", create("v2.1_production-release", "d")).await;
+    app.milvus_ok::<Status>("CreateSnapshot", create("v2.1_production-release", "d"))
+        .await;
 
     let protected = |seconds| m::CreateSnapshotRequest {
         compaction_protection_seconds: seconds,
@@ -144,8 +161,10 @@ async fn names_and_limits_are_refused_in_milvus_words() {
     app.milvus_refused::<Status>("CreateSnapshot", protected(-1), 1100).await;
     app.milvus_ok::<Status>("CreateSnapshot", protected(604_800)).await;
 
-    app.milvus_refused::<Status>("CreateSnapshot", create("s", "nowhere"), 100).await;
-    app.milvus_refused::<m::ListSnapshotsResponse>("ListSnapshots", list("nowhere"), 100).await;
+    app.milvus_refused::<Status>("CreateSnapshot", create("s", "nowhere"), 100)
+        .await;
+    app.milvus_refused::<m::ListSnapshotsResponse>("ListSnapshots", list("nowhere"), 100)
+        .await;
     let said = app
         .milvus_refused::<m::DescribeSnapshotResponse>("DescribeSnapshot", describe("never", "c"), 1100)
         .await;
@@ -154,7 +173,8 @@ async fn names_and_limits_are_refused_in_milvus_words() {
         db_name: "nowhere".into(),
         ..list("c")
     };
-    app.milvus_refused::<m::ListSnapshotsResponse>("ListSnapshots", elsewhere, 800).await;
+    app.milvus_refused::<m::ListSnapshotsResponse>("ListSnapshots", elsewhere, 800)
+        .await;
 }
 
 #[tokio::test]
@@ -162,7 +182,9 @@ async fn the_database_comes_from_the_message_or_the_metadata_and_aliases_count_a
     let app = TestApp::local().await;
     two(&app).await;
     app.post("/v1/databases", &json!({"name": "other"})).await.created();
-    app.post("/v1/aliases", &json!({"alias": "a", "collection_name": "c"})).await.created();
+    app.post("/v1/aliases", &json!({"alias": "a", "collection_name": "c"}))
+        .await
+        .created();
     app.milvus_ok::<Status>("CreateSnapshot", create("s", "a")).await;
     let found: m::DescribeSnapshotResponse = app.milvus_ok("DescribeSnapshot", describe("s", "a")).await;
     assert_eq!(found.collection_name, "c", "the real name is told");
@@ -190,7 +212,8 @@ async fn the_database_comes_from_the_message_or_the_metadata_and_aliases_count_a
     .await;
     let said = app.milvus_refused::<Status>("DropSnapshot", drop_("s", "a"), 1100).await;
     assert!(said.contains("a is an alias of d"), "{said}");
-    app.milvus_ok::<m::DescribeSnapshotResponse>("DescribeSnapshot", describe("s", "d")).await;
+    app.milvus_ok::<m::DescribeSnapshotResponse>("DescribeSnapshot", describe("s", "d"))
+        .await;
     // one that was captured with the snapshot does
     app.milvus_ok::<Status>("CreateSnapshot", create("later", "a")).await;
     app.milvus_ok::<Status>("DropSnapshot", drop_("later", "a")).await;
@@ -220,7 +243,11 @@ async fn a_pin_keeps_a_snapshot_until_it_is_taken_away_or_expires() {
     app.milvus_ok::<Status>("CreateSnapshot", create("t", "c")).await;
     for (request, code, text) in [
         (pin("t", "c", -1), 1100, "ttl_seconds must be non-negative"),
-        (pin("t", "c", 2_592_001), 1100, "ttl_seconds exceeds maximum of 2592000 (30 days)"),
+        (
+            pin("t", "c", 2_592_001),
+            1100,
+            "ttl_seconds exceeds maximum of 2592000 (30 days)",
+        ),
         (pin("never", "c", 0), 1100, "snapshot not found[snapshot=never]"),
     ] {
         let said = app
@@ -244,7 +271,8 @@ async fn snapshots_outlive_their_collection_unless_the_setting_says_as_milvus() 
         app.milvus_ok::<Status>("CreateSnapshot", create("s", name)).await;
     }
     app.milvus_ok::<Status>("DropCollection", dropped("c")).await;
-    app.milvus_ok::<m::DescribeSnapshotResponse>("DescribeSnapshot", describe("s", "c")).await;
+    app.milvus_ok::<m::DescribeSnapshotResponse>("DescribeSnapshot", describe("s", "c"))
+        .await;
 
     let facade = stillframe::milvus::Facade {
         service: app.service.clone(),

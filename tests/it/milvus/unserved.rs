@@ -37,13 +37,21 @@ async fn a_message_that_is_too_large_or_none_is_refused_by_grpc() {
     };
     let refused = send::<_, Status>(app.router(), "CreateSnapshot", huge, &[]).await;
     assert_eq!(refused.expect_err("too large").code(), tonic::Code::OutOfRange);
-    for body in [vec![0, 0, 0, 0, 2, 255, 255], vec![1, 2, 3], vec![], vec![0, 255, 255, 255, 255]] {
+    for body in [
+        vec![0, 0, 0, 0, 2, 255, 255],
+        vec![1, 2, 3],
+        vec![],
+        vec![0, 255, 255, 255, 255],
+    ] {
         let request = Request::post("/milvus.proto.milvus.MilvusService/CreateSnapshot")
             .header("content-type", "application/grpc")
             .body(Body::from(body.clone()))
             .expect("a request");
         let response = app.router().oneshot(request).await.expect("never fails");
-        let code = response.headers().get("grpc-status").map(|c| c.to_str().expect("text").to_string());
+        let code = response
+            .headers()
+            .get("grpc-status")
+            .map(|c| c.to_str().expect("text").to_string());
         assert!(code.as_deref().is_some_and(|c| c != "0"), "{body:?}: {response:?}");
     }
 }

@@ -10,7 +10,12 @@ use tonic_prost::ProstCodec;
 use crate::support::TestApp;
 
 /// Sends one message; gives what gRPC says.
-pub async fn send<Req, Rep>(router: Router, call: &str, message: Req, metadata: &[(&'static str, &str)]) -> Result<Rep, tonic::Status>
+pub async fn send<Req, Rep>(
+    router: Router,
+    call: &str,
+    message: Req,
+    metadata: &[(&'static str, &str)],
+) -> Result<Rep, tonic::Status>
 where
     Req: prost::Message + Default + 'static,
     Rep: prost::Message + Default + 'static,
@@ -86,7 +91,12 @@ impl TestApp {
     }
 
     /// A call that is refused with this code; gives the text.
-    pub async fn milvus_refused<Rep: Answer>(&self, call: &str, message: impl prost::Message + Default + 'static, code: i32) -> String {
+    pub async fn milvus_refused<Rep: Answer>(
+        &self,
+        call: &str,
+        message: impl prost::Message + Default + 'static,
+        code: i32,
+    ) -> String {
         let status = self.milvus::<Rep>(call, message).await.taken();
         assert_eq!(status.code, code, "{call}: {status:?}");
         assert_ne!(status.error_code, 0, "{call}: older clients go by this number");

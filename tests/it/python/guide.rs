@@ -42,7 +42,9 @@ fn given() -> BTreeMap<String, String> {
 fn the_examples_differ_from_the_guide_in_white_space_only() {
     let given = given();
     assert_eq!(given.len(), 13, "the guide has 13 blocks of Python");
-    let files = std::fs::read_dir(examples()).expect("a directory").map(|e| e.expect("an entry").path());
+    let files = std::fs::read_dir(examples())
+        .expect("a directory")
+        .map(|e| e.expect("an entry").path());
     let files: Vec<PathBuf> = files.filter(|p| p.extension().is_some_and(|e| e == "py")).collect();
     assert_eq!(files.len(), given.len());
     for file in files {
@@ -52,7 +54,10 @@ fn the_examples_differ_from_the_guide_in_white_space_only() {
         assert_eq!(words, given[name].split_whitespace().collect::<Vec<_>>(), "{name}");
         // a lost line break turns code into a comment without changing a word
         for line in text.lines().filter(|line| line.trim_start().starts_with('#')) {
-            assert!(!["(", "=", "import "].iter().any(|code| line.contains(code)), "{name}: {line}");
+            assert!(
+                !["(", "=", "import "].iter().any(|code| line.contains(code)),
+                "{name}: {line}"
+            );
         }
     }
 }
@@ -89,12 +94,14 @@ async fn rename_job(pool: &PgPool, target: &str) {
         .expect("allowed");
     for table in ["restore_tasks", "restore_builds", "restore_jobs"] {
         let of = "(select job_id from restore_jobs where collection_name = $2)";
-        sqlx::query(sqlx::AssertSqlSafe(format!("update {table} set job_id = $1 where job_id = {of}")))
-            .bind(JOB)
-            .bind(target)
-            .execute(&mut *tx)
-            .await
-            .expect("renamed");
+        sqlx::query(sqlx::AssertSqlSafe(format!(
+            "update {table} set job_id = $1 where job_id = {of}"
+        )))
+        .bind(JOB)
+        .bind(target)
+        .execute(&mut *tx)
+        .await
+        .expect("renamed");
     }
     tx.commit().await.expect("commits");
 }

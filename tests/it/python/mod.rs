@@ -21,7 +21,9 @@ fn root() -> &'static Path {
 /// Python that has the package.
 fn interpreter() -> Command {
     let mut command = Command::new(python());
-    command.env("PYTHONPATH", package().join("src")).env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+        .env("PYTHONPATH", package().join("src"))
+        .env("PYTHONDONTWRITEBYTECODE", "1");
     without_proxies(&mut command);
     command
 }

@@ -20,7 +20,11 @@ fn venv() -> PathBuf {
 
 fn with_spark(program: &str) -> Command {
     let mut command = Command::new(venv().join("bin").join(program));
-    let paths = [package().join("src"), root().join("examples/spark"), root().join("tests/it/python")];
+    let paths = [
+        package().join("src"),
+        root().join("examples/spark"),
+        root().join("tests/it/python"),
+    ];
     command
         .env("PYTHONPATH", std::env::join_paths(paths).expect("no colons"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
@@ -54,7 +58,14 @@ async fn statistics_of_the_vectors_are_computed_from_the_files_of_a_snapshot() {
         .arg(example.join("vector_statistics.py"))
         .args(["--uri", &service.url, "backup_20240101", "vec"]);
     let said = succeeds(submit);
-    for column in ["id: long", "tag: string", "score: float", "meta: string", "vec: array", "$meta: string"] {
+    for column in [
+        "id: long",
+        "tag: string",
+        "score: float",
+        "meta: string",
+        "vec: array",
+        "$meta: string",
+    ] {
         assert!(said.contains(&format!(" |-- {column} ")), "{column}: {said}");
     }
     for row in [

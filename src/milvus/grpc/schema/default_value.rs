@@ -70,6 +70,9 @@ mod tests {
             assert_eq!(from_json(&json), Some(field), "{json}");
         }
         assert_eq!(to_json(&ValueField { data: None }), None);
-        assert_eq!(from_json(&json!({"long_data": 5})).and_then(|f| to_json(&f)), Some(json!({"long_data": "5"})));
+        assert_eq!(
+            from_json(&json!({"long_data": 5})).and_then(|f| to_json(&f)),
+            Some(json!({"long_data": "5"}))
+        );
     }
 }

@@ -135,9 +135,12 @@ fn one(wire: &FieldSchema, field_id: FieldId) -> Result<Field, Refusal> {
 fn function(wire: &FunctionSchema, function_id: FieldId, fields: &[Field]) -> Result<Function, Refusal> {
     let id_of = |name: &String| {
         let field = fields.iter().find(|f| f.name == *name);
-        field
-            .map(|f| f.field_id)
-            .ok_or_else(|| Refusal::invalid(format!("function {} names field {name}, which the schema does not have", wire.name)))
+        field.map(|f| f.field_id).ok_or_else(|| {
+            Refusal::invalid(format!(
+                "function {} names field {name}, which the schema does not have",
+                wire.name
+            ))
+        })
     };
     Ok(Function {
         function_id,
