@@ -7,7 +7,7 @@ BIN := $(or $(CARGO_TARGET_DIR),target)/release/stillframe
 export STILLFRAME_TEST_PYTHON ?= $(CURDIR)/target/venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-long test-milvus bench bench-restore fmt lint openapi proto proto-check sqlx sqlx-check setup release deny
+.PHONY: help demo serve test test-long test-milvus test-spark bench bench-restore fmt lint openapi proto proto-check sqlx sqlx-check setup release deny
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,9 +23,13 @@ test: ## the whole test suite
 	cargo test --locked $(ARGS)
 
 test-long: ## what is too slow for `make test`: ignored tests, then the benches
-	@.ci/setup cc postgres python curl
+	@.ci/setup cc postgres python curl java spark
 	cargo test --locked -- --ignored # a debug build: the points where tests let it crash are in no release build
 	cargo bench --locked
+
+test-spark: ## the Spark example and the guide's, on PySpark (installs about 800 MB under target/)
+	@.ci/setup cc postgres python java spark
+	cargo test --locked --test it python::spark -- --ignored
 
 test-milvus: ## Milvus' Go protocol package against the real server, where there is a Go toolchain
 	@.ci/setup cc postgres

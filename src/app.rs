@@ -211,7 +211,12 @@ pub fn router(state: ApiState, limits: RequestLimits, settings: MilvusSettings) 
         service: state.service.clone(),
         settings,
     };
-    api::router(state, limits).merge(milvus::router(facade))
+    api::router_with(state, limits, document()).merge(milvus::router(facade))
+}
+
+/// The OpenAPI document of everything that is served over REST.
+pub fn document() -> utoipa::openapi::OpenApi {
+    api::document().merge_from(milvus::openapi())
 }
 
 /// Ends when the private Postgres does; never where there is none.

@@ -119,8 +119,13 @@ fn routes() -> OpenApiRouter<ApiState> {
 
 /// The whole HTTP service.
 pub fn router(state: ApiState, limits: RequestLimits) -> Router {
+    router_with(state, limits, document())
+}
+
+/// The same, showing a document that tells of more.
+pub fn router_with(state: ApiState, limits: RequestLimits, document: utoipa::openapi::OpenApi) -> Router {
     let (router, _) = routes().split_for_parts();
-    guarded(router.with_state(state).merge(openapi::docs()), limits)
+    guarded(router.with_state(state).merge(openapi::docs(document)), limits)
 }
 
 /// Puts what every request passes around the routes.

@@ -60,9 +60,8 @@ pub fn document() -> utoipa::openapi::OpenApi {
     document
 }
 
-/// The document and the Swagger UI, both served from the binary.
-pub fn docs() -> Router {
-    let document = document();
+/// A document and the Swagger UI, both served from the binary.
+pub fn docs(document: utoipa::openapi::OpenApi) -> Router {
     let text = document
         .to_pretty_json()
         .expect("the document is made of texts, numbers and maps");

@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::output;
 use crate::app::{self, App};
 use crate::config::{Config, ServeArgs};
-use crate::{api, telemetry};
+use crate::telemetry;
 
 #[derive(Debug, Args)]
 pub struct MigrateArgs {
@@ -54,6 +54,6 @@ pub async fn migrate(args: &MigrateArgs) -> Result<(), Failure> {
 /// # Errors
 /// When standard output can't be written.
 pub fn print_openapi() -> Result<(), Failure> {
-    let text = api::document().to_pretty_json().context("the document is not JSON")?;
+    let text = app::document().to_pretty_json().context("the document is not JSON")?;
     output::line(&text)
 }

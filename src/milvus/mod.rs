@@ -1,16 +1,20 @@
-//! Milvus' own API: gRPC on the same port as REST (design §8). It calls the service like any
+//! Milvus' own API: gRPC and REST v2, on the same port as REST (design §8). It calls the service like any
 //! other outer part; what both of its forms mean stands in [`Facade`].
 
 mod facade;
 mod grpc;
 pub mod names;
 pub mod proto;
+mod rest;
 pub mod status;
 
 use std::time::Duration;
 
+use axum::Router;
+
 pub use facade::{Facade, RestoreCall, SnapshotCall};
-pub use grpc::{CALLS, UNSERVED, router};
+pub use grpc::{CALLS, UNSERVED};
+pub use rest::openapi;
 
 /// What the facade may be told by the configuration.
 #[derive(Debug, Clone, Copy)]
@@ -21,4 +25,9 @@ pub struct MilvusSettings {
     pub timeout: Duration,
     /// Bytes of a message at most.
     pub body_bytes: usize,
+}
+
+/// Both forms of the API, to be merged with the other routes of the port.
+pub fn router(facade: Facade) -> Router {
+    grpc::router(facade.clone()).merge(rest::router(facade))
 }

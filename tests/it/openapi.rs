@@ -8,7 +8,7 @@ use crate::support::TestApp;
 fn the_committed_document_is_the_one_of_the_code() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.json");
     let committed = std::fs::read_to_string(path).unwrap_or_default();
-    let generated = stillframe::api::document().to_pretty_json().expect("JSON") + "\n";
+    let generated = stillframe::app::document().to_pretty_json().expect("JSON") + "\n";
     assert!(
         committed == generated,
         "openapi/openapi.json is not up to date: run `make openapi`"

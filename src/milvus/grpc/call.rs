@@ -24,7 +24,7 @@ use crate::milvus::{Facade, names};
 use crate::telemetry;
 
 /// Carries the request id in and out, as over REST.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Where Milvus' clients put an id of their own.
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id");
 /// Where Milvus' clients name the database.
@@ -96,7 +96,7 @@ async fn guarded<Rep: Reply>(
         )),
         Err(panic) => Err(panicked(panic.as_ref())),
     };
-    record(name, began, answered.as_ref().err());
+    record(name.into(), began, answered.as_ref().err());
     answered.unwrap_or_else(|refusal| Rep::refused(refusal.status()))
 }
 
@@ -143,7 +143,7 @@ where
 }
 
 /// An id that the caller sent, when it is fit for logs and headers, else a new one.
-fn request_id(headers: &HeaderMap) -> String {
+pub fn request_id(headers: &HeaderMap) -> String {
     let fit =
         |text: &String| (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     [&REQUEST_ID, &CLIENT_REQUEST_ID]
@@ -158,7 +158,7 @@ fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
 }
 
 /// Turns a panic into a refusal; the text of the panic is for the log only.
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Refusal {
+pub fn panicked(panic: &(dyn std::any::Any + Send)) -> Refusal {
     let text = panic
         .downcast_ref::<String>()
         .map(String::as_str)
@@ -168,10 +168,10 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> Refusal {
 }
 
 /// The log line and the metrics of a call.
-fn record(name: &'static str, began: Instant, refusal: Option<&Refusal>) {
+pub fn record(name: metrics::SharedString, began: Instant, refusal: Option<&Refusal>) {
     let took = began.elapsed();
     let code = refusal.map_or(0, Refusal::code);
-    metrics::counter!(telemetry::MILVUS_CALLS, "call" => name, "code" => code.to_string()).increment(1);
+    metrics::counter!(telemetry::MILVUS_CALLS, "call" => name.clone(), "code" => code.to_string()).increment(1);
     metrics::histogram!(telemetry::MILVUS_SECONDS, "call" => name).record(took.as_secs_f64());
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     if let Some(refusal) = refusal {

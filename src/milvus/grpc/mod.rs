@@ -1,7 +1,7 @@
 //! `milvus.proto.milvus.MilvusService`: which calls there are, and who answers them.
 
 mod aliases;
-mod call;
+pub(super) mod call;
 mod collections;
 mod connection;
 mod databases;

@@ -1,0 +1,116 @@
+//! Requests: a JSON body, and two headers.
+
+use axum::body::to_bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, HeaderName};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+
+use super::answer::{Failed, Int64};
+use crate::milvus::status::{Refusal, code};
+use crate::milvus::{Facade, names};
+
+/// Names the database where the body does not.
+const DB_NAME: HeaderName = HeaderName::from_static("db-name");
+/// Asks for 64-bit integers as numbers.
+const ALLOW_INT64: HeaderName = HeaderName::from_static("accept-type-allow-int64");
+
+/// A body of a call.
+pub trait Fields: DeserializeOwned {
+    /// Fields that must not be missing or empty: their names and what they hold.
+    fn required(&self) -> Vec<(&'static str, &str)>;
+}
+
+/// A call with its body.
+#[derive(Debug)]
+pub struct Call<T> {
+    pub body: T,
+    db_name: Option<String>,
+    as_numbers: bool,
+}
+
+impl<T> Call<T> {
+    /// The database of the call; `in_body` is what its body says.
+    pub fn db<'a>(&'a self, in_body: &'a str) -> &'a str {
+        names::database(in_body, self.db_name.as_deref())
+    }
+
+    /// The same, and none when the call names no database at all.
+    pub fn db_if_named<'a>(&'a self, in_body: &'a str) -> Option<&'a str> {
+        [in_body, self.db_name.as_deref().unwrap_or_default()]
+            .into_iter()
+            .find(|name| !name.is_empty())
+    }
+
+    /// A 64-bit integer in the form that the request wants.
+    pub fn int64(&self, value: i64) -> Int64 {
+        Int64 {
+            value,
+            as_number: self.as_numbers,
+        }
+    }
+}
+
+impl<T: Fields> FromRequest<Facade> for Call<T> {
+    type Rejection = Failed;
+
+    async fn from_request(request: Request, facade: &Facade) -> Result<Self, Failed> {
+        let db_name = header(request.headers(), &DB_NAME);
+        let as_numbers = header(request.headers(), &ALLOW_INT64).is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        let limit = facade.settings.body_bytes;
+        let bytes = to_bytes(request.into_body(), limit).await.map_err(|_| {
+            let why = format!("the request body could not be read, or has more than {limit} bytes");
+            Refusal::new(code::PARAMETER_TOO_LARGE, why)
+        })?;
+        let body = parse::<T>(&bytes)?;
+        if let Some((name, _)) = body.required().into_iter().find(|(_, text)| text.is_empty()) {
+            let why = format!("missing required parameters, error: field {name} is required");
+            return Err(Refusal::new(code::MISSING_BODY_FIELD, why).into());
+        }
+        Ok(Self {
+            body,
+            db_name,
+            as_numbers,
+        })
+    }
+}
+
+fn header(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    headers.get(name)?.to_str().ok().map(str::to_string)
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    let not_json = |why: String| Refusal::new(code::BAD_JSON, format!("can only accept json format request, error: {why}"));
+    // serde would read a list as the fields of a struct, one by one
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(not_json("expected an object, not a list".into()));
+    }
+    serde_json::from_slice(bytes).map_err(|e| not_json(e.to_string()))
+}
+
+/// An id as a decimal string; a number is accepted all the same.
+pub fn id_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Number(i64),
+        Text(String),
+    }
+    Ok(match Form::deserialize(deserializer)? {
+        Form::Number(number) => number.to_string(),
+        Form::Text(text) => text,
+    })
+}
+
+/// Reads an id.
+///
+/// # Errors
+/// Milvus' text for one that is no positive number.
+pub fn positive(name: &str, text: &str) -> Result<i64, Refusal> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    digits
+        .then(|| text.parse().ok())
+        .flatten()
+        .filter(|id| *id > 0)
+        .ok_or_else(|| Refusal::invalid(format!("{name} must be a positive decimal int64, got {text:?}")))
+}

@@ -1,0 +1,547 @@
+//! Milvus' REST v2 paths, over real HTTP.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::support::TestApp;
+use crate::support::fixture::COLLECTION;
+
+const NUMBERS: (&str, &str) = ("accept-type-allow-int64", "true");
+/// Paths and the fields without which they refuse.
+const PATHS: [(&str, &[&str]); 9] = [
+    ("snapshots/create", &["collectionName", "snapshotName"]),
+    ("snapshots/drop", &["collectionName", "snapshotName"]),
+    ("snapshots/list", &[]),
+    ("snapshots/describe", &["snapshotName"]),
+    ("snapshots/restore", &["snapshotName", "targetCollectionName"]),
+    ("snapshots/pin", &["collectionName", "snapshotName"]),
+    ("snapshots/unpin", &["pinId"]),
+    ("jobs/snapshot/describe", &["jobId"]),
+    ("jobs/snapshot/list", &[]),
+];
+
+/// The service behind a socket.
+struct Rest {
+    app: TestApp,
+    url: String,
+    http: reqwest::Client,
+}
+
+impl Rest {
+    async fn start() -> Self {
+        let app = TestApp::local().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/v2/vectordb", listener.local_addr().expect("an address"));
+        let router = app.router();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        Self { app, url, http }
+    }
+
+    /// With the real collection and a snapshot `s` of it.
+    async fn with_snapshot() -> Self {
+        let rest = Self::start().await;
+        rest.app.load_fixture().await;
+        rest.done("snapshots/create", json!({"collectionName": COLLECTION, "snapshotName": "s"}))
+            .await;
+        rest
+    }
+
+    /// Every answer has status 200, an envelope and a request id.
+    async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: String) -> Value {
+        let mut request = self.http.request(method, format!("{}/{path}", self.url)).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = request.send().await.expect("an answer");
+        assert_eq!(response.status().as_u16(), 200, "{path}");
+        assert_eq!(response.headers()["content-type"], "application/json", "{path}");
+        assert!(response.headers().contains_key("x-request-id"), "{path}");
+        let text = response.text().await.expect("a body");
+        let envelope: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{path}: {e}: {text}"));
+        assert!(envelope["code"].is_i64() && envelope["message"].is_string(), "{path}: {text}");
+        assert_eq!(envelope["code"] == 0, envelope["message"] == "", "{path}: {text}");
+        assert_eq!(envelope["code"] == 0, envelope.get("data").is_some(), "{path}: {text}");
+        envelope
+    }
+
+    async fn post(&self, path: &str, headers: &[(&str, &str)], body: Value) -> Value {
+        self.send(Method::POST, path, headers, body.to_string()).await
+    }
+
+    /// The data of a call that succeeds.
+    async fn done(&self, path: &str, body: Value) -> Value {
+        let envelope = self.post(path, &[], body).await;
+        assert_eq!(envelope["code"], 0, "{path}: {envelope}");
+        envelope["data"].clone()
+    }
+
+    async fn refused(&self, path: &str, body: Value, code: i32, text: &str) {
+        let envelope = self.post(path, &[], body.clone()).await;
+        let message = envelope["message"].as_str().expect("text");
+        assert!(
+            envelope["code"] == code && message.contains(text),
+            "{path} {body}: {envelope}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_goes_the_whole_way_by_rest_v2() {
+    let rest = Rest::start().await;
+    rest.app.load_fixture().await;
+    let named = json!({"collectionName": COLLECTION, "snapshotName": "backup_20240101"});
+    let mut new = named.clone();
+    new["description"] = json!("daily");
+    new["compactionProtectionSeconds"] = json!(604_800);
+    assert_eq!(rest.done("snapshots/create", new).await, json!({}));
+    assert_eq!(
+        rest.done("snapshots/list", json!({"collectionName": COLLECTION})).await,
+        json!(["backup_20240101"])
+    );
+    let native = rest.app.get("/v1/snapshots/backup_20240101").await.ok().json;
+    assert_eq!(
+        rest.done("snapshots/describe", named.clone()).await,
+        json!({"snapshotName": "backup_20240101", "description": "daily", "collectionName": COLLECTION,
+            "partitionNames": ["_default", "p2"], "createTs": "470644641416347649", "s3Location": native["s3_location"]})
+    );
+
+    let restore =
+        json!({"snapshotName": "backup_20240101", "sourceCollectionName": COLLECTION, "targetCollectionName": "restored"});
+    let started = rest.done("snapshots/restore", restore).await;
+    let id = started["jobId"].as_str().expect("a string").to_string();
+    let job = rest.done("jobs/snapshot/describe", json!({"jobId": id})).await;
+    assert_eq!(
+        (&job["state"], &job["progress"]),
+        (&json!("RestoreSnapshotPending"), &json!(0))
+    );
+    rest.app.drain().await;
+    let job = rest.done("jobs/snapshot/describe", json!({"jobId": id})).await;
+    let number = |key: &str| {
+        job[key]
+            .as_str()
+            .and_then(|t| t.parse::<i64>().ok())
+            .expect("a number in a string")
+    };
+    assert!(number("startTime") > 1_700_000_000_000 && number("timeCost") > 0, "{job}");
+    assert_eq!(
+        job,
+        json!({"jobId": id, "snapshotName": "backup_20240101", "dbName": "default", "collectionName": "restored",
+            "state": "RestoreSnapshotCompleted", "progress": 100, "reason": "", "startTime": job["startTime"], "timeCost": job["timeCost"]})
+    );
+    for filter in [json!({"collectionName": "restored"}), json!({}), json!({"dbName": "default"})] {
+        assert_eq!(rest.done("jobs/snapshot/list", filter).await, json!({"records": [job]}));
+    }
+    assert_eq!(
+        rest.done("jobs/snapshot/list", json!({"collectionName": "other"})).await,
+        json!({"records": []})
+    );
+    rest.app.get("/v1/collections/restored").await.ok();
+
+    let mut wanted = named.clone();
+    wanted["ttlSeconds"] = json!(60);
+    let pin = rest.done("snapshots/pin", wanted).await["pinId"].clone();
+    assert!(pin.is_string());
+    rest.refused("snapshots/drop", named.clone(), 1100, "active pins, unpin before dropping")
+        .await;
+    for _ in 0..2 {
+        assert_eq!(rest.done("snapshots/unpin", json!({"pinId": pin})).await, json!({}));
+    }
+    for _ in 0..2 {
+        assert_eq!(
+            rest.done("snapshots/drop", named.clone()).await,
+            json!({}),
+            "drop is idempotent"
+        );
+    }
+    assert_eq!(
+        rest.done("snapshots/list", json!({"collectionName": COLLECTION})).await,
+        json!([])
+    );
+    let metrics = rest.app.get("/metrics").await.ok().text;
+    let counted = |line: &&str| line.contains("stillframe_milvus_calls_total") && line.contains("/v2/vectordb/snapshots/drop");
+    assert!(
+        metrics.lines().any(|line| counted(&line) && line.contains("1100")),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn integers_are_strings_unless_the_request_allows_numbers() {
+    let rest = Rest::with_snapshot().await;
+    let named = json!({"collectionName": COLLECTION, "snapshotName": "s"});
+    let described = rest.post("snapshots/describe", &[NUMBERS], named.clone()).await;
+    assert_eq!(described["data"]["createTs"], 470_644_641_416_347_649_i64);
+    let described = rest
+        .post("snapshots/describe", &[("accept-type-allow-int64", "false")], named.clone())
+        .await;
+    assert_eq!(described["data"]["createTs"], "470644641416347649");
+    let pin = rest.post("snapshots/pin", &[NUMBERS], named).await["data"]["pinId"].clone();
+    assert!(pin.is_i64(), "{pin}");
+    rest.done("snapshots/unpin", json!({"pinId": pin})).await;
+    rest.app.delete("/v1/snapshots/s").await.expect(204);
+    rest.app.post("/v1/snapshots/s/undelete", &json!({})).await.ok();
+    let restore = json!({"snapshotName": "s", "targetCollectionName": "t"});
+    let id = rest.post("snapshots/restore", &[NUMBERS], restore).await["data"]["jobId"].clone();
+    assert!(id.is_i64(), "{id}");
+    let job = rest.post("jobs/snapshot/describe", &[NUMBERS], json!({"jobId": id})).await["data"].clone();
+    for key in ["jobId", "startTime", "timeCost", "progress"] {
+        assert!(job[key].is_i64(), "{key}: {job}");
+    }
+    let job = rest.done("jobs/snapshot/describe", json!({"jobId": id.to_string()})).await;
+    for key in ["jobId", "startTime", "timeCost"] {
+        assert!(job[key].is_string(), "{key}: {job}");
+    }
+}
+
+#[tokio::test]
+async fn the_database_is_that_of_the_body_else_of_the_header_else_the_default_one() {
+    let rest = Rest::start().await;
+    rest.app.post("/v1/databases", &json!({"db_name": "prod"})).await.created();
+    let collection = json!({"name": "c", "db_name": "prod", "fields": [{"field_id": "100", "name": "id", "data_type": "Int64", "is_primary_key": true}],
+        "channels": [{"channel_name": "c0", "seek_position": {"timestamp": "1000"}}]});
+    rest.app.post("/v1/collections", &collection).await.created();
+    let named = json!({"collectionName": "c", "snapshotName": "s"});
+    let header = [("db-name", "prod")];
+    rest.refused("snapshots/create", named.clone(), 100, "c").await;
+    let body = json!({"dbName": "default", "collectionName": "c", "snapshotName": "s"});
+    assert_eq!(
+        rest.post("snapshots/create", &header, body).await["code"],
+        100,
+        "the body wins"
+    );
+    assert_eq!(rest.post("snapshots/create", &header, named).await["code"], 0);
+    assert_eq!(rest.post("snapshots/list", &header, json!({})).await["data"], json!(["s"]));
+    assert_eq!(rest.done("snapshots/list", json!({"dbName": "prod"})).await, json!(["s"]));
+    assert_eq!(rest.done("snapshots/list", json!({})).await, json!([]));
+    rest.refused("snapshots/list", json!({"dbName": "nowhere"}), 800, "nowhere")
+        .await;
+
+    // the target's database is the header's, else the default one, and never the source's
+    let restore = |target: &str| json!({"dbName": "prod", "snapshotName": "s", "targetCollectionName": target});
+    rest.done("snapshots/restore", restore("in_default")).await;
+    assert_eq!(rest.post("snapshots/restore", &header, restore("in_prod")).await["code"], 0);
+    let mut named = restore("named");
+    named["targetDbName"] = json!("default");
+    assert_eq!(rest.post("snapshots/restore", &header, named).await["code"], 0);
+    rest.app.drain().await;
+    for (target, db) in [("in_default", "default"), ("in_prod", "prod"), ("named", "default")] {
+        rest.app.get(&format!("/v1/collections/{target}?db_name={db}")).await.ok();
+    }
+    let jobs = rest.post("jobs/snapshot/list", &header, json!({})).await;
+    assert_eq!(jobs["data"]["records"].as_array().expect("records").len(), 1);
+    assert_eq!(
+        rest.done("jobs/snapshot/list", json!({})).await["records"]
+            .as_array()
+            .expect("records")
+            .len(),
+        3
+    );
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_what_milvus_reads_has_its_codes() {
+    let rest = Rest::start().await;
+    for (path, required) in PATHS {
+        for body in [
+            "",
+            "{",
+            "[]",
+            "5",
+            "{\"dbName\": 5, \"collectionName\": 5, \"pinId\": [], \"jobId\": {}}",
+        ] {
+            let envelope = rest.send(Method::POST, path, &[], body.into()).await;
+            assert_eq!(envelope["code"], 1801, "{path} {body:?}: {envelope}");
+            let message = envelope["message"].as_str().expect("text");
+            assert!(message.starts_with("can only accept json format request"), "{message}");
+        }
+        for missing in required {
+            let whole = required.iter().map(|name| (name.to_string(), json!("1")));
+            let mut body: serde_json::Map<String, Value> = whole.collect();
+            for absent in [json!(""), Value::Null] {
+                body.insert(missing.to_string(), absent.clone());
+                if absent.is_null() {
+                    body.remove(*missing);
+                }
+                let text = format!("missing required parameters, error: field {missing} is required");
+                rest.refused(path, Value::Object(body.clone()), 1802, &text).await;
+            }
+        }
+    }
+    let large = format!("{{\"dbName\": \"{}\"}}", "x".repeat(17 * 1024 * 1024));
+    assert_eq!(rest.send(Method::POST, "snapshots/list", &[], large).await["code"], 1102);
+}
+
+#[tokio::test]
+async fn failures_have_milvus_codes_and_texts() {
+    let rest = Rest::with_snapshot().await;
+    let of = |fields: Value| {
+        let mut body = json!({"collectionName": COLLECTION, "snapshotName": "s"});
+        for (key, value) in fields.as_object().expect("fields") {
+            body[key] = value.clone();
+        }
+        body
+    };
+    let cases = [
+        ("snapshots/create", of(json!({})), 1100, "snapshot name s already exists"),
+        (
+            "snapshots/create",
+            of(json!({"snapshotName": "  "})),
+            1100,
+            "snapshot name should be not empty",
+        ),
+        (
+            "snapshots/create",
+            of(json!({"snapshotName": "1a"})),
+            1100,
+            "the first character of snapshot name must be an underscore or letter",
+        ),
+        (
+            "snapshots/create",
+            of(json!({"snapshotName": "a b"})),
+            1100,
+            "snapshot name can only contain numbers, letters, underscores",
+        ),
+        (
+            "snapshots/create",
+            of(json!({"snapshotName": "a".repeat(256)})),
+            1100,
+            "the length of snapshot name must be not greater than limit",
+        ),
+        (
+            "snapshots/create",
+            of(json!({"snapshotName": "n", "collectionName": "nowhere"})),
+            100,
+            "nowhere",
+        ),
+        (
+            "snapshots/create",
+            of(json!({"snapshotName": "n", "compactionProtectionSeconds": 604_801})),
+            1100,
+            "compaction_protection_seconds must not exceed 604800",
+        ),
+        ("snapshots/drop", of(json!({"dbName": "nowhere"})), 800, "nowhere"),
+        ("snapshots/list", json!({"collectionName": "nowhere"}), 100, "nowhere"),
+        (
+            "snapshots/describe",
+            of(json!({"snapshotName": "nothing"})),
+            1100,
+            "snapshot not found[snapshot=nothing]",
+        ),
+        (
+            "snapshots/restore",
+            json!({"snapshotName": "nothing", "targetCollectionName": "t"}),
+            1100,
+            "snapshot not found[snapshot=nothing]",
+        ),
+        (
+            "snapshots/restore",
+            json!({"snapshotName": "s", "targetCollectionName": COLLECTION}),
+            65_535,
+            "duplicate collection",
+        ),
+        (
+            "snapshots/restore",
+            json!({"snapshotName": "s", "targetCollectionName": " "}),
+            1100,
+            "collection name should be not empty",
+        ),
+        (
+            "snapshots/restore",
+            json!({"snapshotName": "s", "targetCollectionName": "t", "targetDbName": "nowhere"}),
+            800,
+            "nowhere",
+        ),
+        (
+            "snapshots/pin",
+            of(json!({"snapshotName": "nothing"})),
+            1100,
+            "snapshot not found[snapshot=nothing]",
+        ),
+        (
+            "snapshots/pin",
+            of(json!({"ttlSeconds": -1})),
+            1100,
+            "ttl_seconds must be non-negative",
+        ),
+        (
+            "snapshots/pin",
+            of(json!({"ttlSeconds": 2_592_001})),
+            1100,
+            "ttl_seconds exceeds maximum of 2592000 (30 days)",
+        ),
+        (
+            "snapshots/unpin",
+            json!({"pinId": "x"}),
+            1100,
+            "pinId must be a positive decimal int64, got \"x\"",
+        ),
+        (
+            "snapshots/unpin",
+            json!({"pinId": "0"}),
+            1100,
+            "pinId must be a positive decimal int64, got \"0\"",
+        ),
+        (
+            "snapshots/unpin",
+            json!({"pinId": "+1"}),
+            1100,
+            "pinId must be a positive decimal int64, got \"+1\"",
+        ),
+        (
+            "snapshots/unpin",
+            json!({"pinId": "9223372036854775808"}),
+            1100,
+            "pinId must be a positive decimal int64",
+        ),
+        (
+            "jobs/snapshot/describe",
+            json!({"jobId": "1"}),
+            2100,
+            "restore job not found: jobID=1",
+        ),
+        (
+            "jobs/snapshot/describe",
+            json!({"jobId": "-1"}),
+            1100,
+            "jobId must be a positive decimal int64, got \"-1\"",
+        ),
+        (
+            "entities/search",
+            json!({}),
+            3000,
+            "/v2/vectordb/entities/search is not served here",
+        ),
+        ("jobs/snapshot/nothing", json!({}), 3000, "is not served here"),
+    ];
+    for (path, body, code, text) in cases {
+        rest.refused(path, body, code, text).await;
+    }
+    let got = rest.send(Method::GET, "snapshots/list", &[], String::new()).await;
+    assert_eq!(got["code"], 3000, "{got}");
+    assert_eq!(
+        rest.done("snapshots/list", json!({})).await,
+        json!(["s"]),
+        "nothing was created"
+    );
+}
+
+#[tokio::test]
+async fn a_snapshot_is_found_without_its_collection_where_only_one_has_the_name() {
+    let rest = Rest::start().await;
+    for (name, id) in [("a", 100), ("b", 200)] {
+        rest.app.small_collection(name, id).await;
+        rest.done("snapshots/create", json!({"collectionName": name, "snapshotName": "both"}))
+            .await;
+    }
+    rest.done("snapshots/create", json!({"collectionName": "a", "snapshotName": "one"}))
+        .await;
+    let described = rest.done("snapshots/describe", json!({"snapshotName": "one"})).await;
+    assert_eq!(described["collectionName"], "a");
+    let ambiguous = "collection_name is required for describe snapshot";
+    rest.refused("snapshots/describe", json!({"snapshotName": "both"}), 1101, ambiguous)
+        .await;
+    let restore = json!({"snapshotName": "both", "targetCollectionName": "t"});
+    rest.refused(
+        "snapshots/restore",
+        restore,
+        1101,
+        "collection_name is required for restore snapshot",
+    )
+    .await;
+    assert_eq!(rest.done("snapshots/list", json!({})).await, json!(["one", "both", "both"]));
+}
+
+#[tokio::test]
+async fn a_paused_job_is_executing_and_a_cancelled_one_failed() {
+    let rest = Rest::with_snapshot().await;
+    let restore = json!({"snapshotName": "s", "targetCollectionName": "t"});
+    let id = rest.done("snapshots/restore", restore).await["jobId"]
+        .as_str()
+        .expect("id")
+        .to_string();
+    for (action, state) in [("pause", "RestoreSnapshotExecuting"), ("cancel", "RestoreSnapshotFailed")] {
+        rest.app
+            .post(&format!("/v1/restore-jobs/{id}/{action}"), &json!({}))
+            .await
+            .ok();
+        let job = rest.done("jobs/snapshot/describe", json!({"jobId": id})).await;
+        assert_eq!(job["state"], state, "{job}");
+    }
+    let job = rest.done("jobs/snapshot/describe", json!({"jobId": id})).await;
+    assert!(job["reason"].as_str().expect("text").contains("cancel"), "{job}");
+}
+
+#[tokio::test]
+async fn a_bearer_token_and_unknown_fields_are_no_obstacle() {
+    let rest = Rest::start().await;
+    rest.app.small_collection("c", 100).await;
+    let body = json!({"collectionName": "c", "snapshotName": "s", "skipIndex": true, "more": {"x": []}});
+    let headers = [
+        ("authorization", "Bearer root:Milvus"),
+        ("content-type", "text/plain"),
+        ("x-request-id", "mine-1"),
+    ];
+    assert_eq!(rest.post("snapshots/create", &headers, body).await["code"], 0);
+    let request = rest
+        .http
+        .post(format!("{}/snapshots/list", rest.url))
+        .header("x-request-id", "mine-1")
+        .body("{}");
+    assert_eq!(request.send().await.expect("an answer").headers()["x-request-id"], "mine-1");
+}
+
+#[tokio::test]
+async fn a_call_without_a_database_behind_it_is_retriable_and_tells_nothing() {
+    let rest = Rest::start().await;
+    rest.app.pool.close().await;
+    let answer = tokio::time::timeout(Duration::from_secs(60), rest.post("snapshots/list", &[], json!({}))).await;
+    let envelope = answer.expect("soon");
+    assert_eq!(envelope["code"], 2, "{envelope}");
+    assert!(
+        !envelope["message"].as_str().expect("text").to_lowercase().contains("pool"),
+        "{envelope}"
+    );
+}
+
+#[test]
+fn the_openapi_document_has_them_under_a_tag_of_their_own() {
+    let document = serde_json::to_value(stillframe::app::document()).expect("JSON");
+    let tag = document["tags"]
+        .as_array()
+        .expect("tags")
+        .iter()
+        .find(|t| t["name"] == "milvus");
+    assert!(
+        tag.expect("the tag")["description"]
+            .as_str()
+            .expect("text")
+            .starts_with("Compatibility")
+    );
+    let paths = document["paths"].as_object().expect("paths");
+    let tagged = paths.iter().filter(|(path, _)| path.starts_with("/v2/"));
+    let tagged: Vec<_> = tagged.collect();
+    assert_eq!(tagged.len(), PATHS.len());
+    for (path, item) in tagged {
+        let operation = &item["post"];
+        assert_eq!(operation["tags"], json!(["milvus"]), "{path}");
+        assert!(
+            operation["summary"].is_string() && operation["operationId"].is_string(),
+            "{path}"
+        );
+        let answers = operation["responses"].as_object().expect("responses");
+        assert_eq!(answers.keys().collect::<Vec<_>>(), ["200"], "{path}");
+        assert_eq!(answers["200"]["content"]["application/json"]["example"]["code"], 0, "{path}");
+        let (_, required) = PATHS.iter().find(|(p, _)| path.ends_with(p)).expect("known");
+        let schema = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+            .as_str()
+            .expect("a reference");
+        let schema = &document["components"]["schemas"][schema.rsplit('/').next().expect("a name")];
+        let announced = schema["required"].as_array().cloned().unwrap_or_default();
+        assert_eq!(announced, required.iter().map(|r| json!(r)).collect::<Vec<_>>(), "{path}");
+        assert!(schema["examples"][0].is_object(), "{path}");
+    }
+}
