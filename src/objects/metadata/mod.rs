@@ -5,12 +5,15 @@
 mod decode;
 mod encode;
 mod json;
+mod rewrite;
 mod schema;
 mod wire;
 
 use super::stored::corrupt;
 use crate::domain::Result;
 use crate::domain::manifest::SnapshotMetadata;
+
+pub use rewrite::rewrite;
 
 /// Bytes of a metadata file at most; 100,000 segments take about 40 MiB.
 pub const MAX_BYTES: usize = 256 * 1024 * 1024;
