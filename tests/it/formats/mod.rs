@@ -2,6 +2,7 @@
 //! fastavro and Google's protobuf, against files kept
 //! in `tests/fixtures/golden`, and against input that means harm.
 
+mod adopt;
 mod avro;
 mod fastavro;
 mod golden;
@@ -9,6 +10,7 @@ mod hostile;
 mod metadata;
 mod mutations;
 mod protobuf;
+mod rebuild;
 mod roundtrip;
 mod sample;
 mod versions;
