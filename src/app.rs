@@ -10,9 +10,9 @@ use tokio::net::TcpListener;
 
 use crate::api::{self, ApiState};
 use crate::config::Config;
+use crate::domain::rebuild::RebuildReport;
 use crate::jobs::{Worker, WorkerSettings, run_collector, run_job_watch};
 use crate::lifecycle::Lifecycle;
-use crate::domain::rebuild::RebuildReport;
 use crate::objects::{Objects, StorageOptions, StorageUrl, marker};
 use crate::private_postgres::{self, PrivatePostgres};
 use crate::service::{Service, ServiceSettings};

@@ -76,7 +76,15 @@ fn settings(args: RebuildArgs) -> anyhow::Result<RebuildSettings> {
 
 fn print(report: &RebuildReport) -> Result<(), Failure> {
     let number = |n: i64| text::count(u64::try_from(n).unwrap_or_default());
-    let mut rebuilt = Table::new(&["SNAPSHOT", ">SNAPSHOT ID", "DATABASE", "COLLECTION", ">SEGMENTS", ">FILES", ">SIZE"]);
+    let mut rebuilt = Table::new(&[
+        "SNAPSHOT",
+        ">SNAPSHOT ID",
+        "DATABASE",
+        "COLLECTION",
+        ">SEGMENTS",
+        ">FILES",
+        ">SIZE",
+    ]);
     for snapshot in &report.snapshots {
         rebuilt.row([
             snapshot.snapshot_name.clone(),

@@ -362,13 +362,30 @@ mod tests {
         let parsed = DataPath::parse_below(path).expect("parses");
         assert_eq!(parsed.directory(), "milvus/files/insert_log/1/2/3/");
         assert_eq!(parsed.remap(&TARGET), "insert_log/91/92/93/100/7");
-        for path in ["milvus/1/2/3/4", "a/../insert_log/1/2/3/4", "x/insert_log/1/2/3", "/insert_log/1/2/3/4", "x//insert_log/1/2/3/4"] {
+        for path in [
+            "milvus/1/2/3/4",
+            "a/../insert_log/1/2/3/4",
+            "x/insert_log/1/2/3",
+            "/insert_log/1/2/3/4",
+            "x//insert_log/1/2/3/4",
+        ] {
             assert!(DataPath::parse_below(path).is_err(), "{path:?}");
         }
         for (prefix, checked) in [("", ""), ("a", "a/"), ("a/b/", "a/b/"), ("files", "files/")] {
             assert_eq!(check_prefix(prefix).as_deref(), Ok(checked));
         }
-        for prefix in ["/", "/a", "a//", "a/../b", "s3://a", "snapshots", "a/insert_log", "index_v1/1", "collections", ".stillframe-tmp"] {
+        for prefix in [
+            "/",
+            "/a",
+            "a//",
+            "a/../b",
+            "s3://a",
+            "snapshots",
+            "a/insert_log",
+            "index_v1/1",
+            "collections",
+            ".stillframe-tmp",
+        ] {
             assert!(check_prefix(prefix).is_err(), "{prefix:?}");
         }
     }

@@ -88,10 +88,20 @@ mod tests {
     fn the_root_of_a_manifest_is_what_stands_before_it() {
         let key = manifest(CollectionId(1), SnapshotId(2), SegmentId(3));
         for root in ["", "files", "a/b", "snapshots/1/manifests"] {
-            let full = if root.is_empty() { key.clone() } else { format!("{root}/{key}") };
+            let full = if root.is_empty() {
+                key.clone()
+            } else {
+                format!("{root}/{key}")
+            };
             assert_eq!(root_of_manifest(&full), Some(root), "{full}");
         }
-        for other in ["", "3.avro", "a/b/c/d/e", "x/snapshots/1/metadata/2.json", "snapshots/1/manifests/2/3.avro/"] {
+        for other in [
+            "",
+            "3.avro",
+            "a/b/c/d/e",
+            "x/snapshots/1/metadata/2.json",
+            "snapshots/1/manifests/2/3.avro/",
+        ] {
             assert_eq!(root_of_manifest(other), None, "{other}");
         }
         assert_eq!(collection_of(&key), Some(CollectionId(1)));

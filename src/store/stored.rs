@@ -45,10 +45,14 @@ pub async fn collection(conn: &mut PgConnection, id: CollectionId) -> Result<Opt
 
 /// Notes that a collection was adopted from below a prefix.
 pub async fn set_adopted(conn: &mut PgConnection, id: CollectionId, below: &str) -> Result<()> {
-    sqlx::query!("update collections set adopted_from = $2 where collection_id = $1", id.0, below)
-        .execute(conn)
-        .await
-        .map_err(failed)?;
+    sqlx::query!(
+        "update collections set adopted_from = $2 where collection_id = $1",
+        id.0,
+        below
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
     Ok(())
 }
 
@@ -120,7 +124,11 @@ async fn insert_index(conn: &mut PgConnection, collection: CollectionId, index: 
 }
 
 /// Which of these manifests, by owner and segment, the collection has.
-pub async fn known_manifests(conn: &mut PgConnection, collection: CollectionId, wanted: &[(i64, i64)]) -> Result<Vec<(i64, i64)>> {
+pub async fn known_manifests(
+    conn: &mut PgConnection,
+    collection: CollectionId,
+    wanted: &[(i64, i64)],
+) -> Result<Vec<(i64, i64)>> {
     let rows = sqlx::query!(
         "select m.owner_snapshot_id, m.segment_id from manifests m
            join unnest($2::bigint[], $3::bigint[]) as w (owner_snapshot_id, segment_id) using (owner_snapshot_id, segment_id)
@@ -217,7 +225,14 @@ pub async fn builds(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<(i64, Co
     .await
     .map_err(failed)?;
     rows.into_iter()
-        .map(|r| Ok((r.build_id, CollectionId(r.collection_id), SegmentId(r.segment_id), decode(&r.content)?)))
+        .map(|r| {
+            Ok((
+                r.build_id,
+                CollectionId(r.collection_id),
+                SegmentId(r.segment_id),
+                decode(&r.content)?,
+            ))
+        })
         .collect()
 }
 
@@ -225,7 +240,9 @@ pub async fn builds(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<(i64, Co
 pub async fn insert_builds(conn: &mut PgConnection, collection: CollectionId, builds: &[&IndexBuild]) -> Result<()> {
     let column = |f: fn(&IndexBuild) -> i64| builds.iter().map(|b| f(b)).collect::<Vec<i64>>();
     let contents: Vec<Vec<u8>> = builds.iter().map(|b| encode(&b.content)).collect::<Result<_>>()?;
-    let counts = builds.iter().map(|b| i32::try_from(b.content.files.len()).unwrap_or(i32::MAX));
+    let counts = builds
+        .iter()
+        .map(|b| i32::try_from(b.content.files.len()).unwrap_or(i32::MAX));
     let inserted = sqlx::query!(
         "insert into index_builds (build_id, collection_id, segment_id, index_id, state, content, file_count, size_bytes,
                                    created_at, dropped_at)
@@ -280,7 +297,9 @@ pub async fn insert_manifests(conn: &mut PgConnection, objects: &[StoredObject],
         ids.dedup();
         format!("{{{}}}", ids.iter().map(i64::to_string).collect::<Vec<_>>().join(","))
     };
-    let builds = objects.iter().map(|o| array(&mut o.manifest.builds.iter().map(|b| b.build_id.0)));
+    let builds = objects
+        .iter()
+        .map(|o| array(&mut o.manifest.builds.iter().map(|b| b.build_id.0)));
     let content_builds = objects
         .iter()
         .map(|o| array(&mut o.manifest.segment.content.files.build_ids().map(|b| b.0)));

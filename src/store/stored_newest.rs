@@ -10,7 +10,7 @@ use crate::domain::collection::Channel;
 use crate::domain::id::{CollectionId, SnapshotId};
 
 /// Makes living what the newest committed snapshot of a collection captured, and leaves the rest of
-/// what snapshots captured to them, as dropped. What no snapshot captured is not touched.
+/// what snapshots captured to them, as dropped. Segments that no snapshot captured are not touched.
 ///
 /// # Errors
 /// Database errors.
@@ -90,6 +90,30 @@ async fn show_segments(conn: &mut PgConnection, id: CollectionId, newest: Snapsh
         "update segments s set state = 'flushed', dropped_at = null
            from snapshot_manifests r
           where r.snapshot_id = $2 and r.segment_id = s.segment_id and s.collection_id = $1 and s.state = 'dropped'",
+        id.0,
+        newest.0
+    )
+    .execute(&mut *conn)
+    .await
+    .map_err(failed)?;
+    // an older snapshot that was entered later has left its version on top
+    sqlx::query!(
+        "with behind as (
+           select s.segment_id, s.version + 1 as version, v.content, v.file_count, v.size_bytes, v.num_of_rows, v.commit_timestamp
+             from snapshot_manifests r
+             join manifests m using (segment_id, owner_snapshot_id)
+             join segments s using (segment_id)
+             join segment_versions v on v.segment_id = m.segment_id and v.version = m.version
+             join segment_versions top on top.segment_id = s.segment_id and top.version = s.version
+            where r.snapshot_id = $2 and s.collection_id = $1
+              and (v.content, v.num_of_rows, v.commit_timestamp) <> (top.content, top.num_of_rows, top.commit_timestamp)
+         ), again as (
+           insert into segment_versions (segment_id, version, content, file_count, size_bytes, num_of_rows, commit_timestamp)
+           select * from behind
+         )
+         update segments s set version = b.version, file_count = b.file_count, size_bytes = b.size_bytes, num_of_rows = b.num_of_rows,
+                commit_timestamp = b.commit_timestamp
+           from behind b where b.segment_id = s.segment_id",
         id.0,
         newest.0
     )

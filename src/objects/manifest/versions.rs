@@ -48,8 +48,7 @@ fn variants(version: i32) -> &'static [Variant] {
 /// Milvus' schemas of a format version, the likeliest first; none when the version is unknown.
 pub(super) fn schemas(version: i32) -> Option<&'static [Schema]> {
     static VERSIONS: LazyLock<Vec<Vec<Schema>>> = LazyLock::new(|| {
-        let parse =
-            |version, variant| Schema::parse(variant_of(version, variant).as_bytes()).expect("our own schemas are valid");
+        let parse = |version, variant| Schema::parse(variant_of(version, variant).as_bytes()).expect("our own schemas are valid");
         let all = |version| variants(version).iter().map(|variant| parse(version, *variant)).collect();
         (1..=NEWEST).map(all).collect()
     });

@@ -184,7 +184,11 @@ mod tests {
         let shape = Shape::metadata();
         assert!(shape.keys.contains(&"stillframe") && shape.inner("indexes").is_some());
         for inner in &shape.inner {
-            assert!(!inner.shape.keys.is_empty() && shape.keys.contains(&inner.key), "{}", inner.key);
+            assert!(
+                !inner.shape.keys.is_empty() && shape.keys.contains(&inner.key),
+                "{}",
+                inner.key
+            );
         }
     }
 }

@@ -98,7 +98,13 @@ impl Service {
             ledger.still_alone().await?;
             let failed: HashMap<String, String> = self
                 .objects
-                .delete(by_key.iter().filter(|(_, m)| !m.adopted).map(|(key, _)| key.clone()).collect())
+                .delete(
+                    by_key
+                        .iter()
+                        .filter(|(_, m)| !m.adopted)
+                        .map(|(key, _)| key.clone())
+                        .collect(),
+                )
                 .await
                 .into_iter()
                 .map(|(key, error)| (key, error.to_string()))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::super::paths::database;
 use super::super::{Service, commit};
 use super::enter::Entering;
-use super::{Candidate, Opened, about};
+use super::{Candidate, about};
 use crate::domain::id::{CollectionId, SnapshotId};
 use crate::domain::snapshot::Snapshot;
 use crate::domain::{Code, Error, FieldError, Result, key, name};
@@ -34,6 +34,13 @@ pub struct Adopted {
     pub already_adopted: Vec<SnapshotId>,
 }
 
+/// A snapshot to be adopted, as far as it is remembered from the first look.
+struct Wanted {
+    candidate: Candidate,
+    create_ts: i64,
+    collection_name: String,
+}
+
 /// Snapshots adopted by one call at most.
 const MAX_SNAPSHOTS: usize = 1000;
 
@@ -56,35 +63,44 @@ impl Service {
         let candidates = self.chosen(request, &below).await?;
         let mut tx = self.begin().await?;
         let db = database(&mut tx, &request.db_name).await?;
-        let (mut opened, mut already_adopted) = (Vec::new(), Vec::new());
+        let (mut wanted, mut already_adopted) = (Vec::new(), Vec::new());
         for candidate in candidates {
             if adopted_before(&mut tx, &candidate, &below).await? {
                 already_adopted.push(candidate.snapshot_id);
-            } else {
-                let read = self.open_stored(&candidate).await;
-                opened.push(read.map_err(|e| about(&candidate.key, e))?);
+                continue;
             }
+            let opened = self.open_stored(&candidate).await;
+            // only what orders and names them: of large snapshots not all fit in memory
+            let metadata = opened.map_err(|e| about(&candidate.key, e))?.stored.metadata;
+            wanted.push(Wanted {
+                candidate,
+                create_ts: metadata.create_ts,
+                collection_name: metadata.collection_name,
+            });
         }
-        opened.sort_by_key(|o| (o.candidate.collection_id, o.stored.metadata.create_ts, o.candidate.snapshot_id));
-        let names = collection_names(&opened, request)?;
-        for one in &opened {
-            let entering = Entering {
-                opened: one,
-                below: &below,
-                adopted: true,
-                db: &db,
-                collection_name: &names[&one.candidate.collection_id],
+        wanted.sort_by_key(|w| (w.candidate.collection_id, w.create_ts, w.candidate.snapshot_id));
+        let names = collection_names(&wanted, request)?;
+        for Wanted { candidate, .. } in &wanted {
+            let entered = async {
+                let opened = self.open_stored(candidate).await?;
+                let entering = Entering {
+                    opened: &opened,
+                    below: &below,
+                    adopted: true,
+                    db: &db,
+                    collection_name: &names[&candidate.collection_id],
+                };
+                self.enter_stored(&mut tx, &entering).await
             };
-            let entered = self.enter_stored(&mut tx, &entering).await;
-            entered.map_err(|e| about(&one.candidate.key, e))?;
+            entered.await.map_err(|e| about(&candidate.key, e))?;
         }
-        let mut snapshots = Vec::with_capacity(opened.len());
         for collection in names.keys() {
             store::stored_newest::show(&mut tx, *collection).await?;
         }
-        for one in &opened {
+        let mut snapshots = Vec::with_capacity(wanted.len());
+        for Wanted { candidate, .. } in &wanted {
             let filter = SnapshotFilter {
-                snapshot: Some(one.candidate.snapshot_id),
+                snapshot: Some(candidate.snapshot_id),
                 ..SnapshotFilter::default()
             };
             snapshots.extend(store::snapshots::list(&mut tx, &filter, false, None, 1).await?);
@@ -102,7 +118,11 @@ impl Service {
         let place = format!("{below}snapshots/");
         let ids = &request.snapshot_ids;
         if !ids.is_empty() {
-            if let Some((at, id)) = ids.iter().enumerate().find(|(_, id)| !found.iter().any(|c| c.snapshot_id == **id)) {
+            if let Some((at, id)) = ids
+                .iter()
+                .enumerate()
+                .find(|(_, id)| !found.iter().any(|c| c.snapshot_id == **id))
+            {
                 let why = format!("no metadata file of snapshot {id} lies below {place}");
                 let field = FieldError::new(format!("/snapshot_ids/{at}"), why.clone());
                 return Err(Code::SnapshotNotFound.error(why).with_fields(vec![field]));
@@ -113,7 +133,10 @@ impl Service {
             return Err(Code::SnapshotNotFound.error(format!("no snapshot's metadata file lies below {place}")));
         }
         if found.len() > MAX_SNAPSHOTS {
-            let why = format!("{} snapshots lie there, at most {MAX_SNAPSHOTS} can be adopted at once", found.len());
+            let why = format!(
+                "{} snapshots lie there, at most {MAX_SNAPSHOTS} can be adopted at once",
+                found.len()
+            );
             return Err(Error::invalid("/snapshot_ids", why));
         }
         Ok(found)
@@ -133,14 +156,17 @@ async fn adopted_before(conn: &mut store::PgConnection, candidate: &Candidate, b
 }
 
 /// The name of each collection: the one asked for, or that of its newest snapshot.
-fn collection_names(opened: &[Opened], request: &Adopt) -> Result<BTreeMap<CollectionId, String>> {
-    let mut names: BTreeMap<CollectionId, String> = opened
+fn collection_names(wanted: &[Wanted], request: &Adopt) -> Result<BTreeMap<CollectionId, String>> {
+    let mut names: BTreeMap<CollectionId, String> = wanted
         .iter()
-        .map(|o| (o.candidate.collection_id, o.stored.metadata.collection_name.clone()))
+        .map(|w| (w.candidate.collection_id, w.collection_name.clone()))
         .collect();
     if let Some(given) = &request.collection_name {
         if names.len() > 1 {
-            let why = format!("the snapshots are of {} collections; choose some by snapshot_ids", names.len());
+            let why = format!(
+                "the snapshots are of {} collections; choose some by snapshot_ids",
+                names.len()
+            );
             return Err(Error::invalid("/collection_name", why));
         }
         names.values_mut().for_each(|name| name.clone_from(given));

@@ -125,7 +125,11 @@ impl Service {
             bytes += self.enter_page(conn, entering, &context, page, &mut problems).await?;
         }
         problems.error().map_or(Ok(()), Err)?;
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let bytes = match entering.adopted {
+            // nothing was written here
+            true => 0,
+            false => i64::try_from(bytes).unwrap_or(i64::MAX),
+        };
         store::stored::set_totals(conn, metadata.snapshot_id, bytes).await
     }
 

@@ -30,9 +30,7 @@ pub(super) struct Place {
 pub(super) fn place(written: &WrittenManifest, collection: CollectionId) -> Result<Place> {
     let key = &written.key;
     match (keys::parse(key), keys::collection_of(key)) {
-        (Some(SnapshotObject::Manifest(owner, segment)), Some(of))
-            if of == collection && segment == written.segment_id =>
-        {
+        (Some(SnapshotObject::Manifest(owner, segment)), Some(of)) if of == collection && segment == written.segment_id => {
             Ok(Place { owner, segment })
         }
         _ => Err(Code::CorruptSnapshot.error(format!(
@@ -56,7 +54,12 @@ impl Service {
         let mut problems = Problems::default();
         let key = format!("{below}{}", written.key);
         let Some(bytes) = self.objects.get(&key, manifest::MAX_BYTES as u64).await? else {
-            problems.add(problem(&key, place.segment, ProblemKind::Missing, format!("the manifest {key} is missing")));
+            problems.add(problem(
+                &key,
+                place.segment,
+                ProblemKind::Missing,
+                format!("the manifest {key} is missing"),
+            ));
             return Ok((None, problems));
         };
         let sha256: [u8; 32] = Sha256::digest(&bytes).into();

@@ -39,8 +39,8 @@ struct Opened {
 /// Whether an error is about what was found, not about finding it.
 fn is_of_content(error: &Error) -> bool {
     use Code::{
-        CollectionAlreadyExists, CorruptSnapshot, FileChanged, FileMissing, FileSizeMismatch, IndexBuildAlreadyExists, InvalidPath,
-        InvalidRequest, PartitionAlreadyExists, SegmentAlreadyExists, SnapshotAlreadyExists, UnreadableSnapshot,
+        CollectionAlreadyExists, CorruptSnapshot, FileChanged, FileMissing, FileSizeMismatch, IndexBuildAlreadyExists,
+        InvalidPath, InvalidRequest, PartitionAlreadyExists, SegmentAlreadyExists, SnapshotAlreadyExists, UnreadableSnapshot,
         UnsupportedStorageVersion,
     };
     matches!(

@@ -64,7 +64,9 @@ impl Service {
             }
             store::stored_newest::show(&mut tx, *id).await?;
         }
-        report.renamed.retain(|r| report.snapshots.iter().any(|s| s.collection_id == r.collection_id));
+        report
+            .renamed
+            .retain(|r| report.snapshots.iter().any(|s| s.collection_id == r.collection_id));
         store::catalog::skip_ids(&mut tx, report.highest_id).await?;
         store::orphans::set_may_delete(&mut tx, false).await?;
         commit(tx).await?;
@@ -189,10 +191,7 @@ fn skip(report: &mut RebuildReport, candidate: &Candidate, reason: &str) {
 /// Of several snapshots of one name only the newest was not dropped: names are unique. The files of the
 /// others were waiting for the collector.
 fn skip_replaced(snapshots: &mut Vec<Known>, report: &mut RebuildReport) {
-    let newest: HashMap<String, SnapshotId> = snapshots
-        .iter()
-        .map(|k| (k.name.clone(), k.candidate.snapshot_id))
-        .collect();
+    let newest: HashMap<String, SnapshotId> = snapshots.iter().map(|k| (k.name.clone(), k.candidate.snapshot_id)).collect();
     snapshots.retain(|known| {
         let by = newest[&known.name];
         let stays = by == known.candidate.snapshot_id;
@@ -206,7 +205,10 @@ fn skip_replaced(snapshots: &mut Vec<Known>, report: &mut RebuildReport) {
 
 /// The name of each collection: that of its newest snapshot. Where several would have one, the collection
 /// with the newest snapshot gets it, and the others, which were renamed or dropped, get their id behind it.
-fn name_collections(collections: &BTreeMap<CollectionId, Vec<Known>>, report: &mut RebuildReport) -> HashMap<CollectionId, String> {
+fn name_collections(
+    collections: &BTreeMap<CollectionId, Vec<Known>>,
+    report: &mut RebuildReport,
+) -> HashMap<CollectionId, String> {
     let mut newest: Vec<(CollectionId, &Known)> = collections.iter().filter_map(|(id, all)| Some((*id, all.last()?))).collect();
     newest.sort_by_key(|(_, known)| std::cmp::Reverse((known.create_ts, known.candidate.snapshot_id)));
     let mut taken = std::collections::HashSet::new();

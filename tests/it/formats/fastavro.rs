@@ -115,5 +115,8 @@ fn a_nested_index_is_not_taken_for_a_plain_one() {
     let mut entry = entry();
     entry["index_files"][0]["is_nested_index"] = json!(true);
     let error = decode(&of_fastavro(5, "nested", &entry), 5, ROOT, COLLECTION).expect_err("refused");
-    assert!(error.to_string().contains("has is_nested_index, which is not supported"), "{error}");
+    assert!(
+        error.to_string().contains("has is_nested_index, which is not supported"),
+        "{error}"
+    );
 }

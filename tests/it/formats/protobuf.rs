@@ -41,7 +41,10 @@ fn protobuf_would_write_what_we_write() {
     for encoding in [ManifestEncoding::Container, ManifestEncoding::Milvus] {
         let written = encode(&metadata(encoding), ROOT);
         let mut ours = json(&written);
-        ours.as_object_mut().expect("an object").remove("stillframe").expect("is there");
+        ours.as_object_mut()
+            .expect("an object")
+            .remove("stillframe")
+            .expect("is there");
         assert_eq!(understood(&written, &[]), ours);
     }
 }
