@@ -1,6 +1,7 @@
 //! The composition root: from settings to a running service.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -9,12 +10,13 @@ use tokio::net::TcpListener;
 
 use crate::api::{self, ApiState, RequestLimits};
 use crate::config::Config;
+use crate::domain::rebuild::RebuildReport;
 use crate::jobs::{Worker, WorkerSettings, run_collector, run_job_watch};
 use crate::lifecycle::Lifecycle;
 use crate::milvus::{self, Facade, MilvusSettings};
-use crate::objects::{Objects, marker};
+use crate::objects::{Objects, StorageOptions, StorageUrl, marker};
 use crate::private_postgres::{self, PrivatePostgres};
-use crate::service::Service;
+use crate::service::{Service, ServiceSettings};
 use crate::{store, telemetry};
 
 /// A running service.
@@ -217,6 +219,68 @@ pub fn router(state: ApiState, limits: RequestLimits, settings: MilvusSettings) 
 /// The OpenAPI document of everything that is served over REST.
 pub fn document() -> utoipa::openapi::OpenApi {
     api::document().merge_from(milvus::openapi())
+}
+
+/// What a rebuild of the catalog works on.
+#[derive(Debug, Clone)]
+pub struct RebuildSettings {
+    pub data_dir: PathBuf,
+    /// None: the private Postgres under the data directory.
+    pub database_url: Option<String>,
+    pub storage: StorageUrl,
+    pub storage_options: StorageOptions,
+    /// Take the storage over from the catalog that its marker names.
+    pub take_over: bool,
+}
+
+/// Rebuilds an empty catalog from the snapshots in the storage; see `Service::rebuild_catalog`.
+///
+/// # Errors
+/// When the database or the storage does not answer, the storage belongs to another catalog and is not to be taken
+/// over, or the catalog is not empty. Nothing is entered then.
+pub async fn rebuild(settings: &RebuildSettings) -> anyhow::Result<RebuildReport> {
+    let postgres = match settings.database_url {
+        Some(_) => None,
+        None => {
+            let settings = private_postgres::Settings {
+                data_dir: settings.data_dir.join("postgres"),
+                fsync: true,
+                max_connections: 10,
+            };
+            let started = PrivatePostgres::start(&settings).await;
+            Some(started.context("the private Postgres did not start")?)
+        }
+    };
+    let url = match (&settings.database_url, &postgres) {
+        (Some(url), _) => url.clone(),
+        (None, Some(postgres)) => postgres.database_url().to_string(),
+        (None, None) => unreachable!("one of them is there"),
+    };
+    let done = rebuild_at(&url, settings).await;
+    if let Some(postgres) = postgres {
+        postgres.stop().await?;
+    }
+    done
+}
+
+async fn rebuild_at(url: &str, settings: &RebuildSettings) -> anyhow::Result<RebuildReport> {
+    let pool = connect(url, 5).await?;
+    migrate(&pool, true).await?;
+    let objects = Objects::open(settings.storage.clone(), settings.storage_options.clone())?;
+    let catalog_id = store::catalog::id(&mut *pool.acquire().await?).await?;
+    let service = Service::new(pool.clone(), objects.clone(), ServiceSettings::default());
+    service.check_catalog_is_empty().await.map_err(explained)?;
+    objects
+        .probe()
+        .await
+        .map_err(explained)
+        .context("the object storage is not usable")?;
+    marker::claim(&objects, catalog_id, false, settings.take_over)
+        .await
+        .map_err(explained)?;
+    let report = service.rebuild_catalog().await.map_err(explained)?;
+    pool.close().await;
+    Ok(report)
 }
 
 /// Ends when the private Postgres does; never where there is none.

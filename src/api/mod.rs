@@ -1,5 +1,6 @@
 //! REST. Handlers map JSON endpoints onto the service; DTOs live beside their handlers.
 
+mod adopt;
 mod aliases;
 mod channels;
 mod collections;
@@ -89,6 +90,7 @@ fn routes() -> OpenApiRouter<ApiState> {
             snapshots::change_snapshot,
             snapshots::drop_snapshot
         ))
+        .routes(routes!(adopt::adopt_snapshots))
         .routes(routes!(snapshots::undelete_snapshot))
         .routes(routes!(snapshots::list_snapshot_segments))
         .routes(routes!(pins::list_pins, pins::create_pin))

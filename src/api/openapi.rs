@@ -162,6 +162,20 @@ fn own_codes(operation: &str) -> Vec<&'static [Code]> {
                 ],
             ]
         }
+        "adopt_snapshots" => vec![
+            DB,
+            FILES,
+            STORAGE,
+            &[
+                FileChanged,
+                SnapshotNotFound,
+                UnreadableSnapshot,
+                CollectionAlreadyExists,
+                PartitionAlreadyExists,
+                SegmentAlreadyExists,
+                SnapshotAlreadyExists,
+            ],
+        ],
         "get_snapshot"
         | "change_snapshot"
         | "list_snapshot_segments"

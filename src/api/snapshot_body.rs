@@ -100,7 +100,7 @@ pub struct SnapshotSummary {
     pub file_count: Count,
     /// Bytes of the captured files. None of them was copied.
     pub size_bytes: Count,
-    /// Bytes of the metadata file and of the manifests that were written for it; shared ones count where they were written.
+    /// Bytes of the metadata file and of the manifests that were written for it; shared ones count where they were written. Zero of an adopted snapshot.
     pub metadata_bytes: Count,
     pub left_out: Vec<LeftOutBody>,
     pub created_at: String,

@@ -5,6 +5,7 @@
 
 mod args;
 mod bench;
+mod catalog;
 mod collection;
 mod demo;
 mod exit;
@@ -52,6 +53,9 @@ enum Command {
     Bench(bench::BenchCommand),
     /// Apply missing migrations to the catalog database
     Migrate(server::MigrateArgs),
+    /// Rebuild a catalog whose database was lost
+    #[command(subcommand)]
+    Catalog(catalog::CatalogCommand),
     /// Print the OpenAPI document of the service
     Openapi,
     /// List, describe and drop collections
@@ -127,6 +131,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Migrate(args) => server::migrate(&args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Bench(command) => bench::run(command).await,
+            Command::Catalog(command) => catalog::run(command, cli.client.json).await,
             Command::Openapi => Ok(()),
             Command::Collection(command) => collection::run(&Client::new(cli.client)?, command).await,
             Command::Snapshot(command) => snapshot::run(&Client::new(cli.client)?, command).await,

@@ -6,7 +6,10 @@ use clap::{Arg, ArgAction, ArgMatches, CommandFactory as _};
 use super::Cli;
 
 /// Commands that talk to no server.
-const NOT_CLIENTS: [&str; 5] = ["serve", "demo", "bench", "migrate", "openapi"];
+const NOT_CLIENTS: [&str; 6] = ["serve", "demo", "bench", "migrate", "openapi", "catalog"];
+
+/// Those of them that print JSON when they are told.
+const WITH_JSON: [&str; 1] = ["catalog"];
 
 /// The options of [`super::args::ClientArgs`].
 const CLIENT_OPTIONS: [(&str, ArgAction); 3] = [
@@ -21,9 +24,14 @@ pub fn command() -> clap::Command {
     NOT_CLIENTS.iter().fold(Cli::command(), |command, name| {
         command.mut_subcommand(name, |sub| {
             let hidden = |(id, action)| Arg::new(id).long(id).action(action).hide(true);
-            sub.args(CLIENT_OPTIONS.map(hidden))
+            let strange = CLIENT_OPTIONS.into_iter().filter(|(id, _)| !means_something(name, id));
+            sub.args(strange.map(hidden))
         })
     })
+}
+
+fn means_something(command: &str, option: &str) -> bool {
+    option == "json" && WITH_JSON.contains(&command)
 }
 
 /// A client's option given to a command that is no client.
@@ -36,7 +44,7 @@ pub fn misplaced(matches: &ArgMatches) -> Option<String> {
     };
     CLIENT_OPTIONS
         .iter()
-        .find(|(id, _)| said(id))
+        .find(|(id, _)| said(id) && !means_something(name, id))
         .map(|(id, _)| format!("--{id} means nothing to `stillframe {name}`"))
 }
 
@@ -75,10 +83,14 @@ mod tests {
             "stillframe --json serve",
             "stillframe demo --server http://x",
             "stillframe openapi --db x",
+            "stillframe catalog --server http://x rebuild --from-storage",
         ] {
             assert!(misplaced(&parse(line)).is_some(), "{line}");
         }
         assert_eq!(misplaced(&parse("stillframe serve --insecure")), None);
+        let rebuild = parse("stillframe catalog rebuild --from-storage --json");
+        assert_eq!(misplaced(&rebuild), None);
+        assert!(Cli::from_arg_matches(&rebuild).expect("valid").client.json);
     }
 
     #[test]

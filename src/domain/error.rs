@@ -61,6 +61,7 @@ codes! {
     FileMissing "file_missing" Invalid "A listed file is not in the object storage",
     FileSizeMismatch "file_size_mismatch" Invalid "A listed file has another size in the object storage",
     FileChanged "file_changed" Invalid "A listed file was changed in the object storage",
+    UnreadableSnapshot "unreadable_snapshot" Invalid "A stored snapshot can't be taken as it is",
     UnsupportedStorageVersion "unsupported_storage_version" Invalid "This storage version is not supported",
     RouteNotFound "route_not_found" NotFound "There is nothing at this path",
     DatabaseNotFound "database_not_found" NotFound "The database does not exist",

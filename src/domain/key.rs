@@ -163,11 +163,37 @@ pub fn managed_directories() -> impl Iterator<Item = &'static str> {
     DIRECTORIES.into_iter()
 }
 
+/// Whether a part of a path is the keyword of a layout.
+fn is_keyword(part: &str) -> bool {
+    LAYOUTS.iter().any(|layout| layout.keyword == part)
+}
+
+/// Checks a prefix below which another system keeps its files, and gives it with a slash at its end;
+/// empty for the storage root itself.
+///
+/// # Errors
+/// One sentence that says which rule it breaks: as [`check`], and no part of it may be one that data
+/// files or the service's own files begin with, so that it is always clear where a file's own path begins.
+pub fn check_prefix(prefix: &str) -> Result<String, String> {
+    let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
+    if prefix.is_empty() {
+        return Ok(String::new());
+    }
+    check(prefix)?;
+    let own = |part: &&str| is_keyword(part) || *part == "snapshots" || part.starts_with(".stillframe");
+    match prefix.split('/').find(own) {
+        Some(part) => Err(format!("has the part {part:?}, which files themselves begin with")),
+        None => Ok(format!("{prefix}/")),
+    }
+}
+
 /// The ids in a path of a known layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DataPath<'a> {
     path: &'a str,
     layout: usize,
+    /// Parts before the layout's keyword.
+    skipped: usize,
     pub collection: Option<CollectionId>,
     pub partition: Option<PartitionId>,
     pub segment: Option<SegmentId>,
@@ -190,8 +216,22 @@ impl<'a> DataPath<'a> {
     /// # Errors
     /// One sentence: the form is bad, no layout fits, or an id in it is none.
     pub fn parse(path: &'a str) -> Result<Self, String> {
+        Self::parse_after(path, 0)
+    }
+
+    /// Reads a path that may lie below a prefix, as another system's files do: the first part that is
+    /// a layout's keyword counts (facts §5).
+    ///
+    /// # Errors
+    /// As [`DataPath::parse`].
+    pub fn parse_below(path: &'a str) -> Result<Self, String> {
+        let skipped = path.split('/').position(is_keyword);
+        Self::parse_after(path, skipped.unwrap_or_default())
+    }
+
+    fn parse_after(path: &'a str, skipped: usize) -> Result<Self, String> {
         check(path)?;
-        let parts: Vec<&str> = path.split('/').collect();
+        let parts: Vec<&str> = path.split('/').skip(skipped).collect();
         let layout = LAYOUTS
             .iter()
             .position(|l| l.keyword == parts[0] && l.literal.is_none_or(|word| parts.get(2) == Some(&word)))
@@ -215,6 +255,7 @@ impl<'a> DataPath<'a> {
         Ok(Self {
             path,
             layout,
+            skipped,
             collection: id(shape.collection, "collection")?.map(CollectionId),
             partition: partition.map(PartitionId),
             segment: id(shape.segment, "segment")?.map(SegmentId),
@@ -236,15 +277,16 @@ impl<'a> DataPath<'a> {
         let end = self
             .path
             .match_indices('/')
-            .nth(self.shape().directory - 1)
+            .nth(self.skipped + self.shape().directory - 1)
             .map_or(self.path.len(), |(at, _)| at + 1);
         &self.path[..end]
     }
 
-    /// The path of the same file under the ids of a restore's target.
+    /// The path of the same file under the ids of a restore's target, without the prefix that
+    /// another system had put before it.
     pub fn remap(&self, target: &Target) -> String {
         let shape = self.shape();
-        let parts = self.path.split('/').enumerate().map(|(at, part)| {
+        let parts = self.path.split('/').skip(self.skipped).enumerate().map(|(at, part)| {
             let at = Some(at);
             if at == shape.collection {
                 target.collection.to_string()
@@ -311,6 +353,41 @@ mod tests {
         let path = DataPath::parse("insert_log/1/2/12/100/7").expect("parses");
         assert_eq!(path.directory(), "insert_log/1/2/12/");
         assert!(!"insert_log/1/2/123/100/7".starts_with(path.directory()));
+    }
+
+    #[test]
+    fn a_path_below_a_prefix_is_mapped_without_it() {
+        let path = "milvus/files/insert_log/1/2/3/100/7";
+        assert!(DataPath::parse(path).is_err());
+        let parsed = DataPath::parse_below(path).expect("parses");
+        assert_eq!(parsed.directory(), "milvus/files/insert_log/1/2/3/");
+        assert_eq!(parsed.remap(&TARGET), "insert_log/91/92/93/100/7");
+        for path in [
+            "milvus/1/2/3/4",
+            "a/../insert_log/1/2/3/4",
+            "x/insert_log/1/2/3",
+            "/insert_log/1/2/3/4",
+            "x//insert_log/1/2/3/4",
+        ] {
+            assert!(DataPath::parse_below(path).is_err(), "{path:?}");
+        }
+        for (prefix, checked) in [("", ""), ("a", "a/"), ("a/b/", "a/b/"), ("files", "files/")] {
+            assert_eq!(check_prefix(prefix).as_deref(), Ok(checked));
+        }
+        for prefix in [
+            "/",
+            "/a",
+            "a//",
+            "a/../b",
+            "s3://a",
+            "snapshots",
+            "a/insert_log",
+            "index_v1/1",
+            "collections",
+            ".stillframe-tmp",
+        ] {
+            assert!(check_prefix(prefix).is_err(), "{prefix:?}");
+        }
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub struct SnapshotMetadata {
     pub name: String,
     pub description: String,
     pub collection_id: CollectionId,
+    /// The collection's files are another system's.
+    pub external: bool,
     pub create_ts: i64,
     pub db_name: String,
     pub collection_name: String,

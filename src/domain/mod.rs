@@ -12,6 +12,7 @@ pub mod name;
 pub mod page;
 pub mod plan;
 pub mod problem;
+pub mod rebuild;
 pub mod receipt;
 pub mod restore;
 pub mod schedule;

@@ -107,6 +107,9 @@ pub struct Snapshot {
     pub channels: Vec<Channel>,
     pub totals: Totals,
     pub left_out: Vec<LeftOut>,
+    /// Of one that another system wrote: the prefix below the storage root under which its metadata
+    /// file lies, ending in a slash, or empty.
+    pub adopted_from: Option<String>,
     /// Whole URI of the metadata file.
     pub s3_location: String,
     pub created_at: OffsetDateTime,

@@ -43,6 +43,23 @@ pub fn parse(key: &str) -> Option<SnapshotObject> {
     }
 }
 
+/// The collection in a key that [`parse`] reads.
+pub fn collection_of(key: &str) -> Option<CollectionId> {
+    parse(key)?;
+    key.split('/').nth(1)?.parse().ok()
+}
+
+/// What stands before a key that [`manifest`] made, without its slash: the root that it was written
+/// below, empty where there is none.
+pub fn root_of_manifest(full_key: &str) -> Option<&str> {
+    let at = match full_key.rmatch_indices('/').nth(4) {
+        Some((slash, _)) => slash + 1,
+        None => 0,
+    };
+    let (root, key) = full_key.split_at(at);
+    matches!(parse(key), Some(SnapshotObject::Manifest(..))).then(|| root.strip_suffix('/').unwrap_or(root))
+}
+
 /// The metadata file of a snapshot.
 pub fn metadata(collection: CollectionId, snapshot: SnapshotId) -> String {
     format!("snapshots/{collection}/metadata/{snapshot}.json")
@@ -66,6 +83,30 @@ pub fn manifest_directory(collection: CollectionId, snapshot: SnapshotId) -> Str
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_root_of_a_manifest_is_what_stands_before_it() {
+        let key = manifest(CollectionId(1), SnapshotId(2), SegmentId(3));
+        for root in ["", "files", "a/b", "snapshots/1/manifests"] {
+            let full = if root.is_empty() {
+                key.clone()
+            } else {
+                format!("{root}/{key}")
+            };
+            assert_eq!(root_of_manifest(&full), Some(root), "{full}");
+        }
+        for other in [
+            "",
+            "3.avro",
+            "a/b/c/d/e",
+            "x/snapshots/1/metadata/2.json",
+            "snapshots/1/manifests/2/3.avro/",
+        ] {
+            assert_eq!(root_of_manifest(other), None, "{other}");
+        }
+        assert_eq!(collection_of(&key), Some(CollectionId(1)));
+        assert_eq!(collection_of("snapshots/1/elsewhere"), None);
+    }
 
     #[test]
     fn keys_are_read_as_they_are_made_and_nothing_else_is() {

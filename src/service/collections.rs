@@ -281,7 +281,7 @@ async fn describe(conn: &mut PgConnection, db_name: &str, name: &str) -> Result<
     })
 }
 
-fn check_collection(new: &NewCollection) -> Result<()> {
+pub(super) fn check_collection(new: &NewCollection) -> Result<()> {
     let mut errors = new.schema.check("");
     let mut refuse = |pointer: String, why: String| errors.push(FieldError::new(pointer, why));
     if let Err(why) = name::check(&new.name) {

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use super::Service;
 use super::create::{CreateSnapshot, Pending, interrupted};
 use crate::crash_point;
+use crate::domain::collection::Ownership;
 use crate::domain::manifest::{Manifest, ManifestEncoding, SnapshotMetadata, StoredManifest, WrittenManifest};
 use crate::domain::snapshot::{Snapshot, Totals};
 use crate::domain::{Error, Result};
@@ -177,6 +178,7 @@ fn snapshot_metadata(
         name: request.snapshot_name.clone(),
         description: request.description.clone(),
         collection_id: pending.collection.collection_id,
+        external: pending.collection.ownership == Ownership::External,
         create_ts: pending.create_ts,
         db_name: pending.collection.db_name.clone(),
         collection_name: pending.collection.name.clone(),

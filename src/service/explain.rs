@@ -104,6 +104,12 @@ impl Service {
         };
         self.explain_needed(conn, found, needed, None).await?;
         found.known |= found.kept_by_total > 0;
+        if let Some(snapshot) = found.snapshot
+            && store::explain::is_adopted(conn, snapshot, found.segment).await?
+        {
+            found.may_go_at = None;
+            found.reason = "another system wrote it: it is never deleted here".into();
+        }
         if found.reason.is_empty() {
             self.explain_unknown(conn, found).await?;
         }

@@ -26,6 +26,7 @@ mod restore_run;
 mod restore_validate;
 mod segments;
 mod snapshots;
+mod stored;
 mod throttle;
 mod usage;
 mod verify;
@@ -54,6 +55,7 @@ pub use restore_copy::CopyProgress;
 pub use restore_run::Outcome;
 pub use segments::{Compacted, Compaction, SegmentChange};
 pub use snapshots::{SnapshotChange, SnapshotDetails, SnapshotList, SnapshotRef};
+pub use stored::{Adopt, Adopted};
 
 /// What use cases may be told by the configuration.
 #[derive(Debug, Clone)]

@@ -65,6 +65,8 @@ pub(super) struct Context<'a> {
     pub channels: &'a [Channel],
     pub indexes: &'a [Index],
     pub fields: HashSet<FieldId>,
+    /// Another system's files may lie below a prefix; this is what all of their paths begin with.
+    below: Option<String>,
 }
 
 impl<'a> Context<'a> {
@@ -75,7 +77,14 @@ impl<'a> Context<'a> {
             channels,
             indexes,
             fields: collection.schema.field_ids(),
+            below: None,
         }
+    }
+
+    /// Takes paths of another system, below this prefix.
+    pub fn below(mut self, prefix: &str) -> Self {
+        self.below = Some(prefix.to_string());
+        self
     }
 
     /// Checks a segment and fills in its ids; `at` is where it stands in the request.
@@ -231,7 +240,12 @@ impl<'a> Context<'a> {
                 ),
             ));
         }
-        let path = DataPath::parse(&file.path).map_err(|why| bad_path(at, &file.path, &why))?;
+        let parsed = match &self.below {
+            None => DataPath::parse(&file.path),
+            Some(prefix) if file.path.starts_with(prefix) => DataPath::parse_below(&file.path),
+            Some(prefix) => Err(format!("does not lie below {prefix}")),
+        };
+        let path = parsed.map_err(|why| bad_path(at, &file.path, &why))?;
         let refuse = |why: String| Err(bad_path(at, &file.path, &why));
         if path.is_of_build() != of_build {
             let whose = if of_build { "an index build" } else { "a segment" };
@@ -312,7 +326,8 @@ fn files_of<'a>(segment: &'a Segment, builds: &'a [IndexBuild]) -> impl Iterator
 pub(super) fn directories<'a>(paths: impl Iterator<Item = &'a str>) -> Result<Vec<String>> {
     let mut found = BTreeSet::new();
     for path in paths {
-        let parsed = DataPath::parse(path).map_err(|why| Error::internal(format!("the path {path:?} {why}")))?;
+        // checked when it was registered: only another system's has a prefix
+        let parsed = DataPath::parse_below(path).map_err(|why| Error::internal(format!("the path {path:?} {why}")))?;
         found.insert(parsed.directory().to_string());
     }
     Ok(found.into_iter().collect())

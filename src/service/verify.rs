@@ -65,7 +65,8 @@ impl Service {
 
     /// Reads the metadata file; gives the manifests that it lists.
     async fn verify_metadata(&self, snapshot: &Snapshot, report: &mut Report) -> Result<Option<Vec<WrittenManifest>>> {
-        let key = keys::metadata(snapshot.collection_id, snapshot.snapshot_id);
+        let below = snapshot.adopted_from.as_deref().unwrap_or_default();
+        let key = format!("{below}{}", keys::metadata(snapshot.collection_id, snapshot.snapshot_id));
         let problem = |kind, detail| FileProblem {
             path: key.clone(),
             segment_id: None,
@@ -77,10 +78,13 @@ impl Service {
             report.problems.add(problem(ProblemKind::Missing, detail));
             return Ok(None);
         };
-        match metadata::decode(&bytes, self.objects.url().root()) {
-            Ok(found)
+        match metadata::decode_stored(&bytes).map(|stored| stored.metadata) {
+            Ok(mut found)
                 if found.snapshot_id == snapshot.snapshot_id && found.manifests.len() as i64 == snapshot.totals.segments =>
             {
+                for manifest in &mut found.manifests {
+                    manifest.key.insert_str(0, below);
+                }
                 Ok(Some(found.manifests))
             }
             Ok(found) => {

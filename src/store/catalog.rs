@@ -47,6 +47,43 @@ pub async fn allocate_ids(conn: &mut PgConnection, amount: i64) -> Result<i64> {
         .map_err(failed)
 }
 
+/// Whether nothing at all was ever entered, and keeps it so for others until the transaction ends.
+pub async fn is_empty(conn: &mut PgConnection) -> Result<bool> {
+    // whoever registers something waits
+    sqlx::query!("lock table collections, snapshots in share row exclusive mode")
+        .execute(&mut *conn)
+        .await
+        .map_err(failed)?;
+    sqlx::query_scalar!(
+        r#"select not exists (select from collections) and not exists (select from snapshots)
+              and not exists (select from restore_jobs) as "empty!""#
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(failed)
+}
+
+/// Makes sure that ids given out from now on are above this one. Not undone by a rollback.
+pub async fn skip_ids(conn: &mut PgConnection, highest: i64) -> Result<()> {
+    // as allocate_ids does it: one at a time
+    sqlx::query!("select pg_advisory_lock(7234689101)")
+        .fetch_one(&mut *conn)
+        .await
+        .map_err(failed)?;
+    let moved = sqlx::query!(
+        "select setval('id_allocator', greatest(last_value, $1)) from id_allocator",
+        highest
+    )
+    .fetch_one(&mut *conn)
+    .await
+    .map_err(failed);
+    sqlx::query!("select pg_advisory_unlock(7234689101)")
+        .fetch_one(conn)
+        .await
+        .map_err(failed)?;
+    moved.map(drop)
+}
+
 /// Moves the clock; for tests.
 pub async fn set_clock_offset(conn: &mut PgConnection, millis: i64) -> Result<()> {
     sqlx::query!("update clock set offset_ms = $1", millis)

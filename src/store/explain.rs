@@ -151,6 +151,22 @@ pub async fn manifest_is_known(conn: &mut PgConnection, owner: SnapshotId, segme
     .map_err(failed)
 }
 
+/// Whether another system wrote a snapshot's metadata file, or the manifest of a segment that was written for it,
+/// into the storage root itself.
+pub async fn is_adopted(conn: &mut PgConnection, snapshot: SnapshotId, segment: Option<SegmentId>) -> Result<bool> {
+    sqlx::query_scalar!(
+        r#"select case when $2::bigint is null
+                  then exists (select from snapshots where snapshot_id = $1 and adopted_from = '')
+                  else exists (select from manifests where owner_snapshot_id = $1 and segment_id = $2 and adopted_from = '')
+                  end as "adopted!""#,
+        snapshot.0,
+        segment.map(|s| s.0)
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(failed)
+}
+
 /// The receipt of a restore job: the job, whether it has not ended, and since when it has.
 #[derive(Debug, Clone, Copy)]
 pub struct ReceiptOf {

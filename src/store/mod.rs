@@ -33,6 +33,8 @@ pub mod pins;
 pub mod receipts;
 pub mod segments;
 pub mod snapshots;
+pub mod stored;
+pub mod stored_newest;
 pub mod targets;
 pub mod tasks;
 pub mod usage;

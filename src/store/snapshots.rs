@@ -33,6 +33,7 @@ struct SnapshotRow {
     metadata_bytes: i64,
     left_out: serde_json::Value,
     s3_location: String,
+    adopted_from: Option<String>,
     created_at: OffsetDateTime,
     committed_at: Option<OffsetDateTime>,
     dropped_at: Option<OffsetDateTime>,
@@ -69,6 +70,7 @@ impl TryFrom<SnapshotRow> for Snapshot {
             },
             left_out: from_json(row.left_out)?,
             s3_location: row.s3_location,
+            adopted_from: row.adopted_from,
             created_at: row.created_at,
             committed_at: row.committed_at,
             dropped_at: row.dropped_at,
@@ -126,7 +128,7 @@ pub async fn list(
                 r#"select s.snapshot_id, s.collection_id, s.db_id, d.name as db_name, c.name as collection_name,
                         c.state as collection_state, c.ownership, s.name, s.description, s.labels, s.state, s.create_ts,
                         s.channels, s.segment_count, s.index_build_count, s.num_of_rows, s.file_count, s.size_bytes,
-                        s.metadata_bytes, s.left_out, s.s3_location, s.created_at, s.committed_at, s.dropped_at,
+                        s.metadata_bytes, s.left_out, s.s3_location, s.adopted_from, s.created_at, s.committed_at, s.dropped_at,
                         s.hold_owner, s.hold_reason, s.held_at,
                         (select count(*) from pins p where p.snapshot_id = s.snapshot_id
                             and (p.expires_at is null or p.expires_at > (select stillframe_now()))) as "pins!"

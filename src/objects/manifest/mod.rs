@@ -37,11 +37,11 @@ pub const fn format_version(encoding: ManifestEncoding) -> i32 {
 
 /// How manifests of a format version are encoded; none when the version is unknown (facts §4.4).
 pub fn encoding_of(format_version: i32) -> Option<ManifestEncoding> {
-    if versions::schema(format_version).is_some() {
+    if versions::schemas(format_version).is_some() {
         Some(ManifestEncoding::Milvus)
     } else {
         let version = format_version.checked_sub(CONTAINER).filter(|version| *version > 0)?;
-        versions::schema(version).map(|_| ManifestEncoding::Container)
+        versions::schemas(version).map(|_| ManifestEncoding::Container)
     }
 }
 
@@ -68,7 +68,9 @@ pub fn encode(manifest: &Manifest, root: &str, encoding: ManifestEncoding) -> Re
 }
 
 /// Reads a manifest: a container file of any Avro writer (codecs `null` and `deflate`; fields
-/// meet by name), or Milvus' bare datum of format version 0 to 5.
+/// meet by name), or Milvus' bare datum of format version 0 to 5. Where branches of Milvus may
+/// differ under one version, the other forms are tried when the likeliest one does not take every
+/// byte.
 ///
 /// `format_version` is the metadata's, `root` as in [`encode`]. A manifest does not name its
 /// collection: `collection_id` goes into the result. What a manifest does not hold comes out as
@@ -99,8 +101,23 @@ pub fn decode(bytes: &[u8], format_version: i32, root: &str, collection_id: Coll
     } else {
         (bytes, None, format_version)
     };
-    let schema = own_schema.as_ref().or_else(|| versions::schema(version));
-    let schema = schema.ok_or_else(|| corrupt(format_args!("unsupported manifest schema version: {version}")))?;
-    let entry = datum::read(datum, schema).map_err(wrong)?;
-    read::manifest(entry, root, collection_id).map_err(|e| wrong(format!("is wrong: {e}")))
+    let schemas = match (&own_schema, versions::schemas(version)) {
+        (Some(own), _) => std::slice::from_ref(own),
+        // what we write has one form
+        (None, Some(known)) if bytes.starts_with(container::MAGIC) => &known[..1],
+        (None, Some(known)) => known,
+        (None, None) => return Err(corrupt(format_args!("unsupported manifest schema version: {version}"))),
+    };
+    // a bare datum does not say which branch of Milvus wrote it: the form is right that takes every byte
+    let (mut misfit, mut unsound) = (None, None);
+    for schema in schemas {
+        match datum::read(datum, schema) {
+            Err(why) => drop(misfit.get_or_insert(why)),
+            Ok(entry) => match read::manifest(entry, root, collection_id) {
+                Ok(manifest) => return Ok(manifest),
+                Err(error) => drop(unsound.get_or_insert(format!("is wrong: {error}"))),
+            },
+        }
+    }
+    Err(wrong(unsound.or(misfit).unwrap_or_default()))
 }

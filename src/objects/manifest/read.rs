@@ -134,6 +134,13 @@ fn build(index: IndexFiles, segment_id: i64, root: &str) -> Result<IndexBuild> {
         if index.segment_id != segment_id {
             return Err(corrupt(format_args!("segment_id is {}, not {segment_id}", index.segment_id)));
         }
+        if index.is_nested_index {
+            // left out, the index would be taken for one of plain values
+            return Err(corrupt(format_args!(
+                "build {} has is_nested_index, which is not supported",
+                index.build_id
+            )));
+        }
         let pairs = index
             .index_params
             .iter()

@@ -1,5 +1,6 @@
 //! Milvus' schemas of the format versions 1 to 5: names, types and order are facts §4.3, what
-//! each version added is facts §4.4.
+//! each version added is facts §4.4. Where branches of Milvus may differ under one number, the
+//! other forms are known too ([`Variant`]).
 
 use std::sync::LazyLock;
 
@@ -8,14 +9,52 @@ use super::schema::Schema;
 /// The newest of Milvus' format versions that can be read.
 pub(super) const NEWEST: i32 = 5;
 
-/// Milvus' schema of a format version, none when the version is unknown.
-pub(super) fn schema(version: i32) -> Option<&'static Schema> {
-    static VERSIONS: LazyLock<Vec<Schema>> = LazyLock::new(|| {
-        let parse = |version| Schema::parse(definition(version).as_bytes()).expect("our own schemas are valid");
-        (1..=NEWEST).map(parse).collect()
+/// How a branch of Milvus may write a version otherwise than the one whose code was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Variant {
+    /// Version 4 and later: `child_fields` and `format` stand after `binlogs`, not before
+    /// (unverified for every branch, facts §4.3).
+    groups_last: bool,
+    /// Version 5 of the branch of nested indexes: `is_nested_index` at the end of an index entry,
+    /// and no `delete_apply_start_after_timetick` (facts §4.4).
+    nested_indexes: bool,
+}
+
+/// The forms that a version may have, the likeliest first.
+fn variants(version: i32) -> &'static [Variant] {
+    const MAIN: Variant = Variant {
+        groups_last: false,
+        nested_indexes: false,
+    };
+    const LAST: Variant = Variant {
+        groups_last: true,
+        ..MAIN
+    };
+    const NESTED: Variant = Variant {
+        nested_indexes: true,
+        ..MAIN
+    };
+    const BOTH: Variant = Variant {
+        groups_last: true,
+        nested_indexes: true,
+    };
+    match version {
+        ..4 => &[MAIN],
+        4 => &[MAIN, LAST],
+        _ => &[MAIN, NESTED, LAST, BOTH],
+    }
+}
+
+/// Milvus' schemas of a format version, the likeliest first; none when the version is unknown.
+pub(super) fn schemas(version: i32) -> Option<&'static [Schema]> {
+    static VERSIONS: LazyLock<Vec<Vec<Schema>>> = LazyLock::new(|| {
+        let parse = |version, variant| Schema::parse(variant_of(version, variant).as_bytes()).expect("our own schemas are valid");
+        let all = |version| variants(version).iter().map(|variant| parse(version, *variant)).collect();
+        (1..=NEWEST).map(all).collect()
     });
     // 0 and absent mean 1 (facts §4.4)
-    VERSIONS.get(usize::try_from(version).ok()?.saturating_sub(1))
+    let at = usize::try_from(version).ok()?.saturating_sub(1);
+    VERSIONS.get(at).map(Vec::as_slice)
 }
 
 const LONG: &str = r#""long""#;
@@ -25,6 +64,10 @@ const ZERO: &str = "0";
 
 /// The text of Milvus' schema of a format version, compact, without documentation.
 pub(super) fn definition(version: i32) -> String {
+    variant_of(version, Variant::default())
+}
+
+fn variant_of(version: i32, variant: Variant) -> String {
     let field = |name: &str, of: &str| format!(r#"{{"name":"{name}","type":{of}}}"#);
     let with_default = |name: &str, of: &str, default: &str| format!(r#"{{"name":"{name}","type":{of},"default":{default}}}"#);
     let array = |items: &str| format!(r#"{{"type":"array","items":{items}}}"#);
@@ -50,12 +93,18 @@ pub(super) fn definition(version: i32) -> String {
         ]
         .concat(),
     );
-    let mut field_binlog = longs(&["field_id"]);
-    if version >= 4 {
-        field_binlog.push(with_default("child_fields", &array(LONG), "[]"));
-        field_binlog.push(with_default("format", STRING, r#""""#));
-    }
-    field_binlog.push(field("binlogs", &array(&binlog)));
+    let groups = match version {
+        ..4 => vec![],
+        _ => vec![
+            with_default("child_fields", &array(LONG), "[]"),
+            with_default("format", STRING, r#""""#),
+        ],
+    };
+    let binlogs = vec![field("binlogs", &array(&binlog))];
+    let field_binlog = match variant.groups_last {
+        false => [longs(&["field_id"]), groups, binlogs].concat(),
+        true => [longs(&["field_id"]), binlogs, groups].concat(),
+    };
     let pair = record("AvroKeyValuePair", vec![field("key", STRING), field("value", STRING)]);
     let mut index_file = [
         longs(&["segment_id", "field_id", "index_id", "build_id"]),
@@ -74,6 +123,9 @@ pub(super) fn definition(version: i32) -> String {
     .concat();
     if version >= 2 {
         index_file.push(with_default("index_store_path_version", INT, ZERO));
+    }
+    if variant.nested_indexes {
+        index_file.push(with_default("is_nested_index", r#""boolean""#, "false"));
     }
     let stats = |name: &str, last: &[&str]| {
         let files = vec![field("files", &array(STRING))];
@@ -94,7 +146,7 @@ pub(super) fn definition(version: i32) -> String {
     if version >= 3 {
         fields.push(with_default("commit_timestamp", LONG, ZERO));
     }
-    if version >= 5 {
+    if version >= 5 && !variant.nested_indexes {
         fields.push(with_default("delete_apply_start_after_timetick", LONG, ZERO));
     }
     let again = array(r#""AvroFieldBinlog""#);
@@ -125,12 +177,14 @@ mod tests {
 
     #[test]
     fn versions_differ_as_the_facts_say() {
-        let fields = |version| schema(version).expect("known").records[0].len();
+        let fields = |version| schemas(version).expect("known")[0].records[0].len();
         assert_eq!([0, 1, 2, 3, 4, 5].map(fields), [16, 16, 16, 17, 17, 18]);
+        let forms = |version| schemas(version).expect("known").len();
+        assert_eq!([0, 1, 2, 3, 4, 5].map(forms), [1, 1, 1, 1, 2, 4]);
         assert!(
             [6, -1, i32::MIN, i32::MAX]
                 .into_iter()
-                .all(|version| schema(version).is_none())
+                .all(|version| schemas(version).is_none())
         );
     }
 }

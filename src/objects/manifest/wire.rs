@@ -77,6 +77,8 @@ pub(super) struct IndexFiles<'a> {
     pub current_scalar_index_version: i32,
     #[serde(default)]
     pub index_store_path_version: i32,
+    #[serde(default)]
+    pub is_nested_index: bool,
 }
 
 #[derive(Deserialize)]

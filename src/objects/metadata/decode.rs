@@ -45,6 +45,7 @@ pub(super) fn metadata(file: wire::Metadata, root: &str) -> Result<SnapshotMetad
         name: info.name,
         description: info.description,
         collection_id: CollectionId(natural("snapshot_info.collection_id", info.collection_id)?),
+        external: ours.external,
         create_ts: info.create_ts.0,
         db_name: std::mem::take(&mut schema.db_name),
         collection_name: std::mem::take(&mut schema.name),

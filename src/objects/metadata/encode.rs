@@ -121,6 +121,7 @@ fn stillframe(metadata: &SnapshotMetadata) -> wire::Stillframe {
             ManifestEncoding::Container => "container".into(),
             ManifestEncoding::Milvus => "milvus".into(),
         },
+        external: metadata.external,
         totals: wire::Totals {
             num_of_rows: metadata.num_of_rows,
             file_count: metadata.file_count,

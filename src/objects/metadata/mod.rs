@@ -5,12 +5,16 @@
 mod decode;
 mod encode;
 mod json;
+mod rewrite;
 mod schema;
 mod wire;
 
+use super::keys;
 use super::stored::corrupt;
 use crate::domain::Result;
 use crate::domain::manifest::SnapshotMetadata;
+
+pub use rewrite::rewrite;
 
 /// Bytes of a metadata file at most; 100,000 segments take about 40 MiB.
 pub const MAX_BYTES: usize = 256 * 1024 * 1024;
@@ -46,6 +50,39 @@ pub fn decode(bytes: &[u8], root: &str) -> Result<SnapshotMetadata> {
 /// `snapshot_info` or `collection`; an id is negative, a key lies outside the root, or the segment
 /// ids differ from those of the manifests (facts §4.5).
 pub fn decode_versioned(bytes: &[u8], root: &str) -> Result<(i32, SnapshotMetadata)> {
+    decode_with(bytes, |_| Ok(root.to_string())).map(|stored| (stored.format_version, stored.metadata))
+}
+
+/// A metadata file that may have been written below another root than the present one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    /// What its manifests need to be read.
+    pub format_version: i32,
+    /// The root below which it was written: full keys in it and in its manifests begin with it.
+    pub root: String,
+    /// It has the object `stillframe`: a Stillframe wrote it.
+    pub ours: bool,
+    /// With paths relative to `root`.
+    pub metadata: SnapshotMetadata,
+}
+
+/// Reads a metadata file wherever it was written: the key of its first manifest tells the root, since
+/// what follows the root is fixed (facts §4.1). Without manifests the root is empty.
+///
+/// # Errors
+/// As [`decode_versioned`]; a manifest lies elsewhere than manifests do.
+pub fn decode_stored(bytes: &[u8]) -> Result<Stored> {
+    decode_with(bytes, |file| {
+        let Some(first) = file.manifest_list.first() else {
+            return Ok(String::new());
+        };
+        let root = keys::root_of_manifest(first);
+        root.map(str::to_string)
+            .ok_or_else(|| corrupt(format_args!("manifest_list {first:?} is no place of a manifest")))
+    })
+}
+
+fn decode_with(bytes: &[u8], root: impl FnOnce(&wire::Metadata) -> Result<String>) -> Result<Stored> {
     let wrong = |why: &dyn std::fmt::Display| corrupt(format_args!("the metadata file is wrong: {why}"));
     if bytes.len() > MAX_BYTES {
         return Err(wrong(&format_args!(
@@ -54,7 +91,13 @@ pub fn decode_versioned(bytes: &[u8], root: &str) -> Result<(i32, SnapshotMetada
         )));
     }
     let file: wire::Metadata = serde_json::from_slice(bytes).map_err(|e| wrong(&e))?;
-    let version = file.format_version;
-    let metadata = decode::metadata(file, root).map_err(|e| wrong(&e))?;
-    Ok((version, metadata))
+    let (format_version, ours) = (file.format_version, file.stillframe.is_some());
+    let root = root(&file).map_err(|e| wrong(&e))?;
+    let metadata = decode::metadata(file, &root).map_err(|e| wrong(&e))?;
+    Ok(Stored {
+        format_version,
+        root,
+        ours,
+        metadata,
+    })
 }

@@ -140,6 +140,10 @@ pub(super) struct Stillframe {
     pub(super) writer: Writer,
     /// `container` or `milvus`.
     pub(super) manifest_encoding: String,
+    /// The files of the collection are another system's: whoever rebuilds a catalog must not take
+    /// them for its own.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(super) external: bool,
     pub(super) totals: Totals,
     /// In the order of `manifest_list`.
     #[serde(deserialize_with = "list::<SEGMENTS, _, _>")]

@@ -38,8 +38,12 @@ impl Service {
             }
             crash_point::reached("collect.snapshot_condemned");
             ledger.still_alone().await?;
-            let key = keys::metadata(snapshot.collection_id, snapshot.snapshot_id);
-            if let Some((key, error)) = self.objects.delete(vec![key]).await.pop() {
+            let own = match snapshot.adopted {
+                // another system's file
+                true => vec![],
+                false => vec![keys::metadata(snapshot.collection_id, snapshot.snapshot_id)],
+            };
+            if let Some((key, error)) = self.objects.delete(own).await.pop() {
                 tracing::warn!(key, error = %error, cause = error.cause_chain(), "could not delete an object, its snapshot's row stays");
                 let item = ledger.failed(ItemKind::Snapshot, name, &key, &error.to_string());
                 return ledger.add(&mut *self.conn().await?, vec![item]).await;
@@ -66,7 +70,11 @@ impl Service {
             }
         }
         ledger.report.snapshots += 1;
-        let item = ledger.deleted(ItemKind::Snapshot, name, 1, snapshot.metadata_bytes);
+        let (objects, bytes) = match snapshot.adopted {
+            true => (0, 0),
+            false => (1, snapshot.metadata_bytes),
+        };
+        let item = ledger.deleted(ItemKind::Snapshot, name, objects, bytes);
         ledger.add(&mut *self.conn().await?, vec![item]).await
     }
 
@@ -90,7 +98,13 @@ impl Service {
             ledger.still_alone().await?;
             let failed: HashMap<String, String> = self
                 .objects
-                .delete(by_key.keys().cloned().collect())
+                .delete(
+                    by_key
+                        .iter()
+                        .filter(|(_, m)| !m.adopted)
+                        .map(|(key, _)| key.clone())
+                        .collect(),
+                )
                 .await
                 .into_iter()
                 .map(|(key, error)| (key, error.to_string()))
@@ -104,7 +118,9 @@ impl Service {
                         items.push(ledger.failed(ItemKind::Manifest, key.clone(), &key, reason));
                     }
                     None => {
-                        items.push(ledger.deleted(ItemKind::Manifest, key, 1, manifest.size_bytes));
+                        if !manifest.adopted {
+                            items.push(ledger.deleted(ItemKind::Manifest, key, 1, manifest.size_bytes));
+                        }
                         gone.push(manifest);
                     }
                 }

@@ -35,12 +35,14 @@ pub struct DroppedSnapshot {
     /// Of the metadata file alone, where the manifests' sizes are known; zero of a snapshot that was
     /// never committed.
     pub metadata_bytes: i64,
+    /// Another system wrote it: its file stays.
+    pub adopted: bool,
 }
 
 /// Dropped snapshots past their grace period that no job is reading, by id after a cursor.
 pub async fn candidates(conn: &mut PgConnection, grace_seconds: i64, after: i64, limit: i64) -> Result<Vec<DroppedSnapshot>> {
     let rows = sqlx::query!(
-        r#"select s.snapshot_id, s.collection_id,
+        r#"select s.snapshot_id, s.collection_id, s.adopted_from is not null as "adopted!",
                   greatest(s.metadata_bytes - coalesce((select sum(m.size_bytes) from manifests m
                                                          where m.owner_snapshot_id = s.snapshot_id), 0), 0)::bigint as "metadata_bytes!"
              from snapshots s
@@ -61,6 +63,7 @@ pub async fn candidates(conn: &mut PgConnection, grace_seconds: i64, after: i64,
             snapshot_id: SnapshotId(r.snapshot_id),
             collection_id: CollectionId(r.collection_id),
             metadata_bytes: r.metadata_bytes,
+            adopted: r.adopted,
         })
         .collect())
 }
@@ -131,12 +134,15 @@ pub struct CondemnedManifest {
     pub collection_id: CollectionId,
     /// Zero where it is not known.
     pub size_bytes: i64,
+    /// Another system wrote it: its object stays.
+    pub adopted: bool,
 }
 
 /// Condemned manifests, by owner and segment after a cursor.
 pub async fn condemned_manifests(conn: &mut PgConnection, after: (i64, i64), limit: i64) -> Result<Vec<CondemnedManifest>> {
     let rows = sqlx::query!(
-        r#"select owner_snapshot_id, segment_id, collection_id, coalesce(size_bytes, 0) as "size_bytes!" from manifests
+        r#"select owner_snapshot_id, segment_id, collection_id, coalesce(size_bytes, 0) as "size_bytes!",
+                  adopted_from is not null as "adopted!" from manifests
             where state = 'condemned' and (owner_snapshot_id, segment_id) > ($1, $2)
             order by owner_snapshot_id, segment_id limit $3"#,
         after.0,
@@ -153,6 +159,7 @@ pub async fn condemned_manifests(conn: &mut PgConnection, after: (i64, i64), lim
             segment_id: SegmentId(r.segment_id),
             collection_id: CollectionId(r.collection_id),
             size_bytes: r.size_bytes,
+            adopted: r.adopted,
         })
         .collect())
 }
@@ -175,12 +182,12 @@ pub async fn delete_manifests(conn: &mut PgConnection, manifests: &[CondemnedMan
 pub async fn manifests_to_go(conn: &mut PgConnection, grace_seconds: i64) -> Result<(i64, i64)> {
     let row = sqlx::query!(
         r#"select count(*) as "count!", coalesce(sum(m.size_bytes), 0)::bigint as "bytes!" from manifests m
-            where m.state = 'condemned' or not exists (
+            where m.adopted_from is null and (m.state = 'condemned' or not exists (
                   select from snapshot_manifests r join snapshots p using (snapshot_id)
                    where r.segment_id = m.segment_id and r.owner_snapshot_id = m.owner_snapshot_id
                      and not (p.state in ('deleting', 'condemned')
                               and p.dropped_at <= (select stillframe_now()) - $1::bigint * interval '1 second'
-                              and not exists (select from restore_jobs j where j.snapshot_id = p.snapshot_id and j.finished_at is null)))"#,
+                              and not exists (select from restore_jobs j where j.snapshot_id = p.snapshot_id and j.finished_at is null))))"#,
         grace_seconds
     )
     .fetch_one(conn)

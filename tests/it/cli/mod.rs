@@ -1,6 +1,7 @@
 //! The real binary, run as people and scripts run it.
 
 mod bench;
+mod catalog;
 mod clients;
 mod control;
 mod demo;

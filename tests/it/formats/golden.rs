@@ -9,11 +9,11 @@ use stillframe::objects::{manifest, metadata};
 use super::avro::{read_container, to_json};
 use super::sample::{COLLECTION, ROOT, real_manifest};
 
-fn path(name: &str) -> PathBuf {
+pub fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden").join(name)
 }
 
-fn check(name: &str, bytes: &[u8]) {
+pub fn check(name: &str, bytes: &[u8]) {
     let path = path(name);
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&path, bytes).expect("writes");

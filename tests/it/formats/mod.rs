@@ -1,10 +1,16 @@
-//! The two stored formats, read and written from outside: against Apache Avro, against files kept
+//! The two stored formats, read and written from outside: against Apache Avro,
+//! fastavro and Google's protobuf, against files kept
 //! in `tests/fixtures/golden`, and against input that means harm.
 
+mod adopt;
 mod avro;
+mod fastavro;
 mod golden;
 mod hostile;
 mod metadata;
+mod mutations;
+mod protobuf;
+mod rebuild;
 mod roundtrip;
 mod sample;
 mod versions;

@@ -242,6 +242,7 @@ pub fn metadata(encoding: ManifestEncoding) -> SnapshotMetadata {
         name: "before_reindex".into(),
         description: "Line 1\n\"quoted\" <&> ü".into(),
         collection_id: COLLECTION,
+        external: false,
         create_ts: 470644641416347649,
         db_name: "default".into(),
         collection_name: text(collection, "name"),

@@ -94,7 +94,7 @@ const ADDED: [(i32, &str); 5] = [
     (2, r#", {"name": "index_store_path_version", "type": "int", "default": 0}"#),
 ];
 
-fn schema(version: i32) -> String {
+pub fn schema(version: i32) -> String {
     let tidy = VERSION_5.replace(",\n    {\"name\": \"index_store", ", {\"name\": \"index_store");
     ADDED
         .iter()
@@ -110,7 +110,7 @@ fn string(text: &str) -> Value {
 }
 
 /// The manifest as a value of version 5, reduced to what a version has.
-fn value(manifest: &Manifest, version: i32) -> Value {
+pub fn value(manifest: &Manifest, version: i32) -> Value {
     let segment = &manifest.segment;
     let files = &segment.content.files;
     let key = |path: &str| string(&format!("{ROOT}/{path}"));
@@ -220,7 +220,7 @@ fn prune(value: Value, keep: &dyn Fn(&str) -> bool) -> Value {
 }
 
 /// What a version can say of the manifest.
-fn as_of(version: i32) -> Manifest {
+pub fn as_of(version: i32) -> Manifest {
     let mut manifest = as_read(full_manifest());
     if version < 4 {
         for group in &mut manifest.segment.content.files.binlogs {
@@ -240,7 +240,7 @@ fn as_of(version: i32) -> Manifest {
 }
 
 /// With `serialized_size` filled in as the writer does it.
-fn written() -> Manifest {
+pub fn written() -> Manifest {
     let mut manifest = full_manifest();
     for build in &mut manifest.builds {
         build.content.serialized_size = match build.content.serialized_size {

@@ -125,6 +125,21 @@ impl TestApp {
             .await
             .expect("an id");
         marker::claim(&objects, id, false, false).await.expect("ours");
+        Self::assemble(pool, objects, settings, directory)
+    }
+
+    /// The same storage with an empty catalog that has taken it over: what is left after the loss of the database.
+    pub async fn after_losing_the_catalog(self) -> Self {
+        let (_, pool) = postgres::database().await;
+        let id = store::catalog::id(&mut pool.acquire().await.expect("a connection"))
+            .await
+            .expect("an id");
+        marker::claim(&self.objects, id, false, true).await.expect("taken over");
+        let settings = self.service.settings().clone();
+        Self::assemble(pool, self.objects, settings, self.directory)
+    }
+
+    fn assemble(pool: PgPool, objects: Objects, settings: ServiceSettings, directory: tempfile::TempDir) -> Self {
         let lease = settings.task_lease;
         let service = Service::new(pool.clone(), objects.clone(), settings);
         let worker_settings = WorkerSettings {

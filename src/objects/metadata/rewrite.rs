@@ -1,0 +1,194 @@
+//! Writing a metadata file anew that another writer made: what this version does not know stays.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error as _, Visitor, value::Error};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::{MAX_BYTES, encode, wire};
+use crate::domain::Result;
+use crate::domain::manifest::SnapshotMetadata;
+use crate::objects::stored::corrupt;
+
+/// Bytes of one top-level value at most; those of lists as long as the snapshot are not read.
+const MAX_VALUE: usize = 16 * 1024 * 1024;
+
+/// Writes the metadata file as [`super::encode`] does, with every key of `original` that this version
+/// does not know at its place. Members of lists are told by their ids, or names where they have none;
+/// what was taken out of `metadata` is not put back.
+///
+/// The format version is that of `metadata.encoding`: the manifests must be written anew too.
+///
+/// # Errors
+/// `corrupt_snapshot`: `original` is no JSON object, or too large.
+pub fn rewrite(original: &[u8], metadata: &SnapshotMetadata, root: &str) -> Result<Vec<u8>> {
+    let wrong = |why: &dyn fmt::Display| corrupt(format_args!("the metadata file can't be rewritten: {why}"));
+    if original.len() > MAX_BYTES {
+        return Err(wrong(&format_args!("it has {} bytes", original.len())));
+    }
+    let original: BTreeMap<&str, &RawValue> = serde_json::from_slice(original).map_err(|e| wrong(&e))?;
+    let shape = Shape::metadata();
+    let mut old = Map::new();
+    for (key, value) in original {
+        // the others are as long as the snapshot, and hold nothing unknown
+        if shape.keys.contains(&key) && shape.inner(key).is_none() {
+            continue;
+        }
+        let text = value.get();
+        if text.len() > MAX_VALUE {
+            return Err(wrong(&format_args!("{key} has {} bytes", text.len())));
+        }
+        old.insert(key.to_string(), serde_json::from_str(text).map_err(|e| wrong(&e))?);
+    }
+    let mut new = serde_json::to_value(encode::metadata(metadata, root)).map_err(|e| wrong(&e))?;
+    if let Value::Object(new) = &mut new {
+        shape.keep(old, new);
+    }
+    serde_json::to_vec_pretty(&new).map_err(|e| wrong(&e))
+}
+
+/// Which keys of a message are known, and which of them are messages again.
+struct Shape {
+    keys: &'static [&'static str],
+    inner: Vec<Inner>,
+}
+
+struct Inner {
+    key: &'static str,
+    /// Of a list: the key that tells its members apart.
+    by: Option<&'static str>,
+    shape: Shape,
+}
+
+impl Shape {
+    fn of<T: for<'de> Deserialize<'de>>(inner: Vec<Inner>) -> Self {
+        Self {
+            keys: keys::<T>(),
+            inner,
+        }
+    }
+
+    fn metadata() -> Self {
+        let one = |key, shape| Inner { key, by: None, shape };
+        let many = |key, by, shape| Inner {
+            key,
+            by: Some(by),
+            shape,
+        };
+        let fields = || many("fields", "fieldID", Shape::of::<wire::Field>(vec![]));
+        let schema = Shape::of::<wire::Schema>(vec![
+            fields(),
+            many("functions", "name", Shape::of::<wire::Function>(vec![])),
+            many(
+                "struct_array_fields",
+                "fieldID",
+                Shape::of::<wire::StructArrayField>(vec![fields()]),
+            ),
+        ]);
+        let position = Shape::of::<wire::Position>(vec![]);
+        let info = Shape::of::<wire::SnapshotInfo>(vec![many("channel_seek_positions", "channel_name", position)]);
+        Shape::of::<wire::Metadata>(vec![
+            one("snapshot_info", info),
+            one("collection", Shape::of::<wire::Collection>(vec![one("schema", schema)])),
+            many("indexes", "indexID", Shape::of::<wire::Index>(vec![])),
+        ])
+    }
+
+    fn inner(&self, key: &str) -> Option<&Inner> {
+        self.inner.iter().find(|inner| inner.key == key)
+    }
+
+    /// Moves what is unknown from the old message to the new one.
+    fn keep(&self, old: Map<String, Value>, new: &mut Map<String, Value>) {
+        for (key, value) in old {
+            if let Some(inner) = self.inner(&key) {
+                match (inner.by, value, new.get_mut(&key)) {
+                    (None, Value::Object(old), Some(Value::Object(new))) => inner.shape.keep(old, new),
+                    (Some(by), Value::Array(old), Some(Value::Array(new))) => inner.shape.keep_members(by, old, new),
+                    // not there any more
+                    _ => {}
+                }
+            } else if !self.keys.contains(&key.as_str()) {
+                new.entry(key).or_insert(value);
+            }
+        }
+    }
+
+    fn keep_members(&self, by: &str, old: Vec<Value>, new: &mut [Value]) {
+        let mut old: BTreeMap<String, Map<String, Value>> = old
+            .into_iter()
+            .filter_map(|member| match member {
+                Value::Object(member) => Some((identity(&member, by), member)),
+                _ => None,
+            })
+            .collect();
+        for member in new.iter_mut().filter_map(Value::as_object_mut) {
+            if let Some(old) = old.remove(&identity(member, by)) {
+                self.keep(old, member);
+            }
+        }
+    }
+}
+
+/// An id as a string or a number, or a name; what is left out is zero or empty.
+fn identity(member: &Map<String, Value>, by: &str) -> String {
+    match member.get(by) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) => number.to_string(),
+        _ => String::new(),
+    }
+}
+
+/// The keys that a struct is read from, as its own `Deserialize` names them.
+fn keys<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
+    struct Names<'a>(&'a Cell<&'static [&'static str]>);
+
+    impl<'de> Deserializer<'de> for Names<'_> {
+        type Error = Error;
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> std::result::Result<V::Value, Error> {
+            Err(Error::custom("only names are asked for"))
+        }
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            visitor: V,
+        ) -> std::result::Result<V::Value, Error> {
+            self.0.set(fields);
+            self.deserialize_any(visitor)
+        }
+
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+            unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
+    let found = Cell::new(&[][..]);
+    let _ = T::deserialize(Names(&found));
+    found.get()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_of_a_message_are_those_that_it_is_read_from() {
+        assert_eq!(keys::<wire::Position>(), ["channel_name", "msgID", "msgGroup", "timestamp"]);
+        let shape = Shape::metadata();
+        assert!(shape.keys.contains(&"stillframe") && shape.inner("indexes").is_some());
+        for inner in &shape.inner {
+            assert!(
+                !inner.shape.keys.is_empty() && shape.keys.contains(&inner.key),
+                "{}",
+                inner.key
+            );
+        }
+    }
+}
