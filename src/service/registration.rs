@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::domain::collection::{Channel, Collection, Partition};
+use crate::domain::collection::{Channel, Collection, Ownership, Partition};
 use crate::domain::id::{BuildId, FieldId, IndexId, PartitionId, SegmentId};
 use crate::domain::index::{BuildContent, Index, IndexBuild};
 use crate::domain::key::DataPath;
@@ -22,6 +22,8 @@ use crate::objects::{Entry, Objects};
 pub enum Check {
     /// Every file must be there with its size; its ETag is recorded.
     Size,
+    /// Every file must be there; the size that it has is recorded, whatever the request says.
+    Exists,
     /// Trust the request.
     None,
 }
@@ -231,7 +233,12 @@ impl<'a> Context<'a> {
                 ),
             ));
         }
-        let path = DataPath::parse(&file.path).map_err(|why| bad_path(at, &file.path, &why))?;
+        // what is only read here may lie where another system keeps it
+        let parse = match self.collection.ownership {
+            Ownership::Owned => DataPath::parse,
+            Ownership::External => DataPath::parse_below,
+        };
+        let path = parse(&file.path).map_err(|why| bad_path(at, &file.path, &why))?;
         let refuse = |why: String| Err(bad_path(at, &file.path, &why));
         if path.is_of_build() != of_build {
             let whose = if of_build { "an index build" } else { "a segment" };
@@ -276,8 +283,12 @@ pub(super) async fn check_files(
     objects: &Objects,
     concurrency: usize,
     segments: &mut [(Segment, Vec<IndexBuild>)],
+    check: Check,
     at: impl Fn(usize) -> String + Sync,
 ) -> Result<()> {
+    if check == Check::None {
+        return Ok(());
+    }
     let mut listings = Vec::with_capacity(segments.len());
     for (segment, builds) in segments.iter() {
         listings.push(list_all(
@@ -291,8 +302,13 @@ pub(super) async fn check_files(
         for file in logs.chain(builds.iter_mut().flat_map(|b| b.content.files.iter_mut())) {
             match found.get(&file.path) {
                 None => return Err(missing(&at(n), file)),
-                Some(entry) if entry.size_bytes != file.size_bytes => return Err(wrong_size(&at(n), file, entry)),
-                Some(entry) => file.etag.clone_from(&entry.etag),
+                Some(entry) if check == Check::Size && entry.size_bytes != file.size_bytes => {
+                    return Err(wrong_size(&at(n), file, entry));
+                }
+                Some(entry) => {
+                    file.size_bytes = entry.size_bytes;
+                    file.etag.clone_from(&entry.etag);
+                }
             }
         }
     }
@@ -312,7 +328,7 @@ fn files_of<'a>(segment: &'a Segment, builds: &'a [IndexBuild]) -> impl Iterator
 pub(super) fn directories<'a>(paths: impl Iterator<Item = &'a str>) -> Result<Vec<String>> {
     let mut found = BTreeSet::new();
     for path in paths {
-        let parsed = DataPath::parse(path).map_err(|why| Error::internal(format!("the path {path:?} {why}")))?;
+        let parsed = DataPath::parse_below(path).map_err(|why| Error::internal(format!("the path {path:?} {why}")))?;
         found.insert(parsed.directory().to_string());
     }
     Ok(found.into_iter().collect())

@@ -239,7 +239,7 @@ pub(super) fn map_manifest(
         .ok_or_else(|| gap("channel"))?;
     let channel = channel_name(mapping.collection, shard);
     let remap = |path: &str, build: Option<BuildId>| -> Result<String> {
-        let parsed = DataPath::parse(path).map_err(|why| Error::internal(format!("captured path {path:?} {why}")))?;
+        let parsed = DataPath::parse_below(path).map_err(|why| Error::internal(format!("captured path {path:?} {why}")))?;
         let build = match build.filter(|b| b.0 != 0) {
             Some(build) => Some(*builds.get(&build).ok_or_else(|| gap("build"))?),
             None => None,
