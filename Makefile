@@ -5,9 +5,10 @@ CARGO_DENY_VERSION := 0.20.2
 BIN := $(or $(CARGO_TARGET_DIR),target)/release/stillframe
 
 export STILLFRAME_TEST_PYTHON ?= $(CURDIR)/target/venv/bin/python
+export STILLFRAME_TEST_ETCD ?= $(or $(shell command -v etcd),$(CURDIR)/target/tools/etcd/usr/bin/etcd)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-long bench bench-restore fmt lint openapi sqlx sqlx-check setup release deny
+.PHONY: help demo serve test test-milvus test-long bench bench-restore fmt lint openapi sqlx sqlx-check setup release deny
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,11 +20,16 @@ serve: release ## build, then run the service with its defaults (ARGS=... as in 
 	$(BIN) serve $(ARGS)
 
 test: ## the whole test suite
-	@.ci/setup cc postgres python curl
+	@.ci/setup cc postgres python curl etcd
 	cargo test --locked $(ARGS)
 
+test-milvus: ## a real Milvus 2.3.5 on an S3 server: import, snapshot, restore, and the rows proved (Linux x86_64)
+	@.ci/setup cc postgres milvus
+	cargo build --locked --bin stillframe --example s3_server
+	target/milvus-venv/bin/python tests/milvus/run.py $(ARGS)
+
 test-long: ## what is too slow for `make test`: ignored tests, then the benches
-	@.ci/setup cc postgres python curl
+	@.ci/setup cc postgres python curl etcd
 	cargo test --locked -- --ignored # a debug build: the points where tests let it crash are in no release build
 	cargo bench --locked
 
@@ -59,7 +65,7 @@ sqlx-check: ## check every query against a real Postgres, and that .sqlx is up t
 	.ci/with-postgres .ci/sqlx --check
 
 setup: ## install what this machine lacks for all of the above; each of them does it by itself
-	@.ci/setup cc postgres python curl
+	@.ci/setup cc postgres python curl etcd
 
 release:
 	@.ci/setup cc postgres

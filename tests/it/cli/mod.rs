@@ -4,6 +4,8 @@ mod bench;
 mod clients;
 mod control;
 mod demo;
+mod etcd;
+mod imports;
 mod paging;
 pub mod process;
 mod restores;
