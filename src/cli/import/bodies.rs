@@ -155,11 +155,7 @@ pub fn position(from: &Position) -> Value {
 ///
 /// # Errors
 /// What the service can't keep.
-pub fn segment(
-    from: &Segment,
-    indexes: &BTreeSet<i64>,
-    place: &Place,
-) -> Result<Result<(Value, Vec<Skipped>), Skipped>, String> {
+pub fn segment(from: &Segment, indexes: &BTreeSet<i64>, place: &Place) -> Result<Result<(Value, Vec<Skipped>), Skipped>, String> {
     let info = &from.info;
     // `common.SegmentState`; everything of a flushing segment is in the storage already
     let state = match info.state {
@@ -252,9 +248,11 @@ fn field_logs(from: &FieldBinlog, directory: &str) -> Result<Value, String> {
             id => Some(id),
         };
         let id = id.ok_or_else(|| format!("a log of field {} has no id", from.field_id))?;
-        Ok(json!({"log_id": id.to_string(), "path": format!("{directory}{id}"), "size_bytes": 0,
+        Ok(
+            json!({"log_id": id.to_string(), "path": format!("{directory}{id}"), "size_bytes": 0,
             "entries_num": log.entries_num.to_string(), "timestamp_from": log.timestamp_from.to_string(),
-            "timestamp_to": log.timestamp_to.to_string(), "memory_size": log.memory_size.to_string()}))
+            "timestamp_to": log.timestamp_to.to_string(), "memory_size": log.memory_size.to_string()}),
+        )
     };
     let logs: Vec<Value> = from.binlogs.iter().map(log).collect::<Result<_, String>>()?;
     let mut body = json!({"field_id": from.field_id.to_string(), "logs": logs});
@@ -274,7 +272,9 @@ fn stats<'a>(from: impl Iterator<Item = &'a FieldIndexStats>, path: impl Fn(&Fie
         let directory = path(s);
         let files = s.files.iter().map(|file| {
             // newer ones are whole keys
-            let name = file.rsplit_once(&format!("/{}/", s.field_id)).map_or(file.as_str(), |(_, name)| name);
+            let name = file
+                .rsplit_once(&format!("/{}/", s.field_id))
+                .map_or(file.as_str(), |(_, name)| name);
             json!({"path": format!("{directory}{name}"), "size_bytes": 0})
         });
         json!({"field_id": s.field_id.to_string(), "version": s.version, "build_id": s.build_id.to_string(),

@@ -1,6 +1,6 @@
 //! Milvus' catalog: which keys hold what. Key layouts are those of Milvus 2.3 to 2.6.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use anyhow::anyhow;
 
@@ -60,11 +60,11 @@ pub struct Segment {
     pub builds: Vec<SegmentIndex>,
 }
 
-/// Lists the collections of every database, by database and name.
+/// Lists the databases, and the collections of each by name.
 ///
 /// # Errors
 /// A record that can't be read; when etcd does not answer.
-pub async fn list(source: &Source) -> Result<Vec<Listed>, Failure> {
+pub async fn list(source: &Source) -> Result<(BTreeSet<String>, Vec<Listed>), Failure> {
     let databases = source.messages::<DatabaseInfo>("root-coord/database/db-info/").await?;
     let mut names: HashMap<i64, String> = databases
         .into_iter()
@@ -99,7 +99,7 @@ pub async fn list(source: &Source) -> Result<Vec<Listed>, Failure> {
         }
     }
     found.sort_by(|a, b| (&a.db_name, a.name()).cmp(&(&b.db_name, b.name())));
-    Ok(found)
+    Ok((names.into_values().collect(), found))
 }
 
 /// The aliases of every collection, by its id.

@@ -32,12 +32,7 @@ pub struct EtcdArgs {
     pub etcd_user: Option<String>,
 
     /// Password of that user; better in the environment than on the command line, which others can see
-    #[arg(
-        long,
-        env = "STILLFRAME_ETCD_PASSWORD",
-        hide_env_values = true,
-        value_name = "PASSWORD"
-    )]
+    #[arg(long, env = "STILLFRAME_ETCD_PASSWORD", hide_env_values = true, value_name = "PASSWORD")]
     pub etcd_password: Option<String>,
 
     /// PEM file with the authorities that etcd's certificate is checked against, instead of the system's
@@ -149,7 +144,13 @@ impl Etcd {
         if let Some(token) = &self.token {
             request = request.header("authorization", token);
         }
-        let unreachable = |e: reqwest::Error| Failure::Unreachable(format!("no answer from etcd at {}: {:#}", self.base, anyhow::Error::new(e.without_url())));
+        let unreachable = |e: reqwest::Error| {
+            Failure::Unreachable(format!(
+                "no answer from etcd at {}: {:#}",
+                self.base,
+                anyhow::Error::new(e.without_url())
+            ))
+        };
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let bytes = response.bytes().await.map_err(unreachable)?;
@@ -158,7 +159,10 @@ impl Etcd {
                 .with_context(|| format!("{} does not answer as etcd's JSON gateway does", self.base))?);
         }
         let said: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        let why = said["message"].as_str().or(said["error"].as_str()).unwrap_or("no reason given");
+        let why = said["message"]
+            .as_str()
+            .or(said["error"].as_str())
+            .unwrap_or("no reason given");
         let hint = match why {
             _ if why.contains("compacted") => "; etcd forgot the revision while it was read: run the import again",
             _ if why.contains("auth") || why.contains("user") || why.contains("permission") => {

@@ -83,22 +83,33 @@ pub fn number(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), String::from)
 }
 
+/// A collection in the service's list.
+#[derive(Debug, Deserialize)]
+pub struct Summary {
+    pub collection_id: String,
+    pub name: String,
+    pub ownership: String,
+}
+
+/// The collections of a database; none of one that the service does not have.
+///
+/// # Errors
+/// What the service answered, or that it did not.
+pub async fn list(client: &Client, db: &str) -> Result<Vec<Summary>, Failure> {
+    let query = Query::default().and("db_name", Some(db));
+    match client.list(&["v1", "collections"], query, None).await {
+        Err(Failure::Refused(problem)) if problem.code == "database_not_found" => Ok(Vec::new()),
+        found => decode_all(&found?),
+    }
+}
+
 impl Existing {
-    /// Finds a collection by its id, whatever its name, with its indexes and segments.
+    /// Reads a collection with its indexes and segments.
     ///
     /// # Errors
     /// What the service answered, or that it did not.
-    pub async fn find(client: &Client, db: &str, collection_id: i64) -> Result<Option<Self>, Failure> {
-        let id = collection_id.to_string();
+    pub async fn read(client: &Client, db: &str, name: &str) -> Result<Self, Failure> {
         let query = || Query::default().and("db_name", Some(db));
-        let list = match client.list(&["v1", "collections"], query(), None).await {
-            Err(Failure::Refused(problem)) if problem.code == "database_not_found" => return Ok(None),
-            other => other?,
-        };
-        let Some(summary) = list.iter().find(|c| c["collection_id"] == id.as_str()) else {
-            return Ok(None);
-        };
-        let name = summary["name"].as_str().unwrap_or_default();
         let path = ["v1", "collections", name];
         let mut found: Self = decode(&client.get(&path, query()).await?)?;
         found.indexes = decode_all(&client.list(&["v1", "collections", name, "indexes"], query(), None).await?)?;
@@ -118,7 +129,7 @@ impl Existing {
             }
             match page["next_page_token"].as_str() {
                 Some(next) => token = Some(next.to_string()),
-                None => return Ok(Some(found)),
+                None => return Ok(found),
             }
         }
     }

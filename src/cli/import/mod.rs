@@ -12,12 +12,13 @@ mod report;
 mod source;
 mod sync;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
 use self::etcd::{Etcd, EtcdArgs};
+use self::existing::Summary;
 use self::places::{Place, ServiceStorage};
 use self::report::{Outcome, Report};
 use self::source::Source;
@@ -75,7 +76,7 @@ pub async fn run(client: &Client, command: ImportCommand) -> Result<(), Failure>
     let place = Place::find(args.storage.as_deref(), &storage)?;
     let mut report = Report::new(source.revision, args.dry_run, place.is_shared());
     let service = Service::new(client, &storage, &place, args.dry_run);
-    report.outcomes = collections(&source, &service, &args, client.db.as_deref()).await?;
+    report.outcomes = collections(client, &source, &service, &args).await?;
     if client.json {
         output::json(&report.json())?;
     } else {
@@ -85,16 +86,26 @@ pub async fn run(client: &Client, command: ImportCommand) -> Result<(), Failure>
 }
 
 async fn collections(
+    client: &Client,
     source: &Source,
     service: &Service<'_>,
     args: &MilvusArgs,
-    db: Option<&str>,
 ) -> Result<Vec<Outcome>, Failure> {
-    let mut listed = catalog::list(source).await?;
-    listed.retain(|c| db.is_none_or(|db| db == c.db_name));
+    let (mut dbs, mut listed) = catalog::list(source).await?;
+    if let Some(db) = &client.db {
+        dbs.retain(|name| name == db);
+        listed.retain(|c| c.db_name == *db);
+    }
     if let Some(missing) = args.collection.iter().find(|name| listed.iter().all(|c| c.name() != **name)) {
         return Err(Failure::Usage(format!("Milvus' catalog has no collection {missing:?}")));
     }
+    let mut here: BTreeMap<String, Vec<Summary>> = BTreeMap::new();
+    for db in dbs {
+        let collections = existing::list(client, &db).await?;
+        here.insert(db, collections);
+    }
+    let in_milvus: HashSet<String> = listed.iter().map(|c| c.collection_id.to_string()).collect();
+
     let wanted: HashSet<&str> = args.collection.iter().map(String::as_str).collect();
     listed.retain(|c| wanted.is_empty() || wanted.contains(c.name()));
 
@@ -107,10 +118,16 @@ async fn collections(
             outcomes.push(outcome);
             continue;
         }
+        let id = collection.collection_id.to_string();
+        let known = here
+            .get(&collection.db_name)
+            .into_iter()
+            .flatten()
+            .find(|c| c.collection_id == id);
         let own = aliases.remove(&collection.collection_id).unwrap_or_default();
         let done = async {
             let whole = catalog::read(source, collection, own).await?;
-            service.follow(&whole, &mut outcome).await
+            service.follow(&whole, known.map(|c| c.name.as_str()), &mut outcome).await
         };
         match done.await {
             Ok(()) => {}
@@ -119,6 +136,14 @@ async fn collections(
             Err(failure) => outcome.fail(&failure),
         }
         outcomes.push(outcome);
+    }
+    if wanted.is_empty() {
+        for (db, collections) in &here {
+            let gone = collections
+                .iter()
+                .filter(|c| c.ownership == "external" && !in_milvus.contains(&c.collection_id));
+            outcomes.extend(gone.map(|c| Outcome::absent(db, c)));
+        }
     }
     Ok(outcomes)
 }

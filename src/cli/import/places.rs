@@ -40,13 +40,20 @@ impl Place {
                  or directory that holds Milvus' (`stillframe serve --storage`), or a prefix of it that Milvus' lies below"
             ))
         };
-        if let (StorageUrl::S3 { endpoint: Some(named), .. }, known) = (&url, &service.endpoint)
+        if let (
+            StorageUrl::S3 {
+                endpoint: Some(named), ..
+            },
+            known,
+        ) = (&url, &service.endpoint)
             && known.as_deref() != Some(named.as_str())
         {
             return Err(apart(&format!("{named} is another server")));
         }
         match root.strip_prefix(&service.root) {
-            Some(below) => Ok(Self { below: below.to_string() }),
+            Some(below) => Ok(Self {
+                below: below.to_string(),
+            }),
             None => Err(apart("the first is not in the second")),
         }
     }
@@ -106,7 +113,10 @@ impl SegmentPlace<'_> {
         let (below, ids) = (self.below, self.ids());
         let (build, version) = (b.build_id, b.index_version);
         match b.index_store_path_version {
-            0 => format!("{below}index_files/{build}/{version}/{}/{}/", self.info.partition_id, self.info.id),
+            0 => format!(
+                "{below}index_files/{build}/{version}/{}/{}/",
+                self.info.partition_id, self.info.id
+            ),
             _ => format!("{below}index_v1/{ids}/{build}/{version}/"),
         }
     }
@@ -128,7 +138,11 @@ mod tests {
         let here = Some("http://h:9000");
         for (milvus, service, below) in [
             (None, service("s3://b/", here), ""),
-            (Some("s3://b/files?endpoint=http://h:9000"), service("s3://b/", here), "files/"),
+            (
+                Some("s3://b/files?endpoint=http://h:9000"),
+                service("s3://b/", here),
+                "files/",
+            ),
             (Some("s3://b/a/files"), service("s3://b/a/", here), "files/"),
             (Some("s3://b/files/"), service("s3://b/files/", None), ""),
             (Some("file:///var/milvus/data"), service("file:///var/milvus/", None), "data/"),

@@ -93,9 +93,7 @@ impl Plan {
             ));
         }
         let channels: Vec<&str> = known.channels.iter().map(|c| c.channel_name.as_str()).collect();
-        let theirs: Vec<&str> = list(&body["channels"])
-            .filter_map(|c| c["channel_name"].as_str())
-            .collect();
+        let theirs: Vec<&str> = list(&body["channels"]).filter_map(|c| c["channel_name"].as_str()).collect();
         if channels != theirs {
             return Err("its channels have changed in Milvus since it was imported, which can't be followed".into());
         }
@@ -110,10 +108,17 @@ impl Plan {
             self.properties.insert(key.clone(), Value::Null);
         }
         for partition in list(&body["partitions"]) {
-            match known.partitions.iter().find(|p| partition["partition_id"] == p.partition_id.as_str()) {
+            match known
+                .partitions
+                .iter()
+                .find(|p| partition["partition_id"] == p.partition_id.as_str())
+            {
                 None => self.new_partitions.push(partition.clone()),
                 Some(p) if partition["name"] != p.name.as_str() => {
-                    return Err(format!("partition {:?} has another name in Milvus, which can't be followed", p.name));
+                    return Err(format!(
+                        "partition {:?} has another name in Milvus, which can't be followed",
+                        p.name
+                    ));
                 }
                 Some(_) => {}
             }
@@ -201,13 +206,18 @@ impl Plan {
             && rename_from.is_none()
             && properties.is_empty()
             && [new_partitions, new_indexes, new_segments].iter().all(|v| v.is_empty())
-            && [gone_indexes, gone_segments, gone_partitions, aliases].iter().all(|v| v.is_empty())
+            && [gone_indexes, gone_segments, gone_partitions, aliases]
+                .iter()
+                .all(|v| v.is_empty())
             && [changed_segments, new_builds, positions].iter().all(|v| v.is_empty())
     }
 
     /// A file that is new to the service, if there is one.
     pub fn a_file(&self) -> Option<String> {
-        let bodies = self.new_segments.iter().chain(self.changed_segments.iter().map(|(_, c)| &c["append"]));
+        let bodies = self
+            .new_segments
+            .iter()
+            .chain(self.changed_segments.iter().map(|(_, c)| &c["append"]));
         let of_segments = bodies.flat_map(paths);
         let builds = self.new_builds.iter().flat_map(|(_, b)| list(&b["files"]));
         let of_builds = builds.filter_map(|f| f["path"].as_str().map(String::from));

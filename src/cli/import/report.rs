@@ -9,7 +9,7 @@ use super::super::failure::Failure;
 use super::super::table::Table;
 use super::super::text;
 use super::catalog::Listed;
-use super::existing::{number, paths};
+use super::existing::{Summary, number, paths};
 use super::plan::Plan;
 
 /// What became of one collection.
@@ -17,8 +17,8 @@ use super::plan::Plan;
 pub struct Outcome {
     db_name: String,
     name: String,
-    collection_id: i64,
-    /// `imported`, `updated`, `unchanged`, `skipped` or `failed`.
+    collection_id: String,
+    /// `imported`, `updated`, `unchanged`, `skipped`, `absent` (from Milvus) or `failed`.
     result: &'static str,
     detail: String,
     segments: u64,
@@ -36,10 +36,22 @@ pub struct Outcome {
 
 impl Outcome {
     pub fn of(listed: &Listed) -> Self {
+        Self::new(&listed.db_name, listed.name(), &listed.collection_id.to_string())
+    }
+
+    /// A collection of the service that may have been imported, and is not in Milvus.
+    pub fn absent(db_name: &str, here: &Summary) -> Self {
+        let mut outcome = Self::new(db_name, &here.name, &here.collection_id);
+        outcome.result = "absent";
+        outcome.detail = "it is external and not in this Milvus; left as it is. `stillframe collection drop` drops it here, its snapshots stay".into();
+        outcome
+    }
+
+    fn new(db_name: &str, name: &str, collection_id: &str) -> Self {
         Self {
-            db_name: listed.db_name.clone(),
-            name: listed.name().to_string(),
-            collection_id: listed.collection_id,
+            db_name: db_name.to_string(),
+            name: name.to_string(),
+            collection_id: collection_id.to_string(),
             result: "failed",
             detail: String::new(),
             segments: 0,
@@ -96,7 +108,7 @@ impl Outcome {
             .iter()
             .map(|((what, why), count)| json!({"what": what, "reason": why, "count": count}));
         json!({
-            "db_name": self.db_name, "collection_name": self.name, "collection_id": self.collection_id.to_string(),
+            "db_name": self.db_name, "collection_name": self.name, "collection_id": self.collection_id,
             "result": self.result, "detail": self.detail,
             "segment_count": self.segments, "num_of_rows": self.rows, "file_count": self.files, "size_bytes": self.size_bytes,
             "segments_added": self.segments_added, "segments_changed": self.segments_changed,

@@ -18,6 +18,8 @@ use super::report::Outcome;
 const BATCH: usize = 1000;
 /// New segments that are registered together with the drop of those that they replace.
 const EXCHANGE: usize = 4000;
+/// Segments that one request may drop.
+const MOST_INPUTS: usize = 10_000;
 
 /// The service that is brought up to date.
 pub struct Service<'a> {
@@ -44,13 +46,16 @@ impl<'a> Service<'a> {
         }
     }
 
-    /// Makes one collection here what it is in Milvus.
+    /// Makes one collection here what it is in Milvus. `here`: the name that it has here, if it is here.
     ///
     /// # Errors
     /// What can't be imported, and what the service answered.
-    pub async fn follow(&self, from: &Collection, outcome: &mut Outcome) -> Result<(), Failure> {
+    pub async fn follow(&self, from: &Collection, here: Option<&str>, outcome: &mut Outcome) -> Result<(), Failure> {
         let db = from.listed.db_name.as_str();
-        let known = Existing::find(self.client, db, from.listed.collection_id).await?;
+        let known = match here {
+            Some(name) => Some(Existing::read(self.client, db, name).await?),
+            None => None,
+        };
         let plan = Plan::make(from, known.as_ref(), self.place, outcome).map_err(|why| anyhow!(why))?;
         let plan = Plan {
             aliases: self.aliases(from).await?,
@@ -217,16 +222,22 @@ impl Target<'_> {
             self.register(Method::POST, &["segments:batch"], &json!({"segments": batch}))
                 .await?;
         }
-        if !plan.gone_segments.is_empty() {
-            let body = json!({"inputs": plan.gone_segments, "outputs": together});
+        let mut outputs = together;
+        for inputs in plan.gone_segments.chunks(MOST_INPUTS) {
+            let body = json!({"inputs": inputs, "outputs": outputs});
             self.register(Method::POST, &["compactions"], &body).await?;
+            outputs = &[];
         }
         Ok(())
     }
 
     async fn alias(&self, alias: &str) -> Result<(), Failure> {
         let body = json!({"collection_name": self.name});
-        match self.client.send(Method::PUT, &["v1", "aliases", alias], self.query(), &body).await {
+        match self
+            .client
+            .send(Method::PUT, &["v1", "aliases", alias], self.query(), &body)
+            .await
+        {
             Err(Failure::Refused(p)) if p.code == "alias_not_found" => {
                 let body = json!({"alias": alias, "collection_name": self.name, "db_name": self.db});
                 self.client

@@ -62,7 +62,13 @@ impl Etcd {
     }
 
     async fn ask(&self, call: &str, body: &Value) -> Option<Value> {
-        let answer = self.http.post(format!("{}/v3/{call}", self.url)).json(body).send().await.ok()?;
+        let answer = self
+            .http
+            .post(format!("{}/v3/{call}", self.url))
+            .json(body)
+            .send()
+            .await
+            .ok()?;
         answer.status().is_success().then_some(())?;
         answer.json().await.ok()
     }
@@ -75,7 +81,9 @@ impl Etcd {
     pub async fn put(&self, kvs: &[(String, String)]) {
         // at most 128 in one transaction
         for batch in kvs.chunks(100) {
-            let puts = batch.iter().map(|(key, value)| json!({"requestPut": {"key": key, "value": value}}));
+            let puts = batch
+                .iter()
+                .map(|(key, value)| json!({"requestPut": {"key": key, "value": value}}));
             self.call("kv/txn", json!({"success": puts.collect::<Vec<_>>()})).await;
         }
     }
@@ -106,10 +114,7 @@ impl Watch {
 
     /// Hands requests on to etcd; `before` is given the number of each, and may give another one
     /// that etcd gets first.
-    pub async fn before(
-        etcd: &Etcd,
-        before: impl FnMut(usize) -> Option<(&'static str, Value)> + Send + 'static,
-    ) -> Self {
+    pub async fn before(etcd: &Etcd, before: impl FnMut(usize) -> Option<(&'static str, Value)> + Send + 'static) -> Self {
         let watched = Watched {
             etcd: etcd.url.clone(),
             http: etcd.http.clone(),
@@ -137,7 +142,12 @@ async fn hand_on(State(watched): State<Watched>, uri: Uri, body: Bytes) -> (Stat
     };
     let first = (watched.before.lock().expect("no panic"))(number);
     if let Some((call, body)) = first {
-        assert!(post(&format!("/v3/{call}"), body.to_string().into()).await.status().is_success());
+        assert!(
+            post(&format!("/v3/{call}"), body.to_string().into())
+                .await
+                .status()
+                .is_success()
+        );
     }
     let answer = post(uri.path(), body.to_vec()).await;
     let status = StatusCode::from_u16(answer.status().as_u16()).expect("a status");

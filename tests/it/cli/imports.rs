@@ -74,7 +74,11 @@ impl World {
 
     async fn get(&self, path: &str) -> Value {
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-        let answer = client.get(format!("{}{path}", self.service.url)).send().await.expect("an answer");
+        let answer = client
+            .get(format!("{}{path}", self.service.url))
+            .send()
+            .await
+            .expect("an answer");
         assert_eq!(answer.status().as_u16(), 200, "{path}");
         answer.json().await.expect("JSON")
     }
@@ -238,7 +242,8 @@ async fn importing_again_follows_milvus() {
     let mut early = dump();
     let whole = early.clone();
     // before an index, a deletion, a partition, an alias and a property
-    early.retain(|key, _| !key.contains("segment-index/") && !key.contains("field-index/") && !key.contains("470644622231801189"));
+    early
+        .retain(|key, _| !key.contains("segment-index/") && !key.contains("field-index/") && !key.contains("470644622231801189"));
     let deletes = early.keys().find(|k| k.ends_with(DELETES)).expect("there").clone();
     early.insert(deletes, Vec::new());
     let first = world.import(&early, &["--json"]);
@@ -321,16 +326,27 @@ async fn what_can_not_be_imported_says_why_and_leaves_nothing() {
         1,
         &["no Milvus catalog below \"other/meta\"", "may be by-dev/meta"],
     );
-    refused(world.import(&dump(), &["--collection", "nope"]), 2, &["no collection \"nope\""]);
+    refused(
+        world.import(&dump(), &["--collection", "nope"]),
+        2,
+        &["no collection \"nope\""],
+    );
     refused(
         world.import_from(&["--etcd", "http://127.0.0.1:1"], &[]),
         5,
         &["no answer from etcd"],
     );
-    refused(world.import_from(&["--etcd", "http://u:p@127.0.0.1:1"], &[]), 2, &["STILLFRAME_ETCD_PASSWORD"]);
+    refused(
+        world.import_from(&["--etcd", "http://u:p@127.0.0.1:1"], &[]),
+        2,
+        &["STILLFRAME_ETCD_PASSWORD"],
+    );
 
     // a storage that the service does not have, and one in which the files are not
-    let file = world.file("whole.json", &std::fs::read(fixture::directory().join("etcd-dump.json")).expect("there"));
+    let file = world.file(
+        "whole.json",
+        &std::fs::read(fixture::directory().join("etcd-dump.json")).expect("there"),
+    );
     let elsewhere = ["import", "milvus", "--dump", &file, "--storage"];
     let root = format!("file://{}", world.dir.path().join("objects").display());
     refused(
@@ -345,7 +361,10 @@ async fn what_can_not_be_imported_says_why_and_leaves_nothing() {
     );
 
     // records that are no records, of a field and of a segment
-    for key in ["root-coord/fields/470644622231601173/104", "datacoord-meta/s/470644622231601173/"] {
+    for key in [
+        "root-coord/fields/470644622231601173/104",
+        "datacoord-meta/s/470644622231601173/",
+    ] {
         let mut broken = dump();
         let value = broken
             .iter_mut()
@@ -353,7 +372,11 @@ async fn what_can_not_be_imported_says_why_and_leaves_nothing() {
             .map(|(_, v)| v)
             .expect("there");
         value.truncate(value.len() - 1);
-        refused(world.import(&broken, &[]), 1, &["1 of 1 collection could not be imported", key, "can't be read"]);
+        refused(
+            world.import(&broken, &[]),
+            1,
+            &["1 of 1 collection could not be imported", key, "can't be read"],
+        );
     }
     let mut unknown = dump();
     let field = unknown
@@ -366,7 +389,9 @@ async fn what_can_not_be_imported_says_why_and_leaves_nothing() {
     assert_eq!(world.get("/v1/collections").await["items"], json!([]));
 
     // a single file that is gone: the definitions come, no segment does, and no snapshot can be taken of that
-    let gone = world.milvus.join("index_files/470644622232001213/1/470644622231601174/470644622231801182/HNSW");
+    let gone = world
+        .milvus
+        .join("index_files/470644622232001213/1/470644622231601174/470644622231801182/HNSW");
     let content = std::fs::read(&gone).expect("there");
     std::fs::remove_file(&gone).expect("removed");
     refused(world.import(&dump(), &[]), 1, &["470644622231801182/HNSW", "file_missing"]);
@@ -377,12 +402,25 @@ async fn what_can_not_be_imported_says_why_and_leaves_nothing() {
     std::fs::write(&gone, content).expect("back");
     assert_eq!(outcome(&world.import(&dump(), &["--json"])), ("updated".into(), [4, 0, 0, 0]));
 
+    // Milvus dropped it, and nothing else is there: said, and left
+    let mut without = dump();
+    without.retain(|key, _| !key.contains("collection-info/1/"));
+    let absent = world.import(&without, &["--db", "default"]);
+    assert!(
+        absent.code == Some(0) && absent.out.contains("feas absent: it is external and not in this Milvus"),
+        "{absent:?}"
+    );
+
     // Milvus dropped it and made another of its name
     world.service.run(&["collection", "drop", "feas"]);
     let fields = json!([{"field_id": "100", "name": "id", "data_type": "Int64", "is_primary_key": true}]);
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");
     let other = json!({"name": "feas", "fields": fields});
-    let made = client.post(format!("{}/v1/collections", world.service.url)).json(&other).send().await;
+    let made = client
+        .post(format!("{}/v1/collections", world.service.url))
+        .json(&other)
+        .send()
+        .await;
     assert_eq!(made.expect("an answer").status().as_u16(), 201);
     refused(world.import(&dump(), &[]), 1, &["could not be imported", "already"]);
 }
@@ -395,7 +433,12 @@ async fn a_running_etcd_is_read_at_one_revision_and_never_written() {
     etcd.put(&encoded(&dump())).await;
     // more than a page of one kind: what is left of a segment that Milvus has collected
     let left: Dump = (0..1200)
-        .map(|n| (format!("by-dev/meta/datacoord-meta/binlog/470644622231601173/1/2/{n}"), Vec::new()))
+        .map(|n| {
+            (
+                format!("by-dev/meta/datacoord-meta/binlog/470644622231601173/1/2/{n}"),
+                Vec::new(),
+            )
+        })
         .collect();
     etcd.put(&encoded(&left)).await;
 
@@ -408,11 +451,17 @@ async fn a_running_etcd_is_read_at_one_revision_and_never_written() {
     prefix_paths(&mut wanted, "files/");
     assert_holds(&wanted, &by_id(world.catalog().await), "");
     let asked = watch.paths();
-    assert!(asked.len() > 10 && asked.iter().all(|path| path == "/v3/kv/range"), "{asked:?}");
+    assert!(
+        asked.len() > 10 && asked.iter().all(|path| path == "/v3/kv/range"),
+        "{asked:?}"
+    );
 
     // now there is none, which is not the same as an empty Milvus
     let ran = world.import_from(&["--etcd", &etcd.url], &[]);
-    assert!(ran.code == Some(1) && ran.err.contains("etcd holds no Milvus catalog below \"by-dev/meta\""), "{ran:?}");
+    assert!(
+        ran.code == Some(1) && ran.err.contains("etcd holds no Milvus catalog below \"by-dev/meta\""),
+        "{ran:?}"
+    );
 
     // a revision that etcd has forgotten while it was read
     etcd.put(&encoded(&dump())).await;
@@ -423,7 +472,10 @@ async fn a_running_etcd_is_read_at_one_revision_and_never_written() {
     assert_ne!(now, newer);
     let watch = Watch::before(&etcd, move |n| match n {
         2 => Some(("kv/put", json!({"key": "AA=="}))),
-        3 => Some(("kv/compaction", json!({"revision": (newer.parse::<i64>().expect("a number") + 1).to_string()}))),
+        3 => Some((
+            "kv/compaction",
+            json!({"revision": (newer.parse::<i64>().expect("a number") + 1).to_string()}),
+        )),
         _ => None,
     })
     .await;
@@ -436,7 +488,8 @@ async fn an_etcd_that_wants_a_password_gets_it_from_the_environment() {
     let world = World::new("files").await;
     let etcd = Etcd::start().await;
     etcd.put(&encoded(&dump())).await;
-    etcd.call("auth/user/add", json!({"name": "root", "password": "secret-word"})).await;
+    etcd.call("auth/user/add", json!({"name": "root", "password": "secret-word"}))
+        .await;
     etcd.call("auth/role/add", json!({"name": "root"})).await;
     etcd.call("auth/user/grant", json!({"user": "root", "role": "root"})).await;
     etcd.call("auth/enable", json!({})).await;
@@ -445,7 +498,15 @@ async fn an_etcd_that_wants_a_password_gets_it_from_the_environment() {
 
     let storage = format!("file://{}", world.milvus.display());
     let args = [
-        "import", "milvus", "--etcd", &etcd.url, "--etcd-user", "root", "--storage", &storage, "--json",
+        "import",
+        "milvus",
+        "--etcd",
+        &etcd.url,
+        "--etcd-user",
+        "root",
+        "--storage",
+        &storage,
+        "--json",
     ];
     let with = |password: &str| -> Ran {
         let mut command = world.service.client(&args);
