@@ -10,6 +10,9 @@ use super::existing::{Existing, INDEX_FILES, LOGS, files_of, number, paths};
 use super::places::Place;
 use super::report::Outcome;
 
+/// The partition of an L0 segment that belongs to all.
+const ALL_PARTITIONS: i64 = -1;
+
 /// The steps, in the order in which they are done.
 #[derive(Debug, Default)]
 pub struct Plan {
@@ -51,7 +54,17 @@ impl Plan {
         }
         let index_ids = plan.indexes(from, known);
         let mut living = BTreeSet::new();
+        let partitions: BTreeSet<i64> = from
+            .partitions
+            .iter()
+            .map(|p| p.partition_id)
+            .chain([ALL_PARTITIONS])
+            .collect();
         for segment in &from.segments {
+            if !partitions.contains(&segment.info.partition_id) {
+                outcome.leave_out("segment", "of a partition that is being dropped");
+                continue;
+            }
             match bodies::segment(segment, &index_ids, place)? {
                 Err(why) => outcome.leave_out("segment", why),
                 Ok((body, skipped)) => {

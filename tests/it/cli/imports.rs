@@ -1,145 +1,15 @@
 //! `stillframe import milvus`, on what a real Milvus 2.3.5 wrote into its etcd and its storage.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use super::etcd::{Etcd, Watch};
-use super::process::{Ran, directory};
-use super::service::Service;
-use crate::support::{fixture, postgres};
-
-/// Keys of Milvus' etcd with their values.
-type Dump = BTreeMap<String, Vec<u8>>;
-
-fn dump() -> Dump {
-    let text = std::fs::read(fixture::directory().join("etcd-dump.json")).expect("is there");
-    let json: Value = serde_json::from_slice(&text).expect("JSON");
-    let bytes = |value: &Value| STANDARD.decode(value.as_str().unwrap_or_default()).expect("base64");
-    let kvs = json["kvs"].as_array().expect("keys").iter();
-    kvs.map(|kv| (String::from_utf8(bytes(&kv["key"])).expect("text"), bytes(&kv["value"])))
-        .collect()
-}
-
-fn encoded(dump: &Dump) -> Vec<(String, String)> {
-    dump.iter().map(|(k, v)| (STANDARD.encode(k), STANDARD.encode(v))).collect()
-}
-
-/// A service with Milvus' files in a directory of its storage.
-struct World {
-    service: Service,
-    dir: TempDir,
-    /// Where Milvus keeps its files.
-    milvus: PathBuf,
-}
-
-impl World {
-    /// `below`: Milvus' root as seen from the storage root.
-    async fn new(below: &str) -> Self {
-        let dir = directory();
-        let milvus = dir.path().join("objects").join(below);
-        for (key, content) in fixture::files() {
-            let path = milvus.join(key);
-            std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
-            std::fs::write(path, content).expect("written");
-        }
-        let database = postgres::url(&postgres::empty_database().await);
-        let service = Service::start(dir.path(), &["--no-fsync", "--database-url", &database]);
-        Self { service, dir, milvus }
-    }
-
-    fn file(&self, name: &str, content: &[u8]) -> String {
-        let path = self.dir.path().join(name);
-        std::fs::write(&path, content).expect("written");
-        path.to_str().expect("UTF-8").to_string()
-    }
-
-    /// Imports from keys that are written as a dump.
-    fn import(&self, dump: &Dump, more: &[&str]) -> Ran {
-        let kvs: Vec<Value> = encoded(dump).iter().map(|(k, v)| json!({"key": k, "value": v})).collect();
-        let text = json!({"header": {"revision": 126}, "kvs": kvs}).to_string();
-        let file = self.file("dump.json", text.as_bytes());
-        self.import_from(&["--dump", &file], more)
-    }
-
-    fn import_from(&self, from: &[&str], more: &[&str]) -> Ran {
-        let storage = format!("file://{}", self.milvus.display());
-        let args: Vec<&str> = [&["import", "milvus", "--storage", &storage], from, more].concat();
-        self.service.run(&args)
-    }
-
-    async fn get(&self, path: &str) -> Value {
-        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-        let answer = client
-            .get(format!("{}{path}", self.service.url))
-            .send()
-            .await
-            .expect("an answer");
-        assert_eq!(answer.status().as_u16(), 200, "{path}");
-        answer.json().await.expect("JSON")
-    }
-
-    /// The collection as the fixture's `catalog.json` has it.
-    async fn catalog(&self) -> Value {
-        let items = async |path: &str| self.get(&format!("/v1/collections/feas/{path}?page_size=1000")).await["items"].clone();
-        json!({"collection": self.get("/v1/collections/feas").await, "indexes": items("indexes").await, "segments": items("segments").await})
-    }
-}
-
-/// Everything that is expected stands there, whatever else does; numbers may be texts.
-fn assert_holds(expected: &Value, found: &Value, at: &str) {
-    match (expected, found) {
-        (Value::Object(expected), Value::Object(_)) => {
-            for (key, value) in expected {
-                assert_holds(value, &found[key], &format!("{at}/{key}"));
-            }
-        }
-        (Value::Array(expected), Value::Array(found)) => {
-            assert_eq!(expected.len(), found.len(), "{at}");
-            for (n, (expected, found)) in expected.iter().zip(found).enumerate() {
-                assert_holds(expected, found, &format!("{at}/{n}"));
-            }
-        }
-        _ => {
-            let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), String::from);
-            assert_eq!(text(expected), text(found), "{at}");
-        }
-    }
-}
-
-fn by_id(mut catalog: Value) -> Value {
-    for (list, id) in [("indexes", "index_id"), ("segments", "segment_id")] {
-        let items = catalog[list].as_array_mut().expect("a list");
-        items.sort_by_key(|i| i[id].as_str().map(String::from));
-    }
-    catalog
-}
-
-fn expected() -> Value {
-    let mut catalog = fixture::catalog();
-    catalog.as_object_mut().expect("an object").remove("about");
-    by_id(catalog)
-}
-
-/// What an import says of its one collection: result, added, changed, dropped, index builds.
-fn outcome(ran: &Ran) -> (String, [u64; 4]) {
-    let json = ran.json();
-    let c = &json["collections"][0];
-    let number = |key: &str| c[key].as_u64().unwrap_or_else(|| panic!("{key} in {json}"));
-    (
-        c["result"].as_str().expect("a result").to_string(),
-        [
-            number("segments_added"),
-            number("segments_changed"),
-            number("segments_dropped"),
-            number("index_builds_added"),
-        ],
-    )
-}
+use super::import_world::{Dump, World, assert_holds, by_id, dump, encoded, expected, outcome, prefix_paths};
+use super::process::Ran;
+use crate::support::fixture;
 
 #[tokio::test]
 async fn a_dump_is_registered_as_the_catalog_says_and_a_restored_snapshot_has_every_byte() {
@@ -149,7 +19,8 @@ async fn a_dump_is_registered_as_the_catalog_says_and_a_restored_snapshot_has_ev
     let none = world.get("/v1/collections").await;
     assert_eq!(none["items"], json!([]), "a dry run changes nothing");
 
-    let ran = world.import(&dump(), &[]);
+    let file = fixture::directory().join("etcd-dump.json");
+    let ran = world.import_from(&["--dump", file.to_str().expect("UTF-8")], &[]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     for text in [
         "default   feas        imported         4  9,000     48      4        0        0",
@@ -186,21 +57,6 @@ async fn a_dump_is_registered_as_the_catalog_says_and_a_restored_snapshot_has_ev
     assert_eq!((&gc["segments"], &gc["failed_objects"]), (&4.into(), &0.into()));
     for (key, content) in fixture::files() {
         assert_eq!(std::fs::read(world.milvus.join(&key)).expect("still there"), content, "{key}");
-    }
-}
-
-fn prefix_paths(value: &mut Value, prefix: &str) {
-    match value {
-        Value::Object(map) => {
-            for (key, value) in map {
-                match value {
-                    Value::String(path) if key == "path" => path.insert_str(0, prefix),
-                    other => prefix_paths(other, prefix),
-                }
-            }
-        }
-        Value::Array(list) => list.iter_mut().for_each(|v| prefix_paths(v, prefix)),
-        _ => {}
     }
 }
 
@@ -306,6 +162,26 @@ async fn importing_again_follows_milvus() {
     assert_eq!(outcome(&world.import(&later, &["--json"])), ("unchanged".into(), [0; 4]));
     let before = world.get("/v1/snapshots/before").await;
     assert_eq!(before["num_of_rows"], 8000, "a snapshot stays what it was");
+}
+
+#[tokio::test]
+async fn segments_of_a_partition_that_is_being_dropped_are_left_out() {
+    let world = World::new("files").await;
+    let mut dump = dump();
+    let partition = dump
+        .iter_mut()
+        .find(|(k, _)| k.ends_with("/meta/root-coord/partitions/470644622231601173/470644622231801189"));
+    // field 5, the state: dropping
+    partition.expect("there").1.extend([0x28, 2]);
+    let ran = world.import(&dump, &["--json"]);
+    assert_eq!(outcome(&ran), ("imported".into(), [2, 0, 0, 0]));
+    let left_out = &ran.json()["collections"][0]["left_out"];
+    assert_eq!(
+        left_out[0],
+        json!({"what": "segment", "reason": "of a partition that is being dropped", "count": 2})
+    );
+    let found = world.get("/v1/collections/feas").await;
+    assert_eq!((&found["num_of_rows"], &found["partitions"][1]), (&8000.into(), &Value::Null));
 }
 
 #[tokio::test]

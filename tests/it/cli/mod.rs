@@ -5,6 +5,7 @@ mod clients;
 mod control;
 mod demo;
 mod etcd;
+mod import_world;
 mod imports;
 mod paging;
 pub mod process;
