@@ -5,6 +5,7 @@ CARGO_DENY_VERSION := 0.20.2
 BIN := $(or $(CARGO_TARGET_DIR),target)/release/stillframe
 
 export STILLFRAME_TEST_PYTHON ?= $(CURDIR)/target/venv/bin/python
+export STILLFRAME_TEST_ETCD ?= $(or $(shell command -v etcd),$(CURDIR)/target/tools/etcd/usr/bin/etcd)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo serve test test-long test-milvus test-spark bench bench-restore fmt lint openapi proto proto-check sqlx sqlx-check setup release deny
@@ -19,21 +20,23 @@ serve: release ## build, then run the service with its defaults (ARGS=... as in 
 	$(BIN) serve $(ARGS)
 
 test: ## the whole test suite
-	@.ci/setup cc postgres python curl
+	@.ci/setup cc postgres python curl etcd
 	cargo test --locked $(ARGS)
 
+test-milvus: ## a real Milvus 2.3.5 on an S3 server: import, snapshot, restore, and the rows proved (Linux x86_64); then Milvus' Go client
+	@.ci/setup cc postgres milvus
+	cargo build --locked --bin stillframe --example s3_server
+	target/milvus-venv/bin/python tests/milvus/run.py $(ARGS)
+	cargo test --locked --test it milvus::go -- --ignored --nocapture
+
 test-long: ## what is too slow for `make test`: ignored tests, then the benches
-	@.ci/setup cc postgres python curl java spark
+	@.ci/setup cc postgres python curl java spark etcd
 	cargo test --locked -- --ignored # a debug build: the points where tests let it crash are in no release build
 	cargo bench --locked
 
 test-spark: ## the Spark example and the guide's, on PySpark (installs about 800 MB under target/)
 	@.ci/setup cc postgres python java spark
 	cargo test --locked --test it python::spark -- --ignored
-
-test-milvus: ## Milvus' Go protocol package against the real server, where there is a Go toolchain
-	@.ci/setup cc postgres
-	cargo test --locked --test it milvus::go -- --ignored --nocapture
 
 bench: ## the benches (ARGS=... as in `cargo bench`)
 	@.ci/setup cc postgres
@@ -75,7 +78,7 @@ sqlx-check: ## check every query against a real Postgres, and that .sqlx is up t
 	.ci/with-postgres .ci/sqlx --check
 
 setup: ## install what this machine lacks for all of the above; each of them does it by itself
-	@.ci/setup cc postgres python curl
+	@.ci/setup cc postgres python curl etcd
 
 release:
 	@.ci/setup cc postgres

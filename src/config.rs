@@ -182,7 +182,7 @@ pub struct Config {
 }
 
 /// Environment variables that belong to other commands of this binary.
-const OTHER_VARIABLES: &[&str] = &["STILLFRAME_SERVER", "STILLFRAME_TEST_PYTHON"];
+const OTHER_VARIABLES: &[&str] = &["STILLFRAME_SERVER", "STILLFRAME_TEST_PYTHON", "STILLFRAME_TEST_ETCD"];
 
 /// Variables beginning with `STILLFRAME_` that no setting reads: most likely misspelt.
 pub fn unknown_variables(names: impl Iterator<Item = String>, known: &[String]) -> Vec<String> {

@@ -25,6 +25,7 @@ mod segment_body;
 mod segments;
 mod snapshot_body;
 mod snapshots;
+mod storage;
 mod types;
 mod usage;
 mod verifications;
@@ -114,6 +115,7 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(explain::explain_object))
         .routes(routes!(usage::get_usage))
         .routes(routes!(usage::simulate_drop))
+        .routes(routes!(storage::get_storage))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::prometheus))

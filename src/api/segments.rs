@@ -27,6 +27,8 @@ pub enum CheckText {
     /// Every file must be there with its size; its ETag is recorded.
     #[default]
     Size,
+    /// Every file must be there; its size and ETag are recorded, whatever size the request gives.
+    Exists,
     /// Trust the request.
     None,
 }
@@ -35,6 +37,7 @@ impl From<CheckText> for Check {
     fn from(text: CheckText) -> Self {
         match text {
             CheckText::Size => Check::Size,
+            CheckText::Exists => Check::Exists,
             CheckText::None => Check::None,
         }
     }
@@ -47,7 +50,7 @@ impl From<CheckText> for Check {
 pub struct RegisterQuery {
     /// Database, `default` when absent.
     db_name: Option<String>,
-    /// Whether every file is looked for, with its size; `size` when absent.
+    /// Whether every file is looked for, and its size compared (`size`, when absent) or recorded (`exists`).
     #[serde(default)]
     #[param(inline)]
     check: CheckText,

@@ -12,6 +12,7 @@ mod exit;
 mod failure;
 mod gc;
 mod http;
+mod import;
 mod job;
 mod options;
 mod output;
@@ -69,6 +70,9 @@ enum Command {
     /// List, describe, wait for, pause, resume, change and cancel restore jobs
     #[command(subcommand)]
     Job(job::JobCommand),
+    /// Register collections that another system wrote, where its files lie
+    #[command(subcommand)]
+    Import(import::ImportCommand),
     /// Run the collector, and list its runs
     #[command(subcommand)]
     Gc(gc::GcCommand),
@@ -137,6 +141,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Snapshot(command) => snapshot::run(&Client::new(cli.client)?, command).await,
             Command::Restore(args) => restore::run(&Client::new(cli.client)?, args).await,
             Command::Job(command) => job::run(&Client::new(cli.client)?, command).await,
+            Command::Import(command) => import::run(&Client::new(cli.client)?, command).await,
             Command::Gc(command) => gc::run(&Client::new(cli.client)?, command).await,
         }
     })

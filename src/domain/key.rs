@@ -192,8 +192,8 @@ pub fn check_prefix(prefix: &str) -> Result<String, String> {
 pub struct DataPath<'a> {
     path: &'a str,
     layout: usize,
-    /// Parts before the layout's keyword.
-    skipped: usize,
+    /// Parts before the layout's keyword: where another system's files lie below the root.
+    below: usize,
     pub collection: Option<CollectionId>,
     pub partition: Option<PartitionId>,
     pub segment: Option<SegmentId>,
@@ -216,28 +216,31 @@ impl<'a> DataPath<'a> {
     /// # Errors
     /// One sentence: the form is bad, no layout fits, or an id in it is none.
     pub fn parse(path: &'a str) -> Result<Self, String> {
-        Self::parse_after(path, 0)
+        check(path)?;
+        let parts: Vec<&str> = path.split('/').collect();
+        match layout_of(&parts) {
+            Some(layout) => Self::read(path, &parts, layout, 0),
+            None => Err(format!("begins with no known layout ({LAYOUT_NAMES})")),
+        }
     }
 
-    /// Reads a path that may lie below a prefix, as another system's files do: the first part that is
-    /// a layout's keyword counts (facts §5).
+    /// Reads the path of a file that another system wrote, which keeps its files in a directory of
+    /// its own below the storage root (Milvus: `minio.rootPath`). As in Milvus, the first part
+    /// that begins a layout counts.
     ///
     /// # Errors
     /// As [`DataPath::parse`].
     pub fn parse_below(path: &'a str) -> Result<Self, String> {
-        let skipped = path.split('/').position(is_keyword);
-        Self::parse_after(path, skipped.unwrap_or_default())
+        check(path)?;
+        let parts: Vec<&str> = path.split('/').collect();
+        let found = (0..parts.len()).find_map(|below| Some((layout_of(&parts[below..])?, below)));
+        match found {
+            Some((layout, below)) => Self::read(path, &parts[below..], layout, below),
+            None => Err(format!("holds no known layout ({LAYOUT_NAMES})")),
+        }
     }
 
-    fn parse_after(path: &'a str, skipped: usize) -> Result<Self, String> {
-        check(path)?;
-        let parts: Vec<&str> = path.split('/').skip(skipped).collect();
-        let layout = LAYOUTS
-            .iter()
-            .position(|l| l.keyword == parts[0] && l.literal.is_none_or(|word| parts.get(2) == Some(&word)))
-            .ok_or_else(|| {
-                format!("begins with no known layout ({})", "insert_log, delta_log, stats_log, bm25_stats, text_log, json_key_index_log, json_stats, index_files, index_v1, collections/{id}/segments, collections/{id}/index_builds")
-            })?;
+    fn read(path: &'a str, parts: &[&str], layout: usize, below: usize) -> Result<Self, String> {
         let shape = &LAYOUTS[layout];
         if parts.len() <= shape.directory {
             return Err(format!("is too short for the layout {}", shape.keyword));
@@ -255,7 +258,7 @@ impl<'a> DataPath<'a> {
         Ok(Self {
             path,
             layout,
-            skipped,
+            below,
             collection: id(shape.collection, "collection")?.map(CollectionId),
             partition: partition.map(PartitionId),
             segment: id(shape.segment, "segment")?.map(SegmentId),
@@ -265,6 +268,11 @@ impl<'a> DataPath<'a> {
 
     fn shape(&self) -> &'static Layout {
         &LAYOUTS[self.layout]
+    }
+
+    /// Whether the layout begins below a directory of another system, not at the storage root.
+    pub fn is_below(&self) -> bool {
+        self.below > 0
     }
 
     /// Whether the file lies in the directory of an index build; otherwise in that of a segment.
@@ -277,16 +285,15 @@ impl<'a> DataPath<'a> {
         let end = self
             .path
             .match_indices('/')
-            .nth(self.skipped + self.shape().directory - 1)
+            .nth(self.below + self.shape().directory - 1)
             .map_or(self.path.len(), |(at, _)| at + 1);
         &self.path[..end]
     }
 
-    /// The path of the same file under the ids of a restore's target, without the prefix that
-    /// another system had put before it.
+    /// The path of the same file under the ids of a restore's target, which lies at the storage root.
     pub fn remap(&self, target: &Target) -> String {
         let shape = self.shape();
-        let parts = self.path.split('/').skip(self.skipped).enumerate().map(|(at, part)| {
+        let parts = self.path.split('/').skip(self.below).enumerate().map(|(at, part)| {
             let at = Some(at);
             if at == shape.collection {
                 target.collection.to_string()
@@ -302,6 +309,14 @@ impl<'a> DataPath<'a> {
         });
         parts.collect::<Vec<_>>().join("/")
     }
+}
+
+const LAYOUT_NAMES: &str = "insert_log, delta_log, stats_log, bm25_stats, text_log, json_key_index_log, json_stats, index_files, index_v1, collections/{id}/segments, collections/{id}/index_builds";
+
+/// The layout that these parts begin with.
+fn layout_of(parts: &[&str]) -> Option<usize> {
+    let begins = |l: &Layout| parts.first() == Some(&l.keyword) && l.literal.is_none_or(|word| parts.get(2) == Some(&word));
+    LAYOUTS.iter().position(begins)
 }
 
 /// An id in its one canonical form: no sign, no leading zero, in range.
@@ -356,37 +371,26 @@ mod tests {
     }
 
     #[test]
-    fn a_path_below_a_prefix_is_mapped_without_it() {
-        let path = "milvus/files/insert_log/1/2/3/100/7";
-        assert!(DataPath::parse(path).is_err());
-        let parsed = DataPath::parse_below(path).expect("parses");
-        assert_eq!(parsed.directory(), "milvus/files/insert_log/1/2/3/");
-        assert_eq!(parsed.remap(&TARGET), "insert_log/91/92/93/100/7");
-        for path in [
-            "milvus/1/2/3/4",
-            "a/../insert_log/1/2/3/4",
-            "x/insert_log/1/2/3",
-            "/insert_log/1/2/3/4",
-            "x//insert_log/1/2/3/4",
+    fn files_of_another_system_are_mapped_out_of_its_directory() {
+        for (source, directory, target) in [
+            (
+                "files/insert_log/1/2/3/100/7",
+                "files/insert_log/1/2/3/",
+                "insert_log/91/92/93/100/7",
+            ),
+            (
+                "a/b/index_files/4/1/2/3/HNSW",
+                "a/b/index_files/4/1/2/3/",
+                "index_files/94/1/92/93/HNSW",
+            ),
+            ("insert_log/1/2/3/100/7", "insert_log/1/2/3/", "insert_log/91/92/93/100/7"),
         ] {
+            let parsed = DataPath::parse_below(source).unwrap_or_else(|e| panic!("{source} {e}"));
+            assert_eq!((parsed.directory(), parsed.remap(&TARGET)), (directory, target.to_string()));
+            assert_eq!(parsed.is_below(), DataPath::parse(source).is_err(), "{source}");
+        }
+        for path in ["files/1/2/3", "../insert_log/1/2/3/4", "files/insert_log/1/2/3", ""] {
             assert!(DataPath::parse_below(path).is_err(), "{path:?}");
-        }
-        for (prefix, checked) in [("", ""), ("a", "a/"), ("a/b/", "a/b/"), ("files", "files/")] {
-            assert_eq!(check_prefix(prefix).as_deref(), Ok(checked));
-        }
-        for prefix in [
-            "/",
-            "/a",
-            "a//",
-            "a/../b",
-            "s3://a",
-            "snapshots",
-            "a/insert_log",
-            "index_v1/1",
-            "collections",
-            ".stillframe-tmp",
-        ] {
-            assert!(check_prefix(prefix).is_err(), "{prefix:?}");
         }
     }
 

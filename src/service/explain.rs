@@ -15,6 +15,9 @@ use crate::store::{self, PgConnection};
 /// Snapshots that an explanation lists at most.
 const LISTED: i64 = 100;
 
+/// Why something outside the known layouts stays.
+const FOREIGN: &str = "it lies in no directory that this service manages, and is never touched";
+
 impl Service {
     /// Says what an object is, what keeps it, and when it could go. `text` is a key relative to
     /// the storage root, a full key, or a whole URI as `s3_location` has it.
@@ -45,10 +48,10 @@ impl Service {
             found.reason = "it says which catalog owns the storage root, and stays".into();
         } else if let Some(object) = keys::parse(&key) {
             self.explain_snapshot_object(&mut conn, &mut found, object).await?;
-        } else if let Ok(path) = DataPath::parse(&key) {
+        } else if let Ok(path) = DataPath::parse_below(&key) {
             self.explain_data(&mut conn, &mut found, &path).await?;
         } else {
-            found.reason = "it lies in no directory that this service manages, and is never touched".into();
+            found.reason = FOREIGN.into();
         }
         if found.size_bytes.is_none() {
             found.reason = format!("there is no such object; if there were one: {}", found.reason);
@@ -147,6 +150,13 @@ impl Service {
                 None => (None, None),
             }
         };
+        // below another system's directory lie its files only
+        if path.is_below() && !owner.as_ref().is_some_and(|o| o.external) {
+            found.kind = ObjectKind::Unmanaged;
+            (found.collection, found.segment, found.build) = (None, None, None);
+            found.reason = FOREIGN.into();
+            return Ok(());
+        }
         let Some(owner) = owner else {
             return self.explain_unknown(conn, found).await;
         };

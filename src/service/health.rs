@@ -2,6 +2,7 @@
 
 use super::Service;
 use crate::domain::Result;
+use crate::objects::StorageUrl;
 use crate::store;
 
 impl Service {
@@ -12,6 +13,18 @@ impl Service {
     pub async fn ready(&self) -> Result<()> {
         let catalog_id = store::catalog::id(&mut *self.conn().await?).await?;
         crate::objects::marker::verify(&self.objects, catalog_id).await
+    }
+
+    /// The URL of the storage root, which ends in a slash, and the address of its server where that is
+    /// not the provider's own. Holds no secret.
+    pub fn storage_root(&self) -> (String, Option<String>) {
+        let url = self.objects.url();
+        let endpoint = match url {
+            StorageUrl::S3 { endpoint, .. } => endpoint.clone(),
+            StorageUrl::Local { .. } | StorageUrl::Memory => None,
+        };
+        let root = url.location("");
+        (format!("{}/", root.trim_end_matches('/')), endpoint)
     }
 
     /// Connections of the pool: open, and idle.

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use crate::domain::collection::{Channel, Collection, Partition};
+use crate::domain::collection::{Channel, Collection, Ownership, Partition};
 use crate::domain::id::{BuildId, FieldId, IndexId, PartitionId, SegmentId};
 use crate::domain::index::{BuildContent, Index, IndexBuild};
 use crate::domain::key::DataPath;
@@ -22,6 +22,8 @@ use crate::objects::{Entry, Objects};
 pub enum Check {
     /// Every file must be there with its size; its ETag is recorded.
     Size,
+    /// Every file must be there; the size that it has is recorded, whatever the request says.
+    Exists,
     /// Trust the request.
     None,
 }
@@ -240,10 +242,11 @@ impl<'a> Context<'a> {
                 ),
             ));
         }
-        let parsed = match &self.below {
-            None => DataPath::parse(&file.path),
-            Some(prefix) if file.path.starts_with(prefix) => DataPath::parse_below(&file.path),
-            Some(prefix) => Err(format!("does not lie below {prefix}")),
+        // what is only read here may lie where another system keeps it
+        let parsed = match (&self.below, self.collection.ownership) {
+            (Some(prefix), _) if !file.path.starts_with(prefix) => Err(format!("does not lie below {prefix}")),
+            (None, Ownership::Owned) => DataPath::parse(&file.path),
+            (Some(_), _) | (None, Ownership::External) => DataPath::parse_below(&file.path),
         };
         let path = parsed.map_err(|why| bad_path(at, &file.path, &why))?;
         let refuse = |why: String| Err(bad_path(at, &file.path, &why));
@@ -290,8 +293,12 @@ pub(super) async fn check_files(
     objects: &Objects,
     concurrency: usize,
     segments: &mut [(Segment, Vec<IndexBuild>)],
+    check: Check,
     at: impl Fn(usize) -> String + Sync,
 ) -> Result<()> {
+    if check == Check::None {
+        return Ok(());
+    }
     let mut listings = Vec::with_capacity(segments.len());
     for (segment, builds) in segments.iter() {
         listings.push(list_all(
@@ -305,8 +312,13 @@ pub(super) async fn check_files(
         for file in logs.chain(builds.iter_mut().flat_map(|b| b.content.files.iter_mut())) {
             match found.get(&file.path) {
                 None => return Err(missing(&at(n), file)),
-                Some(entry) if entry.size_bytes != file.size_bytes => return Err(wrong_size(&at(n), file, entry)),
-                Some(entry) => file.etag.clone_from(&entry.etag),
+                Some(entry) if check == Check::Size && entry.size_bytes != file.size_bytes => {
+                    return Err(wrong_size(&at(n), file, entry));
+                }
+                Some(entry) => {
+                    file.size_bytes = entry.size_bytes;
+                    file.etag.clone_from(&entry.etag);
+                }
             }
         }
     }

@@ -94,9 +94,7 @@ impl Service {
             checked.push(context.segment(segment, &at(n))?);
         }
         refuse_twice(&checked, &at)?;
-        if check == Check::Size {
-            check_files(&self.objects, self.settings.list_concurrency, &mut checked, &at).await?;
-        }
+        check_files(&self.objects, self.settings.list_concurrency, &mut checked, check, &at).await?;
         Ok((found, checked))
     }
 
@@ -218,9 +216,8 @@ impl Service {
             let found = self.collection(db_name, collection_name).await?;
             Context::new(&found, &[], &[], &[]).content(&only_new, "/append")?;
             let mut pair = [(only_new, Vec::new())];
-            if check == Check::Size {
-                check_files(&self.objects, self.settings.list_concurrency, &mut pair, |_| "/append".into()).await?;
-            }
+            let at = |_| "/append".to_string();
+            check_files(&self.objects, self.settings.list_concurrency, &mut pair, check, at).await?;
             *files = std::mem::take(&mut pair[0].0.content.files);
         }
         let mut tx = self.begin().await?;
@@ -312,9 +309,7 @@ impl Service {
             },
             vec![build],
         )];
-        if check == Check::Size {
-            check_files(&self.objects, 1, &mut pair, |_| String::new()).await?;
-        }
+        check_files(&self.objects, 1, &mut pair, check, |_| String::new()).await?;
         let mut tx = self.begin().await?;
         if !store::collections::hold(&mut tx, found.collection_id).await? {
             return Err(gone(&found));

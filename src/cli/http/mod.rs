@@ -106,6 +106,14 @@ impl Client {
             .await
     }
 
+    /// Any method with a body.
+    ///
+    /// # Errors
+    /// What the service answered, or that it did not.
+    pub async fn send(&self, method: Method, path: &[&str], query: Query, body: &Value) -> Result<Value, Failure> {
+        self.call(method, path, query, Some(body), Duration::ZERO).await
+    }
+
     /// # Errors
     /// What the service answered, or that it did not.
     pub async fn delete(&self, path: &[&str], query: Query) -> Result<(), Failure> {
