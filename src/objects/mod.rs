@@ -12,14 +12,17 @@ pub mod manifest;
 pub mod marker;
 pub mod metadata;
 mod parts;
+pub mod bundle;
 mod probe;
 mod storage;
 mod stored;
 mod stream;
+mod tree;
 mod url;
 
 pub use copy::{CopyFallback, CopyFile, CopyOutcome, SINGLE_COPY_MAX};
 pub use error::storage_error;
 pub use storage::{Credentials, Entry, Objects, StorageOptions};
 pub use stream::{Sink, hex};
+pub use tree::{Route, Tree};
 pub use url::StorageUrl;

@@ -149,7 +149,7 @@ pub async fn unneeded(
           where r.job_id > $3
             and (j.job_id is null
                  or (j.finished_at is not null and j.cleanup <> 'pending'
-                     and (j.state <> 'Completed' or j.snapshot_id is null
+                     and (j.state <> 'Completed' or (j.snapshot_id is null and j.kind = 'restore')
                           or j.finished_at < (select stillframe_now()) - $2::bigint * interval '1 second'
                           or (s.state in ('deleting', 'condemned') and s.dropped_at <= (select stillframe_now()) - $1::bigint * interval '1 second'
                               and not exists (select from restore_jobs o where o.snapshot_id = s.snapshot_id and o.finished_at is null)))))
