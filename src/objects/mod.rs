@@ -3,6 +3,7 @@
 //! Keys are relative to the storage root and come from [`keys`] or from checked paths of data
 //! files. The root is `s3://bucket/prefix`, a directory, or memory (tests).
 
+pub mod bundle;
 mod copy;
 mod error;
 pub mod keys;
@@ -12,7 +13,6 @@ pub mod manifest;
 pub mod marker;
 pub mod metadata;
 mod parts;
-pub mod bundle;
 mod probe;
 mod storage;
 mod stored;

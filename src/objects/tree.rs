@@ -104,7 +104,9 @@ impl Route {
     pub fn new(from: Tree, to: Tree) -> Result<Self> {
         let joint = match (from.objects.url(), to.objects.url()) {
             (a, b) if !from.is_in_store_of(&to) && is_one_bucket(a, b) && from.has_credentials_of(&to) => {
-                let mut joint = from.objects.beside(whole_bucket(a), from.objects.options.credentials.clone(), true)?;
+                let mut joint = from
+                    .objects
+                    .beside(whole_bucket(a), from.objects.options.credentials.clone(), true)?;
                 // what was seen of one prefix holds for its bucket
                 joint.md5_etags = if from.objects.compares_etags() {
                     from.objects.md5_etags.clone()

@@ -203,7 +203,10 @@ fn refuse_managed(at: &str, path: &str) -> Result<()> {
         .chain([keys::SNAPSHOTS])
         .any(|directory| directory.strip_suffix('/') == Some(first));
     if managed || first.starts_with(".stillframe") || first == keys::MARKER {
-        return Err(Error::invalid(at, format!("must not lie in {first:?}, which the service manages")));
+        return Err(Error::invalid(
+            at,
+            format!("must not lie in {first:?}, which the service manages"),
+        ));
     }
     Ok(())
 }

@@ -16,9 +16,9 @@ use crate::domain::snapshot::{CapturedCollection, Snapshot};
 use crate::domain::verification::Level;
 use crate::domain::{Code, Error, Result};
 use crate::objects::{Objects, bundle, hex, keys, metadata};
+use crate::store;
 use crate::store::bundles::Bundle;
 use crate::store::tasks::NewCopy;
-use crate::store;
 
 /// Where Milvus writes the metadata first (facts §6.6).
 const STAGING: &str = "_staging/metadata.json";
@@ -147,7 +147,9 @@ impl Service {
         let (mut written, mut build_ids, mut after) = (Vec::new(), Vec::new(), None);
         loop {
             let page = store::snapshots::manifests(&mut *self.conn().await?, snapshot.snapshot_id, after, PAGE).await?;
-            let Some(last) = page.last() else { return Ok((written, build_ids)) };
+            let Some(last) = page.last() else {
+                return Ok((written, build_ids));
+            };
             after = Some(last.segment.segment_id.0);
             for manifest in &page {
                 build_ids.extend(builds(manifest));

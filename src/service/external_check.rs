@@ -31,10 +31,16 @@ fn wrong(what: impl std::fmt::Display) -> Error {
 pub(super) fn check_captured(bundle: &CapturedBundle) -> Result<()> {
     let captured = &bundle.captured;
     if let Some(breach) = captured.schema.check("").into_iter().next() {
-        return Err(wrong(format_args!("its schema is wrong: {}: {}", breach.pointer, breach.detail)));
+        return Err(wrong(format_args!(
+            "its schema is wrong: {}: {}",
+            breach.pointer, breach.detail
+        )));
     }
     if !(1..=MAX_SHARDS).contains(&captured.num_shards) {
-        return Err(wrong(format_args!("it has {} shards, 1 to {MAX_SHARDS} are possible", captured.num_shards)));
+        return Err(wrong(format_args!(
+            "it has {} shards, 1 to {MAX_SHARDS} are possible",
+            captured.num_shards
+        )));
     }
     if bundle.channels.len() != captured.num_shards as usize {
         return Err(wrong(format_args!(
@@ -104,14 +110,19 @@ pub(super) fn refuse_foreign(manifest: &Manifest, of: &SnapshotMetadata) -> Resu
             return Err(wrong(format!("has the build {} or its index twice", build.build_id)));
         }
     }
-    let logs = segment.content.files.files().map(|(file, build)| (file, build.filter(|b| b.0 != 0), false));
+    let logs = segment
+        .content
+        .files
+        .files()
+        .map(|(file, build)| (file, build.filter(|b| b.0 != 0), false));
     let of_builds = manifest
         .builds
         .iter()
         .flat_map(|b| b.content.files.iter().map(|f| (f, Some(b.build_id), true)));
     let mut seen = HashSet::new();
     for (file, build, is_of_build) in logs.chain(of_builds) {
-        check_path(manifest, of, file, build, is_of_build).map_err(|why| wrong(format!("has the file {:?}, which {why}", file.path)))?;
+        check_path(manifest, of, file, build, is_of_build)
+            .map_err(|why| wrong(format!("has the file {:?}, which {why}", file.path)))?;
         if !seen.insert(file.path.as_str()) {
             return Err(wrong(format!("has the file {:?} twice", file.path)));
         }

@@ -19,7 +19,10 @@ pub struct ExternalSpec {
 
 /// Milvus' keys that are refused, and why.
 const REFUSED: &[(&str, &str)] = &[
-    ("iam_endpoint", "the service asks no host for credentials that a request names"),
+    (
+        "iam_endpoint",
+        "the service asks no host for credentials that a request names",
+    ),
     ("ssl_ca_cert", "certificates are a matter of the service's own machine"),
     ("credential_json", "only S3 stores with an access key are supported"),
     ("role_arn", "roles are not assumed; name the store in the configuration"),
@@ -109,7 +112,10 @@ fn text(at: &str, value: Value) -> Result<Option<String>> {
             Ok(Some(text).filter(|t| !t.is_empty()))
         }
         Value::Null => Ok(None),
-        _ => Err(Error::invalid(at, format!("must be a text of at most {MAX_SECRET} characters"))),
+        _ => Err(Error::invalid(
+            at,
+            format!("must be a text of at most {MAX_SECRET} characters"),
+        )),
     }
 }
 
@@ -132,7 +138,10 @@ fn one_of(at: &str, value: Value, known: &[&str]) -> Result<()> {
 
 /// It becomes part of a host name where there is no endpoint.
 fn region(at: &str, region: String) -> Result<String> {
-    let is_plain = region.len() <= 64 && region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let is_plain = region.len() <= 64
+        && region
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     if is_plain {
         Ok(region)
     } else {

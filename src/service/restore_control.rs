@@ -107,15 +107,7 @@ impl Service {
     pub(super) async fn cancel_job(&self, id: JobId, family: Family) -> Result<RestoreJob> {
         let mut tx = self.begin().await?;
         lock_running(&mut tx, id, family).await?;
-        end_unsuccessfully(
-            &mut tx,
-            id,
-            JobState::Cancelled,
-            None,
-            "cancelled on request",
-            self.margins(),
-        )
-        .await?;
+        end_unsuccessfully(&mut tx, id, JobState::Cancelled, None, "cancelled on request", self.margins()).await?;
         let job = one_job(&mut tx, id).await?;
         commit(tx).await?;
         crash_point::reached("restore.cancelled");

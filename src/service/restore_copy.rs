@@ -127,10 +127,7 @@ impl Service {
             .filter_map(|(at, b)| ids.get(&b.build_id.0).map(|new| (*new, at)))
             .collect();
         target.builds.sort_by_key(|b| position.get(&b.build_id.0).copied());
-        let pairs: Vec<FileCopy> = files(&source)
-            .zip(files(&target))
-            .map(|(s, t)| FileCopy::new(s, t))
-            .collect();
+        let pairs: Vec<FileCopy> = files(&source).zip(files(&target)).map(|(s, t)| FileCopy::new(s, t)).collect();
         if files(&source).count() != pairs.len() || files(&target).count() != pairs.len() {
             return Err(RunError::Fail(Error::internal("source and target have different files")));
         }

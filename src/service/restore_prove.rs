@@ -83,10 +83,7 @@ impl Service {
                 copy.target, copy.source
             )))
         };
-        let listed = route
-            .from
-            .list_all(directories([copy.source.as_str()].into_iter())?)
-            .await?;
+        let listed = route.from.list_all(directories([copy.source.as_str()].into_iter())?).await?;
         let source_now = listed.get(&copy.source).and_then(|e| e.etag.as_deref());
         if source_now != Some(recorded) {
             return Err(wrong("the source was overwritten"));

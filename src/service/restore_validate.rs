@@ -132,10 +132,7 @@ impl Mapping {
         }
         // deletes that concern every partition come along with any subset
         partitions.insert(PartitionId::ALL, PartitionId::ALL);
-        let shards = channels
-            .iter()
-            .map(|c| (c.channel_name.clone(), c.shard_no))
-            .collect();
+        let shards = channels.iter().map(|c| (c.channel_name.clone(), c.shard_no)).collect();
         Ok(Self {
             collection: job.collection_id,
             partitions,

@@ -115,7 +115,11 @@ mod tests {
         let (one, other) = (Sealer::new(b"a secret of the settings"), Sealer::of_this_process());
         let sealed = one.seal(JobId(7), &credentials).expect("sealed");
         assert!(!String::from_utf8_lossy(&sealed).contains("planted"));
-        assert_ne!(sealed, one.seal(JobId(7), &credentials).expect("sealed"), "a nonce of its own");
+        assert_ne!(
+            sealed,
+            one.seal(JobId(7), &credentials).expect("sealed"),
+            "a nonce of its own"
+        );
         let again = Sealer::new(b"a secret of the settings");
         assert!(again.open(JobId(7), &sealed).is_ok_and(|opened| opened == credentials));
         let mut bent = sealed.clone();

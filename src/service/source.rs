@@ -10,7 +10,6 @@ use super::restore_run::RunError;
 use super::restore_validate::Mapping;
 use super::{Service, stores};
 use crate::domain::bundle::FILES;
-use crate::domain::collection::Channel;
 use crate::domain::id::{CollectionId, JobId, SnapshotId};
 use crate::domain::manifest::Manifest;
 use crate::domain::restore::{JobKind, RestoreJob};

@@ -127,18 +127,29 @@ impl Stores {
         if let (Some(ssl), Some(server)) = (spec.use_ssl, &server)
             && ssl != server.starts_with("https://")
         {
-            return Err(Error::invalid("/external_spec/extfs/use_ssl", "contradicts the scheme of the server"));
+            return Err(Error::invalid(
+                "/external_spec/extfs/use_ssl",
+                "contradicts the scheme of the server",
+            ));
         }
         let wanted = endpoint(server.as_deref());
-        let known = std::iter::once(own).chain(self.named.values()).any(|objects| match objects.url() {
-            StorageUrl::S3 { endpoint: known, .. } => endpoint(known.as_deref()) == wanted,
-            _ => false,
-        });
+        let known = std::iter::once(own)
+            .chain(self.named.values())
+            .any(|objects| match objects.url() {
+                StorageUrl::S3 { endpoint: known, .. } => endpoint(known.as_deref()) == wanted,
+                _ => false,
+            });
         if !known && !self.allowed_endpoints.contains(&wanted) {
-            return Err(Error::invalid(at, format!("the server {wanted} is not allowed (external_endpoints)")));
+            return Err(Error::invalid(
+                at,
+                format!("the server {wanted} is not allowed (external_endpoints)"),
+            ));
         }
         if server.is_none() && spec.region.is_none() {
-            return Err(Error::invalid("/external_spec/extfs/region", "is needed where no server is named"));
+            return Err(Error::invalid(
+                "/external_spec/extfs/region",
+                "is needed where no server is named",
+            ));
         }
         let place = Place::Called {
             virtual_host_style: spec.virtual_host_style.unwrap_or(server.is_none()),
@@ -207,11 +218,7 @@ fn checked(at: &str, place: Place, key: String, credentials: Option<Credentials>
     if !key.is_empty() {
         key::check(&key).map_err(|why| Error::invalid(at, why))?;
     }
-    Ok(Found {
-        place,
-        key,
-        credentials,
-    })
+    Ok(Found { place, key, credentials })
 }
 
 /// A server as it is compared: scheme, host, port.
@@ -232,7 +239,9 @@ enum Uri {
         bucket: String,
         key: String,
     },
-    File { path: std::path::PathBuf },
+    File {
+        path: std::path::PathBuf,
+    },
 }
 
 impl Uri {
@@ -248,7 +257,10 @@ impl Uri {
             return Err("must have no query and no fragment".into());
         }
         // what the parser makes of dots and escapes must not differ from what was written
-        let path = text.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
+        let path = text
+            .split_once("://")
+            .and_then(|(_, rest)| rest.split_once('/'))
+            .map_or("", |(_, path)| path);
         if path.split('/').any(|part| part == "." || part == "..") || path.contains('\\') {
             return Err("has a part that leads elsewhere".into());
         }
@@ -343,7 +355,10 @@ mod tests {
                 "backups".to_string(),
                 open("s3://bucket/backups?endpoint=http://127.0.0.1:9000&region=us-east-1"),
             ),
-            ("local".to_string(), open(&format!("file://{}/stillframe-stores", std::env::temp_dir().display()))),
+            (
+                "local".to_string(),
+                open(&format!("file://{}/stillframe-stores", std::env::temp_dir().display())),
+            ),
         ]);
         let allowed = ["https://Other.Example.com:443/".to_string()];
         (own, Stores::new(named, &allowed, Sealer::of_this_process()))
@@ -404,7 +419,11 @@ mod tests {
             assert_eq!(error.code(), Code::InvalidRequest);
             assert!(!error.to_string().contains("planted"), "{error}");
         }
-        assert!(stores.find(&own, "/x", "a", Some("unknown"), ExternalSpec::default()).is_err());
+        assert!(
+            stores
+                .find(&own, "/x", "a", Some("unknown"), ExternalSpec::default())
+                .is_err()
+        );
     }
 
     #[test]

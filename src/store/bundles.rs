@@ -96,10 +96,13 @@ pub async fn captured(conn: &mut PgConnection, job: JobId) -> Result<Option<Capt
 
 /// Forgets the credentials of a request.
 pub async fn forget_credentials(conn: &mut PgConnection, job: JobId) -> Result<()> {
-    sqlx::query!("update job_bundles set sealed = null where job_id = $1 and sealed is not null", job.0)
-        .execute(conn)
-        .await
-        .map_err(failed)?;
+    sqlx::query!(
+        "update job_bundles set sealed = null where job_id = $1 and sealed is not null",
+        job.0
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
     Ok(())
 }
 
@@ -126,7 +129,10 @@ pub async fn set_sources(conn: &mut PgConnection, job: JobId, sources: &[Manifes
             num_of_rows: segment.num_of_rows,
             commit_timestamp: segment.commit_timestamp,
             content: segment.content.clone(),
-            builds: builds.iter().map(|b| (b.build_id.0, b.index_id.0, b.content.clone())).collect(),
+            builds: builds
+                .iter()
+                .map(|b| (b.build_id.0, b.index_id.0, b.content.clone()))
+                .collect(),
         })?);
     }
     sqlx::query!(

@@ -7,6 +7,7 @@ mod collector;
 mod concurrency;
 mod copies;
 mod crashes;
+mod exports;
 mod faults;
 mod formats;
 mod job_control;

@@ -66,7 +66,10 @@ pub fn decode_bundle(bytes: &[u8], collection: CollectionId, snapshot: SnapshotI
             "its layout is {layout:?}, not {SELF_CONTAINED}: its data files lie elsewhere; export it first"
         )));
     }
-    let info = file.snapshot_info.as_ref().ok_or_else(|| wrong(&"snapshot_info is missing"))?;
+    let info = file
+        .snapshot_info
+        .as_ref()
+        .ok_or_else(|| wrong(&"snapshot_info is missing"))?;
     if (info.collection_id.0, info.id.0) != (collection.0, snapshot.0) {
         return Err(wrong(&format_args!(
             "it is of snapshot {} of collection {}, its name says {snapshot} of {collection}",
