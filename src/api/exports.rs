@@ -18,7 +18,7 @@ use crate::domain::page::PageRequest;
 use crate::domain::restore::{JobState, RestoreJob};
 use crate::domain::schedule::Control;
 use crate::service::{ExportRequest, ExternalSpec};
-use crate::telemetry::count_job;
+use crate::telemetry::count_export;
 
 /// Where to export to.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -293,6 +293,6 @@ pub async fn resume_export_job(State(state): State<ApiState>, Name(id): Name) ->
     responses((status = 200, description = "The job, cancelled", body = ExportJobResponse)))]
 pub async fn cancel_export_job(State(state): State<ApiState>, Name(id): Name) -> Result<Json<ExportJobResponse>, ApiError> {
     let job = state.service.cancel_export(job_id(&id)?).await?;
-    count_job(job.state.as_str(), job.time_cost_ms);
+    count_export(job.state.as_str());
     Ok(Json(job.into()))
 }

@@ -94,7 +94,15 @@ impl Service {
         Ok(job)
     }
 
-    /// Finds a job.
+    /// Finds a job of any kind.
+    ///
+    /// # Errors
+    /// `restore_job_not_found`, also when its history has expired.
+    pub async fn job(&self, id: JobId) -> Result<RestoreJob> {
+        one_job(&mut *self.conn().await?, id).await
+    }
+
+    /// Finds a restore.
     ///
     /// # Errors
     /// `restore_job_not_found`, also when its history has expired.

@@ -209,7 +209,7 @@ impl Service {
     async fn fail_task(&self, task: &ClaimedTask, error: &Error) -> Result<Outcome> {
         tracing::error!(
             job.id = %task.job_id, task.id = %task.task_id, kind = task.kind.as_str(),
-            error = %error, cause = error.cause_chain(), "restore failed"
+            error = %error, cause = error.cause_chain(), "job failed"
         );
         let mut tx = self.begin().await?;
         let state = store::jobs::lock(&mut tx, task.job_id).await?;

@@ -154,9 +154,15 @@ async fn planted_secrets_are_in_no_row_no_log_and_no_answer() {
     assert!(!holds_secret(&rows(&pool).await));
     process.signal(nix::sys::signal::Signal::SIGTERM);
     let ran = process.ended();
-    assert!(!holds_secret(&ran.err) && !holds_secret(&ran.out), "the log has it");
+    let told: Vec<&str> = ran
+        .err
+        .lines()
+        .chain(ran.out.lines())
+        .filter(|line| holds_secret(line))
+        .collect();
+    assert_eq!(told, Vec::<&str>::new(), "the log has it");
     assert!(
-        ran.err.contains("restore failed") && ran.err.contains("TRACE"),
+        ran.err.contains("job failed") && ran.err.contains("TRACE"),
         "it is the log that was looked at"
     );
 }
