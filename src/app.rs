@@ -1,5 +1,6 @@
 //! The composition root: from settings to a running service.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -16,7 +17,7 @@ use crate::lifecycle::Lifecycle;
 use crate::milvus::{self, Facade, MilvusSettings};
 use crate::objects::{Objects, StorageOptions, StorageUrl, marker};
 use crate::private_postgres::{self, PrivatePostgres};
-use crate::service::{Service, ServiceSettings};
+use crate::service::{Service, ServiceSettings, Stores};
 use crate::{store, telemetry};
 
 /// A running service.
@@ -112,7 +113,8 @@ impl App {
             "storage probed: write, copy, read, list and delete work"
         );
 
-        let service = Service::new(pool.clone(), objects.clone(), config.service.clone());
+        let stores = open_stores(config, &objects).await?;
+        let service = Service::new(pool.clone(), objects.clone(), config.service.clone()).with_stores(stores);
         let lifecycle = Lifecycle::default();
         if config.workers > 0 {
             let settings = WorkerSettings {
@@ -281,6 +283,20 @@ async fn rebuild_at(url: &str, settings: &RebuildSettings) -> anyhow::Result<Reb
     let report = service.rebuild_catalog().await.map_err(explained)?;
     pool.close().await;
     Ok(report)
+}
+
+/// Opens the stores that exports write to and restores read from. They are not probed: one that can
+/// only be read is good for restores.
+async fn open_stores(config: &Config, own: &Objects) -> anyhow::Result<Stores> {
+    let mut named = BTreeMap::new();
+    for (name, (url, credentials)) in &config.stores.named {
+        let opened = own.beside(url.clone(), credentials.clone(), false).map_err(explained);
+        let opened = opened.with_context(|| format!("--store {name} can't be opened"))?;
+        opened.sweep_temporary().await?;
+        tracing::info!(store = name, storage = %opened.url(), "store for exports and restores of bundles");
+        named.insert(name.clone(), opened);
+    }
+    Ok(Stores::new(named, &config.stores.endpoints, config.stores.sealer.clone()))
 }
 
 /// Ends when the private Postgres does; never where there is none.

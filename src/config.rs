@@ -1,5 +1,7 @@
 //! Settings of `stillframe serve`: command line and environment, validated once, passed by value.
 
+mod stores;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 
+use self::stores::StoresConfig;
 use crate::api::RequestLimits;
 use crate::domain::manifest::ManifestEncoding;
 use crate::milvus::MilvusSettings;
@@ -51,6 +54,31 @@ pub struct ServeArgs {
     /// without it a directory under the data directory. Credentials of s3: come from the usual AWS environment
     #[arg(long, env = "STILLFRAME_STORAGE")]
     pub storage: Option<String>,
+
+    /// Another store that exports may write to and restores may read from: NAME=URL, in the form of --storage; may be given again, in
+    /// the environment with blanks between
+    #[arg(long = "store", env = "STILLFRAME_STORES", value_delimiter = ' ', value_name = "NAME=URL")]
+    pub stores: Vec<String>,
+
+    /// File with the credentials of these stores: {"NAME": {"access_key_id": "...", "secret_access_key": "..."}}. Those that are not in
+    /// it use the usual AWS environment
+    #[arg(long, env = "STILLFRAME_STORE_CREDENTIALS_FILE", value_name = "FILE")]
+    pub store_credentials_file: Option<PathBuf>,
+
+    /// A server that exports and restores with credentials of their own may use, beside those of the stores: https://host; may be
+    /// given again, in the environment with blanks between
+    #[arg(
+        long = "external-endpoint",
+        env = "STILLFRAME_EXTERNAL_ENDPOINTS",
+        value_delimiter = ' ',
+        value_name = "URL"
+    )]
+    pub external_endpoints: Vec<String>,
+
+    /// File with a secret of at least 32 bytes, the same for every replica, under which credentials of requests are encrypted. Without it
+    /// they end with the process that was asked, and their job fails when another one gets it
+    #[arg(long, env = "STILLFRAME_SECRET_KEY_FILE", value_name = "FILE")]
+    pub secret_key_file: Option<PathBuf>,
 
     /// Use the storage although its marker names another catalog
     #[arg(long, env = "STILLFRAME_TAKE_OVER")]
@@ -169,6 +197,7 @@ pub struct Config {
     pub database_url: Option<String>,
     pub storage: StorageUrl,
     pub storage_options: StorageOptions,
+    pub stores: StoresConfig,
     pub take_over: bool,
     pub migrate: bool,
     pub max_connections: u32,
@@ -252,6 +281,7 @@ impl Config {
                 path: data_dir.join("objects"),
             },
         };
+        let stores = StoresConfig::new(&args, &storage)?;
         if args.no_fsync && !matches!(storage, StorageUrl::Local { .. }) && args.database_url.is_some() {
             bail!("--no-fsync has no effect here: neither the storage is local nor the Postgres private");
         }
@@ -271,6 +301,7 @@ impl Config {
                 },
                 ..StorageOptions::default()
             },
+            stores,
             take_over: args.take_over,
             migrate: !args.no_migrate,
             max_connections: args.max_connections,

@@ -1,7 +1,11 @@
 //! Logs and metrics. Every metric name stands here.
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Requests by method, route and status.
 pub const HTTP_REQUESTS: &str = "stillframe_http_requests_total";
@@ -19,7 +23,9 @@ pub const SNAPSHOT_SECONDS: &str = "stillframe_snapshot_create_seconds";
 pub const JOBS: &str = "stillframe_restore_jobs_total";
 /// Seconds from the request of a restore to its end, by state.
 pub const JOB_SECONDS: &str = "stillframe_restore_job_seconds";
-/// Tasks of restore jobs by kind and outcome.
+/// Export jobs that ended, by state.
+pub const EXPORTS: &str = "stillframe_export_jobs_total";
+/// Tasks of jobs by kind and outcome.
 pub const TASKS: &str = "stillframe_restore_tasks_total";
 /// Bytes copied by restore jobs.
 pub const COPIED_BYTES: &str = "stillframe_restore_copied_bytes_total";
@@ -62,9 +68,11 @@ pub fn start_logs(format: LogFormat, filter: &str) -> anyhow::Result<()> {
         .with_ansi(colours)
         // a reader of the log that goes away must not take the service along
         .log_internal_errors(false);
+    // what signs requests to object storage shows its keys when it is asked for details
+    let keeps_secrets = filter_fn(|about| !about.target().starts_with("reqsign") || *about.level() <= Level::INFO);
     let started = match format {
-        LogFormat::Text => builder.with_target(false).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => builder.with_target(false).finish().with(keeps_secrets).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).finish().with(keeps_secrets).try_init(),
     };
     started.map_err(|e| anyhow::anyhow!("logging could not be started: {e}"))
 }
@@ -99,6 +107,11 @@ pub fn count_job(state: &'static str, time_cost_ms: i64) {
     metrics::histogram!(JOB_SECONDS, "state" => state).record(time_cost_ms as f64 / 1000.0);
 }
 
+/// Counts an export job that has ended.
+pub fn count_export(state: &'static str) {
+    metrics::counter!(EXPORTS, "state" => state).increment(1);
+}
+
 fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
     describe_counter!(HTTP_REQUESTS, "requests by method, route and status");
@@ -113,7 +126,8 @@ fn describe() {
         Unit::Seconds,
         "time from the request of a restore to its end, by state"
     );
-    describe_counter!(TASKS, "tasks of restore jobs by kind and outcome");
+    describe_counter!(EXPORTS, "export jobs that ended, by state");
+    describe_counter!(TASKS, "tasks of jobs by kind and outcome");
     describe_counter!(COPIED_BYTES, Unit::Bytes, "bytes copied by restore jobs");
     describe_counter!(COPIED_FILES, "files copied by restore jobs");
     describe_counter!(COPY_RETRIES, "copies of single files that were tried again");

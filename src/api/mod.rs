@@ -6,6 +6,8 @@ mod channels;
 mod collections;
 mod databases;
 mod explain;
+mod exports;
+mod external_restores;
 mod extract;
 mod gc;
 mod health;
@@ -108,6 +110,14 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(restore_control::resume_restore_job))
         .routes(routes!(restore_control::cancel_restore_job))
         .routes(routes!(receipts::get_restore_receipt))
+        .routes(routes!(exports::export_snapshot))
+        .routes(routes!(exports::list_export_jobs))
+        .routes(routes!(exports::get_export_job, exports::change_export_job))
+        .routes(routes!(exports::list_export_tasks))
+        .routes(routes!(exports::pause_export_job))
+        .routes(routes!(exports::resume_export_job))
+        .routes(routes!(exports::cancel_export_job))
+        .routes(routes!(external_restores::restore_external_snapshot))
         .routes(routes!(gc::list_gc_runs, gc::start_gc_run))
         .routes(routes!(gc::get_gc_run))
         .routes(routes!(gc::list_gc_run_items))

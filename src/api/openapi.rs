@@ -26,6 +26,7 @@ use crate::domain::Code;
     tags(
         (name = "snapshots", description = "Create, list, describe, drop snapshots"),
         (name = "restores", description = "Restore snapshots into new collections"),
+        (name = "exports", description = "Export snapshots as bundles, and restore bundles"),
         (name = "collections", description = "Collections, partitions, aliases"),
         (name = "engine", description = "What the engine reports: segments, index builds, positions"),
         (name = "databases", description = "Databases"),
@@ -135,7 +136,12 @@ fn own_codes(operation: &str) -> Vec<&'static [Code]> {
             vec![COLLECTION]
         }
         "change_collection" => vec![COLLECTION, &[CollectionAlreadyExists]],
-        "drop_collection" => vec![COLLECTION, &[SnapshotBeingRestored, SnapshotHeld, SnapshotPinned]],
+        "drop_collection" => {
+            vec![
+                COLLECTION,
+                &[SnapshotBeingRestored, SnapshotBeingExported, SnapshotHeld, SnapshotPinned],
+            ]
+        }
         "create_partition" => vec![COLLECTION, &[PartitionAlreadyExists]],
         "get_partition" | "list_segments" => vec![COLLECTION, &[PartitionNotFound]],
         "drop_partition" => vec![COLLECTION, &[PartitionNotFound, PartitionRequired]],
@@ -183,7 +189,12 @@ fn own_codes(operation: &str) -> Vec<&'static [Code]> {
         | "create_pin"
         | "get_snapshot_usage"
         | "simulate_drop" => vec![SNAPSHOT],
-        "drop_snapshot" => vec![SNAPSHOT, &[SnapshotBeingRestored, SnapshotHeld, SnapshotPinned]],
+        "drop_snapshot" => {
+            vec![
+                SNAPSHOT,
+                &[SnapshotBeingRestored, SnapshotBeingExported, SnapshotHeld, SnapshotPinned],
+            ]
+        }
         "undelete_snapshot" => vec![SNAPSHOT, &[SnapshotAlreadyExists]],
         "delete_pin" => vec![SNAPSHOT, &[PinNotFound]],
         "get_usage" => vec![DB],
@@ -206,6 +217,23 @@ fn own_codes(operation: &str) -> Vec<&'static [Code]> {
         "change_restore_job" | "pause_restore_job" | "resume_restore_job" | "cancel_restore_job" => {
             vec![&[RestoreJobNotFound, RestoreJobEnded]]
         }
+        "export_snapshot" => vec![SNAPSHOT, &[StorageUnavailable]],
+        "list_export_jobs" => vec![DB],
+        "get_export_job" | "list_export_tasks" => vec![&[ExportJobNotFound]],
+        "change_export_job" | "pause_export_job" | "resume_export_job" | "cancel_export_job" => {
+            vec![&[ExportJobNotFound, ExportJobEnded]]
+        }
+        "restore_external_snapshot" => vec![
+            DB,
+            STORAGE,
+            &[
+                ExternalSnapshotNotFound,
+                InvalidExternalSnapshot,
+                CollectionAlreadyExists,
+                PartitionNotFound,
+                PartitionRequired,
+            ],
+        ],
         "readyz" => vec![STORAGE],
         "start_gc_run" => vec![STORAGE, &[GcRunInProgress]],
         _ => vec![],

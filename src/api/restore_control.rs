@@ -35,6 +35,17 @@ pub struct ChangeRestoreJobRequest {
     pub max_bytes_per_second: Option<Option<Count>>,
 }
 
+impl ChangeRestoreJobRequest {
+    /// The change that is asked for.
+    pub fn into_change(self) -> ControlChange {
+        ControlChange {
+            priority: self.priority,
+            max_concurrency: self.max_concurrency,
+            max_bytes_per_second: self.max_bytes_per_second.map(|limit| limit.map(|n| n.0)),
+        }
+    }
+}
+
 /// Tells `null` from a field that is absent.
 fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
@@ -51,12 +62,9 @@ pub async fn change_restore_job(
     Name(id): Name,
     Body(body): Body<ChangeRestoreJobRequest>,
 ) -> Result<Json<RestoreJobResponse>, ApiError> {
-    let change = ControlChange {
-        priority: body.priority,
-        max_concurrency: body.max_concurrency,
-        max_bytes_per_second: body.max_bytes_per_second.map(|limit| limit.map(|n| n.0)),
-    };
-    Ok(Json(state.service.change_restore(job_id(&id)?, change).await?.into()))
+    Ok(Json(
+        state.service.change_restore(job_id(&id)?, body.into_change()).await?.into(),
+    ))
 }
 
 /// Pause a restore job

@@ -130,7 +130,7 @@ impl From<JobStateText> for JobState {
 /// A restore job.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(examples(json!({
-    "job_id": "470700000000000100", "state": "InProgress", "progress": 42, "snapshot_id": "470700000000000001",
+    "job_id": "470700000000000100", "kind": "restore", "state": "InProgress", "progress": 42, "snapshot_id": "470700000000000001",
     "snapshot_name": "backup_20240101", "source_collection_name": "my_collection", "db_name": "default",
     "collection_name": "restored_collection", "collection_id": "470700000000000101", "reason": "", "time_cost": 1234,
     "total_segments": 4, "done_segments": 1, "total_files": 48, "done_files": 20, "total_bytes": 8964728, "done_bytes": 3765185,
@@ -139,6 +139,11 @@ impl From<JobStateText> for JobState {
 })))]
 pub struct RestoreJobResponse {
     pub job_id: Id,
+    /// `restore`, or `external` when it restores a bundle.
+    pub kind: String,
+    /// Of `external`: whole URI of the bundle's metadata file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot_metadata_uri: Option<String>,
     pub state: JobStateText,
     /// Of a paused job: the state that it goes on from.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -146,10 +151,11 @@ pub struct RestoreJobResponse {
     /// Percent by bytes, 0 to 100. 100 is said of a completed job only.
     #[schema(minimum = 0, maximum = 100)]
     pub progress: i32,
-    /// Absent when the snapshot has been collected since.
+    /// Absent when the snapshot has been collected since, and of a bundle.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot_id: Option<Id>,
     pub snapshot_name: String,
+    /// Empty of a bundle.
     pub source_collection_name: String,
     /// Database of the target.
     pub db_name: String,
@@ -195,6 +201,8 @@ impl From<RestoreJob> for RestoreJobResponse {
         let (rates, eta_seconds) = (job.rates(), job.eta_seconds());
         Self {
             job_id: Id(job.job_id.0),
+            kind: job.kind.as_str().into(),
+            snapshot_metadata_uri: job.bundle_uri.clone(),
             state: job.state.into(),
             resume_state: job.resume_state.map(JobStateText::from),
             progress: job.progress(),
@@ -320,6 +328,13 @@ pub struct ListRestoreTasksQuery {
     page_token: Option<String>,
 }
 
+impl ListRestoreTasksQuery {
+    /// The page that is asked for.
+    pub(super) fn page(self) -> Result<PageRequest, ApiError> {
+        Ok(PageRequest::new(self.page_size, self.page_token)?)
+    }
+}
+
 pub(super) fn job_id(text: &str) -> Result<JobId, ApiError> {
     Ok(JobId(Id::in_path("job_id", text)?))
 }
@@ -387,7 +402,7 @@ pub async fn list_restore_tasks(
     Name(id): Name,
     Query(query): Query<ListRestoreTasksQuery>,
 ) -> Result<Json<List<RestoreTaskResponse>>, ApiError> {
-    let page = PageRequest::new(query.page_size, query.page_token)?;
+    let page = query.page()?;
     Ok(Json(List::of(
         state.service.list_restore_tasks(job_id(&id)?, &page).await?,
         RestoreTaskResponse::from,

@@ -10,9 +10,9 @@ pub const NOT_FOUND: u8 = 3;
 pub const CONFLICT: u8 = 4;
 /// No answer from the service, or it says that it, its database or its storage is unavailable.
 pub const UNAVAILABLE: u8 = 5;
-/// The restore that was waited for failed.
+/// The restore or export that was waited for failed.
 pub const RESTORE_FAILED: u8 = 6;
-/// The restore that was waited for was cancelled.
+/// The restore or export that was waited for was cancelled.
 pub const RESTORE_CANCELLED: u8 = 7;
 /// Ctrl-C, as shells say it.
 pub const INTERRUPTED: u8 = 130;
@@ -26,8 +26,8 @@ Exit codes:
   3    what was named does not exist
   4    conflict: a name is taken or ambiguous, a job has ended already, ...
   5    the service can't be reached or is unavailable; trying again may help
-  6    the restore failed
-  7    the restore was cancelled
+  6    the restore or export failed
+  7    the restore or export was cancelled
   130  interrupted";
 
 /// The exit code for an error that the service answered.

@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::args::{map, pair};
 use super::failure::Failure;
-use super::http::{Client, decode};
+use super::http::{Client, Query, decode};
 use super::job::{ControlArgs, Job};
-use super::snapshot::SnapshotArgs;
+use super::snapshot::{PlaceArgs, SnapshotArgs};
 use super::{output, waiting};
 
 #[derive(Debug, Args)]
@@ -19,7 +19,14 @@ pub struct RestoreArgs {
     #[command(flatten)]
     source: SnapshotArgs,
     /// Name of the collection to create
-    target: String,
+    #[arg(required_unless_present = "external")]
+    target: Option<String>,
+    /// Restore the bundle whose metadata file is here, not a snapshot of the service: then only the name of the collection to create is
+    /// given beside it
+    #[arg(long, value_name = "URI")]
+    external: Option<String>,
+    #[command(flatten)]
+    place: PlaceArgs,
     /// Database of the new collection; that of --db when absent
     #[arg(long, value_name = "NAME")]
     target_db: Option<String>,
@@ -57,16 +64,43 @@ fn changes(set: Vec<(String, String)>, dropped: Vec<String>) -> Result<BTreeMap<
 }
 
 pub async fn run(client: &Client, args: RestoreArgs) -> Result<(), Failure> {
+    let (path, target) = match (&args.external, args.target) {
+        (None, Some(_)) if !args.place.is_empty() => {
+            return Err(Failure::Usage("--store and --external-spec-file need --external".into()));
+        }
+        (None, Some(target)) => (vec!["v1", "snapshots", &args.source.name, "restore"], target),
+        (Some(_), None) if args.source.collection.is_some() || args.source.id.is_some() => {
+            return Err(Failure::Usage(
+                "--collection and --id are of snapshots, --external is of a bundle".into(),
+            ));
+        }
+        (Some(_), None) => (vec!["v1", "restores", "external"], args.source.name.clone()),
+        (Some(_), Some(_)) | (None, None) => {
+            return Err(Failure::Usage(
+                "with --external URI only the collection to create is named, without it the snapshot and the collection".into(),
+            ));
+        }
+    };
     let target_db = args.target_db.as_ref().or(client.db.as_ref());
     let mut body = json!({
-        "collection_name": args.target, "db_name": target_db, "partitions": args.partitions,
+        "collection_name": target, "db_name": target_db, "partitions": args.partitions,
         "properties": changes(args.properties, args.drop_properties)?,
     });
     if let Some(fields) = body.as_object_mut() {
         fields.extend(args.control.fields());
     }
-    let path = ["v1", "snapshots", &args.source.name, "restore"];
-    let started = client.post(&path, args.source.query(client), &body, Duration::ZERO).await?;
+    let query = match &args.external {
+        None => args.source.query(client),
+        Some(uri) => {
+            let place = args.place.fields()?;
+            if let (Some(fields), Value::Object(place)) = (body.as_object_mut(), place) {
+                fields.extend(place);
+                fields.insert("snapshot_metadata_uri".into(), uri.as_str().into());
+            }
+            Query::default()
+        }
+    };
+    let started = client.post(&path, query, &body, Duration::ZERO).await?;
     let job: Job = decode(&started)?;
     for warning in &job.warnings {
         // standard output is for the answer

@@ -21,13 +21,16 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// # Errors
 /// When it did not end completed, Ctrl-C, or a service that is away for too long.
 pub async fn to_the_end(client: &Client, job: Job) -> Result<(), Failure> {
-    let id = job.job_id.clone();
+    let how_to_end = match job.is_export() {
+        true => format!("the export goes on, POST /v1/export-jobs/{}/cancel ends it", job.job_id),
+        false => format!("the restore goes on, `stillframe job cancel {}` ends it", job.job_id),
+    };
     let (job, answer) = tokio::select! {
         // first, so that it listens for Ctrl-C before it says that it waits
         biased;
         interrupted = tokio::signal::ctrl_c() => {
             interrupted.map_err(anyhow::Error::new)?;
-            return Err(Failure::Interrupted(format!("stopped waiting; the restore goes on, `stillframe job cancel {id}` ends it")));
+            return Err(Failure::Interrupted(format!("stopped waiting; {how_to_end}")));
         }
         ended = until_ended(client, job, Progress::new(client.json)) => ended?,
     };
@@ -36,6 +39,10 @@ pub async fn to_the_end(client: &Client, job: Job) -> Result<(), Failure> {
         return completed(&job);
     }
     completed(&job)?;
+    if job.is_export() {
+        let uri = job.snapshot_metadata_uri.as_deref().unwrap_or_default();
+        return output::line(&format!("exported snapshot {} to {uri}: {}", job.snapshot_name, amount(&job)));
+    }
     output::line(&format!(
         "restored snapshot {} into collection {}",
         job.snapshot_name,
@@ -45,10 +52,14 @@ pub async fn to_the_end(client: &Client, job: Job) -> Result<(), Failure> {
 
 /// What a completed job did, on one line that begins with its target.
 pub fn done(job: &Job) -> String {
+    format!("{}: {}", job.collection_name, amount(job))
+}
+
+fn amount(job: &Job) -> String {
     let segments = text::counted(job.done_segments, "segment");
     let files = text::counted(job.done_files, "file");
     let (size, took) = (text::bytes(job.done_bytes), text::millis(job.time_cost));
-    format!("{}: {segments}, {files}, {size} in {took}", job.collection_name)
+    format!("{segments}, {files}, {size} in {took}")
 }
 
 /// An ended job that is not completed is a failure of its own kind.
@@ -56,17 +67,20 @@ pub fn done(job: &Job) -> String {
 /// # Errors
 /// Then.
 pub fn completed(job: &Job) -> Result<(), Failure> {
-    let (exit_code, default_code, how) = match job.state.as_str() {
-        "Completed" => return Ok(()),
-        "Cancelled" => (exit::RESTORE_CANCELLED, "restore_cancelled", "was cancelled"),
-        _ => (exit::RESTORE_FAILED, "restore_failed", "failed"),
+    let (exit_code, default_code, how) = match (job.state.as_str(), job.is_export()) {
+        ("Completed", _) => return Ok(()),
+        ("Cancelled", false) => (exit::RESTORE_CANCELLED, "restore_cancelled", "was cancelled"),
+        ("Cancelled", true) => (exit::RESTORE_CANCELLED, "export_cancelled", "was cancelled"),
+        (_, false) => (exit::RESTORE_FAILED, "restore_failed", "failed"),
+        (_, true) => (exit::RESTORE_FAILED, "export_failed", "failed"),
     };
     let reason = if job.reason.is_empty() {
         String::new()
     } else {
         format!(": {}", job.reason)
     };
-    let text = format!("restore job {} {how}{reason}", job.job_id);
+    let kind = if job.is_export() { "export" } else { "restore" };
+    let text = format!("{kind} job {} {how}{reason}", job.job_id);
     let code = job.error_code.clone().unwrap_or_else(|| default_code.into());
     Err(Failure::Restore { exit_code, code, text })
 }
@@ -80,7 +94,7 @@ pub async fn until_ended(client: &Client, mut job: Job, mut progress: Progress) 
     let mut heard = Instant::now();
     loop {
         progress.show(&job);
-        match Job::fetch(client, &job.job_id).await {
+        match job.fetch_again(client).await {
             Ok((now, answer)) => {
                 heard = Instant::now();
                 job = now;

@@ -63,6 +63,34 @@ impl JobState {
     }
 }
 
+/// What a job copies, and whereto.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobKind {
+    /// A snapshot into a new collection.
+    Restore,
+    /// A snapshot into a bundle.
+    Export,
+    /// A bundle into a new collection.
+    External,
+}
+
+impl JobKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            JobKind::Restore => "restore",
+            JobKind::Export => "export",
+            JobKind::External => "external",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Restore, Self::Export, Self::External]
+            .into_iter()
+            .find(|k| k.as_str() == text)
+    }
+}
+
 /// What a restore request asked for beyond the names.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct RestoreOptions {
@@ -99,10 +127,13 @@ impl RestoreOptions {
     }
 }
 
-/// A restore job.
+/// A job: a restore, or an export.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RestoreJob {
     pub job_id: JobId,
+    pub kind: JobKind,
+    /// Whole URI of the metadata file of the bundle that it writes or reads.
+    pub bundle_uri: Option<String>,
     pub snapshot_id: Option<SnapshotId>,
     pub snapshot_name: String,
     pub source_collection_name: String,
@@ -128,7 +159,7 @@ pub struct RestoreJob {
     pub retries: i64,
     /// What the operator should know although it does not stop the job.
     pub warnings: Vec<String>,
-    /// `none`, `pending` or `done`: whether the objects of an unsuccessful job are gone.
+    /// `none`, `pending`, `done` or `abandoned`: whether the objects of an unsuccessful job are gone.
     pub cleanup: String,
     pub created_at: OffsetDateTime,
     pub finished_at: Option<OffsetDateTime>,

@@ -14,9 +14,9 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use crate::domain::restore::{Beat, ClaimedTask, TaskKind};
+use crate::domain::restore::{Beat, ClaimedTask, JobKind, TaskKind};
 use crate::service::{CopyProgress, Outcome, Service};
-use crate::telemetry::{COPIED_BYTES, COPIED_FILES, COPY_RETRIES, RUNNING_TASKS, TASKS, count_job};
+use crate::telemetry::{COPIED_BYTES, COPIED_FILES, COPY_RETRIES, RUNNING_TASKS, TASKS, count_export, count_job};
 
 /// How a worker works.
 #[derive(Debug, Clone)]
@@ -284,10 +284,13 @@ impl Worker {
     /// Counts the job that this task ended.
     async fn count_job(&self, task: &ClaimedTask) {
         // a count that is lost in an outage is not worth more than this
-        if let Ok(job) = self.service.restore_job(task.job_id).await
+        if let Ok(job) = self.service.job(task.job_id).await
             && job.state.is_final()
         {
-            count_job(job.state.as_str(), job.time_cost_ms);
+            match job.kind {
+                JobKind::Export => count_export(job.state.as_str()),
+                JobKind::Restore | JobKind::External => count_job(job.state.as_str(), job.time_cost_ms),
+            }
         }
     }
 

@@ -65,6 +65,11 @@ impl Objects {
         }
     }
 
+    /// The same of any store that is used as this one is.
+    pub fn longest_copy_margin(&self) -> Duration {
+        self.copy_margin().max(self.options.timeout)
+    }
+
     /// Requests to copy that this process may have under way at the same time, now: fewer while
     /// the store asks to slow down.
     pub fn copy_limit(&self) -> usize {
@@ -140,7 +145,7 @@ impl Objects {
 }
 
 /// Tells the limiter how it went.
-fn settle(slot: CopySlot, copied: &Result<(), CopyOutcome>) {
+pub(super) fn settle(slot: CopySlot, copied: &Result<(), CopyOutcome>) {
     match copied {
         Ok(()) => slot.succeeded(),
         Err(CopyOutcome::Throttled(_)) => slot.throttled(),

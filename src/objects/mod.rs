@@ -3,6 +3,7 @@
 //! Keys are relative to the storage root and come from [`keys`] or from checked paths of data
 //! files. The root is `s3://bucket/prefix`, a directory, or memory (tests).
 
+pub mod bundle;
 mod copy;
 mod error;
 pub mod keys;
@@ -16,10 +17,12 @@ mod probe;
 mod storage;
 mod stored;
 mod stream;
+mod tree;
 mod url;
 
 pub use copy::{CopyFallback, CopyFile, CopyOutcome, SINGLE_COPY_MAX};
 pub use error::storage_error;
 pub use storage::{Credentials, Entry, Objects, StorageOptions};
 pub use stream::{Sink, hex};
+pub use tree::{Route, Tree};
 pub use url::StorageUrl;

@@ -38,8 +38,19 @@ pub struct StorageOptions {
     pub credentials: Option<Credentials>,
 }
 
+impl StorageOptions {
+    /// The same with other credentials.
+    #[must_use]
+    pub fn with_credentials(&self, credentials: Option<Credentials>) -> Self {
+        Self {
+            credentials,
+            ..self.clone()
+        }
+    }
+}
+
 /// A static key of S3 storage. Its secret is never shown.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     pub access_key_id: String,
     pub secret_access_key: String,
@@ -138,7 +149,10 @@ impl Objects {
                 if let Some(credentials) = &options.credentials {
                     service = service
                         .access_key_id(&credentials.access_key_id)
-                        .secret_access_key(&credentials.secret_access_key);
+                        .secret_access_key(&credentials.secret_access_key)
+                        // nothing of the environment may mix with a static key, a session token least of all
+                        .disable_config_load()
+                        .disable_ec2_metadata();
                 }
                 if *virtual_host_style {
                     service = service.enable_virtual_host_style();
@@ -163,6 +177,21 @@ impl Objects {
             options,
             md5_etags: Arc::default(),
         })
+    }
+
+    /// Opens another store that is used in the same way; together they stay within the limits of memory.
+    /// With `one_limit` they also share the limit of copies at the same time.
+    ///
+    /// # Errors
+    /// As [`Objects::open`].
+    pub fn beside(&self, url: StorageUrl, credentials: Option<Credentials>, one_limit: bool) -> Result<Self> {
+        let mut opened = Self::open(url, self.options.with_credentials(credentials))?;
+        if one_limit {
+            opened.limiter = self.limiter.clone();
+        }
+        opened.uploads = self.uploads.clone();
+        opened.streams = self.streams.clone();
+        Ok(opened)
     }
 
     /// Whether ETags of the form of an MD5 sum can be compared between objects of this store: the

@@ -106,6 +106,23 @@ impl StorageUrl {
         }
     }
 
+    /// The whole URI of an object in the form of Milvus' own `s3_location` (facts §4.1), which names the
+    /// server where it is not AWS; without parameters.
+    pub fn whole_location(&self, key: &str) -> String {
+        match self {
+            StorageUrl::S3 {
+                bucket,
+                prefix,
+                endpoint: Some(endpoint),
+                ..
+            } => {
+                let slash = if prefix.is_empty() { "" } else { "/" };
+                format!("{endpoint}/{bucket}/{prefix}{slash}{key}")
+            }
+            _ => self.location(key),
+        }
+    }
+
     /// The whole URI of an object, without parameters.
     pub fn location(&self, key: &str) -> String {
         match self {

@@ -7,6 +7,12 @@ mod create;
 mod create_write;
 mod databases;
 mod explain;
+mod export;
+mod export_run;
+mod external;
+mod external_check;
+mod external_read;
+mod external_spec;
 mod flush;
 pub mod gc;
 mod health;
@@ -24,9 +30,12 @@ mod restore_copy;
 mod restore_prove;
 mod restore_run;
 mod restore_validate;
+mod sealed;
 mod segments;
 mod snapshots;
 mod stored;
+mod source;
+mod stores;
 mod throttle;
 mod usage;
 mod verify;
@@ -44,6 +53,9 @@ use crate::store;
 
 pub use collections::{CollectionChange, CollectionDescription, NewCollection};
 pub use create::{CreateSnapshot, CreatedSnapshot};
+pub use export::ExportRequest;
+pub use external::ExternalRequest;
+pub use external_spec::ExternalSpec;
 pub use flush::Flushed;
 pub use gc::CollectRequest;
 pub use indexes::{IndexChange, IndexCoverage, NewIndex};
@@ -53,9 +65,11 @@ pub use restore::RestoreRequest;
 pub use restore_control::ControlChange;
 pub use restore_copy::CopyProgress;
 pub use restore_run::Outcome;
+pub use sealed::Sealer;
 pub use segments::{Compacted, Compaction, SegmentChange};
 pub use snapshots::{SnapshotChange, SnapshotDetails, SnapshotList, SnapshotRef};
 pub use stored::{Adopt, Adopted};
+pub use stores::Stores;
 
 /// What use cases may be told by the configuration.
 #[derive(Debug, Clone)]
@@ -116,6 +130,7 @@ pub struct Service {
     pool: PgPool,
     objects: Objects,
     settings: Arc<ServiceSettings>,
+    stores: Arc<Stores>,
     watches: Arc<job_watch::Watches>,
     /// Held by what collects.
     collecting: Arc<tokio::sync::Mutex<()>>,
@@ -127,8 +142,18 @@ impl Service {
             pool,
             objects,
             settings: Arc::new(settings),
+            stores: Arc::default(),
             watches: Arc::default(),
             collecting: Arc::default(),
+        }
+    }
+
+    /// With stores beside its own, for exports and restores of bundles.
+    #[must_use]
+    pub fn with_stores(self, stores: Stores) -> Self {
+        Self {
+            stores: Arc::new(stores),
+            ..self
         }
     }
 

@@ -9,14 +9,14 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::Service;
-use super::restore::one_job;
-use super::restore_check::{PAGE, files};
+use super::restore::one_restore;
+use super::restore_check::files;
 use super::restore_run::RunError;
-use super::restore_validate::{Mapping, map_manifest};
+use super::restore_validate::map_manifest;
+use super::source::Source;
 use crate::domain::id::JobId;
 use crate::domain::receipt::{Proof, ProvedFile, Receipt};
 use crate::domain::restore::RestoreJob;
-use crate::domain::snapshot::Snapshot;
 use crate::domain::{Code, Error, Result};
 use crate::objects::{Sink, hex, keys};
 use crate::store;
@@ -66,8 +66,8 @@ impl Service {
     /// Writes the receipt of a job whose copies have all been proved; none when the job has ended.
     /// A later attempt writes the same bytes again.
     pub(super) async fn write_receipt(&self, job: &RestoreJob) -> Result<Option<Receipt>, RunError> {
-        let (snapshot, mapping) = self.restore_mapping(job).await?;
-        let key = keys::receipt(snapshot.collection_id, job.job_id);
+        let source = self.restore_source(job).await?;
+        let key = keys::receipt(source.receipts_of, job.job_id);
         if !store::receipts::begin(&mut *self.conn().await?, job.job_id, &key).await? {
             return Ok(None);
         }
@@ -80,7 +80,7 @@ impl Service {
             bytes: 0,
             verified: Verified::default(),
         };
-        match self.fill_receipt(&mut writing, job, &snapshot, &mapping).await {
+        match self.fill_receipt(&mut writing, job, &source).await {
             Ok(sha256) => {
                 let (files, size_bytes) = (writing.files, writing.written);
                 writing.sink.finish().await?;
@@ -98,16 +98,10 @@ impl Service {
         }
     }
 
-    async fn fill_receipt(
-        &self,
-        to: &mut Writing,
-        job: &RestoreJob,
-        snapshot: &Snapshot,
-        mapping: &Mapping,
-    ) -> Result<String, RunError> {
+    async fn fill_receipt(&self, to: &mut Writing, job: &RestoreJob, from: &Source) -> Result<String, RunError> {
         let head = Head {
             job_id: job.job_id,
-            snapshot_id: snapshot.snapshot_id.to_string(),
+            snapshot_id: from.snapshot_id.to_string(),
             snapshot_name: &job.snapshot_name,
             source_collection_name: &job.source_collection_name,
             db_name: &job.db_name,
@@ -120,10 +114,10 @@ impl Service {
         let mut after = None;
         loop {
             let mut conn = self.conn().await?;
-            let mut page = store::snapshots::manifests(&mut conn, snapshot.snapshot_id, after, PAGE).await?;
+            let mut page = from.page(&mut conn, after).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.segment.segment_id.0);
-            page.retain(|m| mapping.takes(&m.segment));
+            page.retain(|m| from.mapping.takes(&m.segment));
             let ids: Vec<i64> = page.iter().map(|m| m.segment.segment_id.0).collect();
             let copies = store::receipts::copies(&mut conn, job.job_id, &ids).await?;
             drop(conn);
@@ -131,7 +125,7 @@ impl Service {
                 let id = source.segment.segment_id;
                 let unproved = |what: &str| RunError::Fail(Error::internal(format!("the copy of segment {id} {what}")));
                 let copy = copies.get(&id.0).ok_or_else(|| unproved("has not succeeded"))?;
-                let target = map_manifest(source, mapping, copy.target, &copy.builds)?;
+                let target = map_manifest(source, &from.mapping, copy.target, &copy.builds)?;
                 let count = files(source).count();
                 // an older version of the service proved by size, and kept no letters
                 let methods = copy.methods.clone().unwrap_or_else(|| "s".repeat(count));
@@ -172,7 +166,7 @@ impl Service {
     /// `restore_job_not_found`, `receipt_not_found`, storage errors.
     pub async fn receipt(&self, id: JobId) -> Result<(i64, BoxStream<'static, Result<Vec<u8>>>)> {
         let mut conn = self.conn().await?;
-        let job = one_job(&mut conn, id).await?;
+        let job = one_restore(&mut conn, id).await?;
         let found = store::receipts::find(&mut conn, id).await?;
         drop(conn);
         let none = |why: &str| {

@@ -7,16 +7,19 @@ use super::restore_check::{check_aliases, check_options, warnings};
 use super::snapshots::{SnapshotRef, find};
 use super::{Service, commit};
 use crate::crash_point;
+use crate::domain::bundle::Place;
 use crate::domain::collection::{Channel, Collection, Ownership, Partition};
-use crate::domain::id::{CollectionId, JobId, PartitionId, TaskId};
+use crate::domain::id::{CollectionId, DatabaseId, JobId, PartitionId, TaskId};
 use crate::domain::page::{Page, PageRequest};
-use crate::domain::restore::{JobState, RestoreJob, RestoreOptions, TaskKind, TaskView};
+use crate::domain::restore::{JobKind, JobState, RestoreJob, RestoreOptions, TaskKind, TaskView};
 use crate::domain::schedule::Control;
-use crate::domain::snapshot::{CapturedCollection, Snapshot};
+use crate::domain::snapshot::CapturedCollection;
 use crate::domain::{Code, Error, Result};
 use crate::store::jobs::{JobFilter, NewJob};
 use crate::store::names::NameKind;
 use crate::store::{self, PgConnection};
+use std::time::Duration;
+use time::OffsetDateTime;
 
 /// A restore to be started.
 #[derive(Debug, Clone)]
@@ -53,7 +56,14 @@ impl Service {
             .map_or(Ok(()), Err)?;
         let first = store::catalog::allocate_ids(&mut tx, 3 + captured.partitions.len() as i64).await?;
         let (job_id, collection_id, task_id) = (JobId(first), CollectionId(first + 1), TaskId(first + 2));
-        reserve_target(&mut tx, request, &snapshot, &captured, collection_id, first + 3).await?;
+        let target = NewTarget {
+            db_name: &request.db_name,
+            collection_name: &request.collection_name,
+            options: &request.options,
+            captured: &captured,
+            channels: &snapshot.channels,
+        };
+        reserve_target(&mut tx, &target, collection_id, first + 3).await?;
         let db = database(&mut tx, &request.db_name).await?;
         let taken = check_aliases(&mut tx, db.db_id, &captured, &request.options, &request.collection_name).await?;
         taken.into_iter().next().map_or(Ok(()), Err)?;
@@ -61,7 +71,8 @@ impl Service {
             &mut tx,
             &NewJob {
                 job_id,
-                snapshot_id: snapshot.snapshot_id,
+                kind: JobKind::Restore,
+                snapshot_id: Some(snapshot.snapshot_id),
                 snapshot_name: &snapshot.name,
                 source_collection_name: &snapshot.collection_name,
                 db_id: db.db_id,
@@ -83,15 +94,23 @@ impl Service {
         Ok(job)
     }
 
-    /// Finds a job.
+    /// Finds a job of any kind.
+    ///
+    /// # Errors
+    /// `restore_job_not_found`, also when its history has expired.
+    pub async fn job(&self, id: JobId) -> Result<RestoreJob> {
+        one_job(&mut *self.conn().await?, id).await
+    }
+
+    /// Finds a restore.
     ///
     /// # Errors
     /// `restore_job_not_found`, also when its history has expired.
     pub async fn restore_job(&self, id: JobId) -> Result<RestoreJob> {
-        one_job(&mut *self.conn().await?, id).await
+        one_restore(&mut *self.conn().await?, id).await
     }
 
-    /// Lists jobs, newest first.
+    /// Lists restores, newest first.
     ///
     /// # Errors
     /// `database_not_found`, `invalid_page_token`.
@@ -114,6 +133,7 @@ impl Service {
             collection_name,
             snapshot_name,
             state,
+            exports: Some(false),
         };
         let list = format!("restore-jobs?{filter:?}");
         let after = page.cursor(&list)?;
@@ -127,7 +147,7 @@ impl Service {
     /// `restore_job_not_found`.
     pub async fn list_restore_tasks(&self, id: JobId, page: &PageRequest) -> Result<Page<TaskView>> {
         let mut conn = self.conn().await?;
-        one_job(&mut conn, id).await?;
+        one_restore(&mut conn, id).await?;
         let list = format!("restore-tasks?{id}");
         let after: Option<i64> = page.cursor(&list)?;
         let items = store::jobs::tasks(&mut conn, id, after, page.limit()).await?;
@@ -139,6 +159,15 @@ pub(super) fn job_not_found(id: JobId) -> Error {
     Code::RestoreJobNotFound.error(format!("restore job not found: {id}; its history may have expired"))
 }
 
+/// Finds a job that is a restore.
+pub(super) async fn one_restore(conn: &mut PgConnection, id: JobId) -> Result<RestoreJob> {
+    match one_job(conn, id).await? {
+        job if job.kind == JobKind::Export => Err(job_not_found(id)),
+        job => Ok(job),
+    }
+}
+
+/// Finds a job of any kind.
 pub(super) async fn one_job(conn: &mut PgConnection, id: JobId) -> Result<RestoreJob> {
     let filter = JobFilter {
         job: Some(id),
@@ -150,6 +179,22 @@ pub(super) async fn one_job(conn: &mut PgConnection, id: JobId) -> Result<Restor
         .ok_or_else(|| job_not_found(id))
 }
 
+/// How long a copy may still appear after its worker has gone.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Margins {
+    own: Duration,
+    elsewhere: Duration,
+}
+
+impl Service {
+    pub(super) fn margins(&self) -> Margins {
+        Margins {
+            own: self.objects.copy_margin(),
+            elsewhere: self.objects.longest_copy_margin(),
+        }
+    }
+}
+
 /// Ends a locked job as failed or cancelled: frees the name, drops the target, and queues the
 /// deletion of what was copied for when the last lease has run out. The cost does not grow with
 /// the target: what it consists of is marked by the clean-up.
@@ -159,42 +204,64 @@ pub(super) async fn end_unsuccessfully(
     state: JobState,
     code: Option<Code>,
     reason: &str,
-    copy_margin: std::time::Duration,
+    margins: Margins,
 ) -> Result<()> {
     let job = one_job(conn, id).await?;
     // a claim that is under way would not be seen, and its task would run on in an ended job
     store::control::lock_claims(conn).await?;
     let last_lease = store::tasks::cancel_running(conn, id).await?;
     // and for copies that a worker sent off before its lease ran out
-    let no_writer_after = last_lease + copy_margin;
-    store::targets::discard(conn, job.collection_id).await?;
+    let is_elsewhere = match job.kind {
+        JobKind::Export => store::bundles::find(conn, id).await?.is_some_and(|b| b.place != Place::Own),
+        JobKind::Restore | JobKind::External => false,
+    };
+    let no_writer_after = last_lease + if is_elsewhere { margins.elsewhere } else { margins.own };
+    match job.kind {
+        JobKind::Restore => store::targets::discard(conn, job.collection_id).await?,
+        JobKind::External => {
+            store::targets::discard(conn, job.collection_id).await?;
+            // only the clean-up of an export goes to where they lead
+            store::bundles::forget_credentials(conn, id).await?;
+        }
+        JobKind::Export => {}
+    }
     store::jobs::finish(conn, id, state, code.map(Code::as_str), reason, true).await?;
     let task = TaskId(store::catalog::allocate_ids(conn, 1).await?);
     store::tasks::enqueue(conn, task, id, TaskKind::Cleanup, Some(no_writer_after)).await
 }
 
-/// Inserts the invisible target with its name reserved, its partitions, channels and indexes.
-async fn reserve_target(
+/// The target of a restore about to be inserted.
+pub(super) struct NewTarget<'a> {
+    pub db_name: &'a str,
+    pub collection_name: &'a str,
+    pub options: &'a RestoreOptions,
+    pub captured: &'a CapturedCollection,
+    pub channels: &'a [Channel],
+}
+
+/// Inserts the invisible target with its name reserved, its partitions, channels and indexes. Gives its
+/// database.
+pub(super) async fn reserve_target(
     conn: &mut PgConnection,
-    request: &RestoreRequest,
-    snapshot: &Snapshot,
-    captured: &CapturedCollection,
+    new: &NewTarget<'_>,
     collection_id: CollectionId,
     first_partition: i64,
-) -> Result<()> {
-    let db = database(conn, &request.db_name).await?;
+) -> Result<DatabaseId> {
+    let captured = new.captured;
+    let db = database(conn, new.db_name).await?;
     let target = Collection {
         collection_id,
         db_id: db.db_id,
         db_name: db.name,
-        name: request.collection_name.clone(),
+        name: new.collection_name.to_string(),
         ownership: Ownership::Owned,
         dropped: false,
         num_shards: captured.num_shards,
         consistency_level: captured.consistency_level.clone(),
         schema: captured.schema.clone(),
-        properties: request.options.apply(&captured.properties),
-        created_at: snapshot.created_at,
+        properties: new.options.apply(&captured.properties),
+        // the catalog sets its own time
+        created_at: OffsetDateTime::UNIX_EPOCH,
     };
     store::collections::insert(conn, &target, true).await?;
     store::names::take(conn, db.db_id, &target.name, NameKind::Reserved, collection_id, || {
@@ -204,11 +271,11 @@ async fn reserve_target(
     for (at, partition) in captured.partitions.iter().enumerate() {
         let partition = Partition {
             partition_id: PartitionId(first_partition + at as i64),
-            name: request.options.partition_name(&partition.name).to_string(),
+            name: new.options.partition_name(&partition.name).to_string(),
         };
         store::partitions::insert(conn, collection_id, &partition).await?;
     }
-    for channel in &snapshot.channels {
+    for channel in new.channels {
         let channel = Channel {
             channel_name: channel_name(collection_id, channel.shard_no),
             shard_no: channel.shard_no,
@@ -220,5 +287,5 @@ async fn reserve_target(
     for index in &captured.indexes {
         store::indexes::insert(conn, collection_id, index).await?;
     }
-    Ok(())
+    Ok(target.db_id)
 }

@@ -1,13 +1,14 @@
 //! Restore jobs that run: pause them, let them go on, change their share and limits, and cancel
 //! them.
 
+use super::export::export_not_found;
 use super::restore::{end_unsuccessfully, job_not_found, one_job};
 use super::{Service, commit};
 use crate::crash_point;
 use crate::domain::id::JobId;
-use crate::domain::restore::{JobState, RestoreJob};
+use crate::domain::restore::{JobKind, JobState, RestoreJob};
 use crate::domain::schedule::{self, Control};
-use crate::domain::{Code, Error, Result};
+use crate::domain::{Code, Result};
 use crate::store::{self, PgConnection};
 
 /// What to change about a job; absent: as it is.
@@ -35,8 +36,12 @@ impl Service {
     /// # Errors
     /// `restore_job_not_found`, `restore_job_ended`.
     pub async fn pause_restore(&self, id: JobId) -> Result<RestoreJob> {
+        self.pause_job(id, Family::Restores).await
+    }
+
+    pub(super) async fn pause_job(&self, id: JobId, family: Family) -> Result<RestoreJob> {
         let mut tx = self.begin().await?;
-        lock_running(&mut tx, id).await?;
+        lock_running(&mut tx, id, family).await?;
         store::control::lock_claims(&mut tx).await?;
         store::control::pause(&mut tx, id).await?;
         let job = one_job(&mut tx, id).await?;
@@ -49,8 +54,12 @@ impl Service {
     /// # Errors
     /// `restore_job_not_found`, `restore_job_ended`.
     pub async fn resume_restore(&self, id: JobId) -> Result<RestoreJob> {
+        self.resume_job(id, Family::Restores).await
+    }
+
+    pub(super) async fn resume_job(&self, id: JobId, family: Family) -> Result<RestoreJob> {
         let mut tx = self.begin().await?;
-        let (state, _) = lock_running(&mut tx, id).await?;
+        let (state, _) = lock_running(&mut tx, id, family).await?;
         if state == JobState::Paused {
             store::control::resume(&mut tx, id).await?;
             join_line(&mut tx, id).await?;
@@ -67,9 +76,13 @@ impl Service {
     /// # Errors
     /// `restore_job_not_found`, `restore_job_ended`, `invalid_request`.
     pub async fn change_restore(&self, id: JobId, change: ControlChange) -> Result<RestoreJob> {
+        self.change_job(id, Family::Restores, change).await
+    }
+
+    pub(super) async fn change_job(&self, id: JobId, family: Family, change: ControlChange) -> Result<RestoreJob> {
         change.apply(Control::default()).check()?;
         let mut tx = self.begin().await?;
-        let (_, before) = lock_running(&mut tx, id).await?;
+        let (_, before) = lock_running(&mut tx, id, family).await?;
         store::control::lock_claims(&mut tx).await?;
         let after = change.apply(before);
         if after != before {
@@ -88,17 +101,13 @@ impl Service {
     /// # Errors
     /// `restore_job_not_found`, `restore_job_ended`.
     pub async fn cancel_restore(&self, id: JobId) -> Result<RestoreJob> {
+        self.cancel_job(id, Family::Restores).await
+    }
+
+    pub(super) async fn cancel_job(&self, id: JobId, family: Family) -> Result<RestoreJob> {
         let mut tx = self.begin().await?;
-        lock_running(&mut tx, id).await?;
-        end_unsuccessfully(
-            &mut tx,
-            id,
-            JobState::Cancelled,
-            None,
-            "cancelled on request",
-            self.objects.copy_margin(),
-        )
-        .await?;
+        lock_running(&mut tx, id, family).await?;
+        end_unsuccessfully(&mut tx, id, JobState::Cancelled, None, "cancelled on request", self.margins()).await?;
         let job = one_job(&mut tx, id).await?;
         commit(tx).await?;
         crash_point::reached("restore.cancelled");
@@ -106,23 +115,36 @@ impl Service {
     }
 }
 
-/// Locks a job that has not ended.
-async fn lock_running(conn: &mut PgConnection, id: JobId) -> Result<(JobState, Control)> {
-    match store::control::lock(conn, id).await? {
-        None => Err(job_not_found(id)),
-        Some((state, _)) if state.is_final() => Err(ended(id, state)),
-        Some(found) => Ok(found),
-    }
+/// Which jobs a call is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    Restores,
+    Exports,
 }
 
-fn ended(id: JobId, state: JobState) -> Error {
-    Code::RestoreJobEnded.error(format!("restore job {id} is {} already", state.as_str()))
+/// Locks a job that has not ended.
+async fn lock_running(conn: &mut PgConnection, id: JobId, family: Family) -> Result<(JobState, Control)> {
+    let unknown = || match family {
+        Family::Restores => job_not_found(id),
+        Family::Exports => export_not_found(id),
+    };
+    let (state, control, kind) = store::control::lock(conn, id).await?.ok_or_else(unknown)?;
+    if (kind == JobKind::Export) != (family == Family::Exports) {
+        return Err(unknown());
+    }
+    if state.is_final() {
+        return Err(match family {
+            Family::Restores => Code::RestoreJobEnded.error(format!("restore job {id} is {} already", state.as_str())),
+            Family::Exports => Code::ExportJobEnded.error(format!("export job {id} is {} already", state.as_str())),
+        });
+    }
+    Ok((state, control))
 }
 
 /// Puts a job where the other jobs are now: it neither waits for what they did before it came nor
 /// catches up on the time in which it could not run.
 pub(super) async fn join_line(conn: &mut PgConnection, id: JobId) -> Result<()> {
-    let Some((_, control)) = store::control::lock(conn, id).await? else {
+    let Some((_, control, _)) = store::control::lock(conn, id).await? else {
         return Ok(());
     };
     let now = store::control::line(conn, id).await?;

@@ -13,10 +13,10 @@ use super::{Service, commit};
 use crate::crash_point;
 use crate::domain::id::{SegmentId, TaskId};
 use crate::domain::manifest::Manifest;
-use crate::domain::restore::{ClaimedTask, JobState, Progress, TaskKind, backoff_ms};
+use crate::domain::restore::{ClaimedTask, JobKind, JobState, Progress, TaskKind, backoff_ms};
 use crate::domain::segment::File;
 use crate::domain::{Code, Error, Result};
-use crate::objects::{CopyFile, CopyOutcome};
+use crate::objects::{CopyFile, CopyOutcome, Route};
 use crate::store;
 
 /// Counters of a running copy task, read by its heartbeat.
@@ -65,9 +65,11 @@ impl Service {
     /// A later attempt first lists what an earlier one left: a copy appears whole or not at all,
     /// and nobody else writes under the new ids, so a file that is there with its size is done.
     pub(super) async fn copy_segment(&self, task: &ClaimedTask, progress: &CopyProgress) -> Result<Outcome, RunError> {
-        let copies = self.plan_copies(task).await?;
+        let bundle = store::bundles::find(&mut *self.conn().await?, task.job_id).await?;
+        let route = self.route(task.job_id, bundle.as_ref())?;
+        let copies = self.plan_copies(task, bundle.map(|b| b.kind)).await?;
         let there = if task.attempt > 1 {
-            self.list_targets(&copies).await?
+            self.list_targets(&route, &copies).await?
         } else {
             HashMap::new()
         };
@@ -75,7 +77,7 @@ impl Service {
         let mut running = Vec::with_capacity(copies.len());
         for file in &copies {
             let is_there = there.get(&file.target).is_some_and(|e| e.size_bytes == file.size_bytes);
-            running.push(self.copy_unless(is_there, file, progress, &failed));
+            running.push(self.copy_unless(is_there, &route, file, progress, &failed));
         }
         // copies that have begun are waited for also after a failure: none may appear later
         let mut running = stream::iter(running).buffer_unordered(self.settings.copy_concurrency);
@@ -89,13 +91,15 @@ impl Service {
         if let Some(error) = first_failure {
             return Err(error);
         }
-        self.objects.sync_parents(copies.iter().map(|c| c.target.as_str())).await?;
-        let methods = self.prove(&copies).await?;
+        let targets: Vec<String> = copies.iter().map(|c| route.to.key(&c.target)).collect();
+        route.to.objects().sync_parents(targets.iter().map(String::as_str)).await?;
+        let methods = self.prove(&route, &copies).await?;
         crash_point::reached("restore.proved");
         self.finish_copy(task, progress, &methods).await
     }
 
-    async fn plan_copies(&self, task: &ClaimedTask) -> Result<Vec<FileCopy>, RunError> {
+    /// The files of one segment: those that the catalog has of it, or a restore found in its bundle.
+    async fn plan_copies(&self, task: &ClaimedTask, of_bundle: Option<JobKind>) -> Result<Vec<FileCopy>, RunError> {
         let mut conn = self.conn().await?;
         let copy = store::tasks::copy_task(&mut conn, task.task_id).await?;
         let target = SegmentId(copy.target_segment);
@@ -103,7 +107,16 @@ impl Service {
         let from: Vec<i64> = ids.keys().copied().collect();
         let to: Vec<i64> = ids.values().copied().collect();
         let gone = |what: &str| RunError::Fail(Error::internal(format!("the {what} of copy task {} is gone", task.task_id)));
-        let source = store::targets::manifest(&mut conn, SegmentId(copy.source_segment), copy.source_version, &from).await?;
+        let source_segment = SegmentId(copy.source_segment);
+        let source = match of_bundle {
+            Some(JobKind::External) => store::bundles::source(&mut conn, task.job_id, source_segment).await?,
+            _ => store::targets::manifest(&mut conn, source_segment, copy.source_version, &from).await?,
+        };
+        if of_bundle == Some(JobKind::Export) {
+            // a bundle keeps paths
+            let source = source.ok_or_else(|| gone("source"))?;
+            return Ok(files(&source).map(|f| FileCopy::new(f, f)).collect());
+        }
         let target = store::targets::manifest(&mut conn, target, 1, &to).await?;
         let (source, mut target) = (source.ok_or_else(|| gone("source"))?, target.ok_or_else(|| gone("target"))?);
         // builds pair by their ids, not by their order
@@ -114,15 +127,7 @@ impl Service {
             .filter_map(|(at, b)| ids.get(&b.build_id.0).map(|new| (*new, at)))
             .collect();
         target.builds.sort_by_key(|b| position.get(&b.build_id.0).copied());
-        let pairs: Vec<FileCopy> = files(&source)
-            .zip(files(&target))
-            .map(|(s, t)| FileCopy {
-                source: s.path.clone(),
-                target: t.path.clone(),
-                size_bytes: s.size_bytes,
-                etag: s.etag.clone(),
-            })
-            .collect();
+        let pairs: Vec<FileCopy> = files(&source).zip(files(&target)).map(|(s, t)| FileCopy::new(s, t)).collect();
         if files(&source).count() != pairs.len() || files(&target).count() != pairs.len() {
             return Err(RunError::Fail(Error::internal("source and target have different files")));
         }
@@ -132,6 +137,7 @@ impl Service {
     async fn copy_unless(
         &self,
         is_there: bool,
+        route: &Route,
         file: &FileCopy,
         progress: &CopyProgress,
         failed: &AtomicBool,
@@ -141,14 +147,14 @@ impl Service {
         }
         if !is_there {
             progress.throttle.take(file.size_bytes).await;
-            self.copy_file(file, progress).await?;
+            self.copy_file(route, file, progress).await?;
             crash_point::reached("restore.file_copied");
         }
         progress.done(file);
         Ok(())
     }
 
-    async fn copy_file(&self, file: &FileCopy, progress: &CopyProgress) -> Result<(), RunError> {
+    async fn copy_file(&self, route: &Route, file: &FileCopy, progress: &CopyProgress) -> Result<(), RunError> {
         let (mut tries, mut throttled) = (0, 0);
         let copy = CopyFile {
             source: &file.source,
@@ -157,7 +163,7 @@ impl Service {
             etag: file.etag.as_deref(),
         };
         loop {
-            match self.objects.copy(&copy).await {
+            match route.copy(&copy).await {
                 Ok(()) => return Ok(()),
                 Err(CopyOutcome::SourceMissing) => {
                     return Err(RunError::Fail(

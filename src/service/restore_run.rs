@@ -5,7 +5,7 @@ use super::restore_check::alias_taken;
 use super::restore_copy::CopyProgress;
 use super::{Service, commit};
 use crate::crash_point;
-use crate::domain::restore::{Beat, ClaimedTask, JobState, RestoreJob, TaskKind, backoff_ms};
+use crate::domain::restore::{Beat, ClaimedTask, JobKind, JobState, RestoreJob, TaskKind, backoff_ms};
 use crate::domain::{Code, Error, Result};
 use crate::store;
 use crate::store::names::NameKind;
@@ -127,15 +127,27 @@ impl Service {
         }
         let result = match task.kind {
             TaskKind::Validate => match one_job(&mut *self.conn().await?, task.job_id).await {
-                Ok(job) => self.validate_restore(task, &job).await,
+                Ok(job) => match job.kind {
+                    JobKind::Restore => self.validate_restore(task, &job).await,
+                    JobKind::Export => self.validate_export(task, &job).await,
+                    JobKind::External => self.validate_external(task, &job).await,
+                },
                 Err(e) => Err(e.into()),
             },
             TaskKind::Copy => match self.throttle_copy(task, progress).await {
                 Ok(()) => self.copy_segment(task, progress).await,
                 Err(e) => Err(e.into()),
             },
-            TaskKind::Publish => self.publish_restore(task).await,
-            TaskKind::Cleanup => self.clean_up_restore(task).await,
+            TaskKind::Publish => match one_job(&mut *self.conn().await?, task.job_id).await {
+                Ok(job) if job.kind == JobKind::Export => self.publish_export(task, &job).await,
+                Ok(job) => self.publish_restore(task, &job).await,
+                Err(e) => Err(e.into()),
+            },
+            TaskKind::Cleanup => match one_job(&mut *self.conn().await?, task.job_id).await {
+                Ok(job) if job.kind == JobKind::Export => self.clean_up_export(task, &job).await,
+                Ok(job) => self.clean_up_restore(task, &job).await,
+                Err(e) => Err(e.into()),
+            },
         };
         if result.is_err() {
             // what was done and tried again counts, also when it was in vain
@@ -197,7 +209,7 @@ impl Service {
     async fn fail_task(&self, task: &ClaimedTask, error: &Error) -> Result<Outcome> {
         tracing::error!(
             job.id = %task.job_id, task.id = %task.task_id, kind = task.kind.as_str(),
-            error = %error, cause = error.cause_chain(), "restore failed"
+            error = %error, cause = error.cause_chain(), "job failed"
         );
         let mut tx = self.begin().await?;
         let state = store::jobs::lock(&mut tx, task.job_id).await?;
@@ -211,7 +223,7 @@ impl Service {
                 JobState::Failed,
                 Some(error.code()),
                 &error.to_string(),
-                self.objects.copy_margin(),
+                self.margins(),
             )
             .await?;
         }
@@ -221,13 +233,12 @@ impl Service {
     }
 
     /// Makes the target visible: collection, segments and builds in one transaction.
-    async fn publish_restore(&self, task: &ClaimedTask) -> Result<Outcome, RunError> {
-        let job = one_job(&mut *self.conn().await?, task.job_id).await?;
+    async fn publish_restore(&self, task: &ClaimedTask, job: &RestoreJob) -> Result<Outcome, RunError> {
         // before the job is completed, and outside of any transaction
-        let Some(receipt) = self.write_receipt(&job).await? else {
+        let Some(receipt) = self.write_receipt(job).await? else {
             return Ok(Outcome::Lost);
         };
-        let aliases = self.aliases_to_restore(&job).await?;
+        let aliases = self.aliases_to_restore(job).await?;
         let mut tx = self.begin().await?;
         let (segments, builds) = store::targets::publish(&mut tx, job.collection_id).await?;
         if i64::try_from(segments).unwrap_or(i64::MAX) != job.total_segments {
@@ -259,9 +270,14 @@ impl Service {
         store::receipts::complete(&mut tx, job.job_id, &receipt).await?;
         store::collections::publish(&mut tx, job.collection_id).await?;
         store::jobs::finish(&mut tx, job.job_id, JobState::Completed, None, "", false).await?;
+        store::bundles::forget_credentials(&mut tx, job.job_id).await?;
         crash_point::reached("restore.publishing");
         commit(tx).await?;
         crash_point::reached("restore.published");
+        // of no use any more; what an outage keeps goes with the job's history
+        if let Err(error) = self.forget_sources(job).await {
+            tracing::warn!(job.id = %job.job_id, error = %error, cause = error.cause_chain(), "can't forget the segments of a bundle");
+        }
         tracing::info!(
             job.id = %job.job_id, collection.id = %job.collection_id, collection.name = job.collection_name, segments, builds,
             bytes = job.total_bytes, took_ms = job.time_cost_ms, "restore completed"
@@ -269,10 +285,23 @@ impl Service {
         Ok(Outcome::Done)
     }
 
+    /// Deletes what a restore noted of its bundle, a part at a time.
+    async fn forget_sources(&self, job: &RestoreJob) -> Result<()> {
+        while store::bundles::forget_sources(&mut *self.conn().await?, job.job_id, CLEANUP_PAGE).await? > 0 {}
+        Ok(())
+    }
+
+    /// Marks the waiting tasks of an unsuccessful job as cancelled, a part at a time.
+    pub(super) async fn cancel_waiting_tasks(&self, job: &RestoreJob) -> Result<()> {
+        while store::tasks::cancel_waiting(&mut *self.conn().await?, job.job_id, CLEANUP_PAGE).await? > 0 {}
+        Ok(())
+    }
+
     /// Marks what is left of an unsuccessful job, a part at a time: its waiting tasks as
     /// cancelled, its target's segments and builds as dropped.
     async fn give_up_target(&self, job: &RestoreJob) -> Result<()> {
-        while store::tasks::cancel_waiting(&mut *self.conn().await?, job.job_id, CLEANUP_PAGE).await? > 0 {}
+        self.cancel_waiting_tasks(job).await?;
+        self.forget_sources(job).await?;
         loop {
             let mut tx = self.begin().await?;
             let dropped = store::targets::drop_contents(&mut tx, job.collection_id, CLEANUP_PAGE).await?;
@@ -295,9 +324,8 @@ impl Service {
     }
 
     /// Deletes what an unsuccessful job copied.
-    async fn clean_up_restore(&self, task: &ClaimedTask) -> Result<Outcome, RunError> {
-        let job = one_job(&mut *self.conn().await?, task.job_id).await?;
-        self.give_up_target(&job).await?;
+    async fn clean_up_restore(&self, task: &ClaimedTask, job: &RestoreJob) -> Result<Outcome, RunError> {
+        self.give_up_target(job).await?;
         let report = match self.collect_collection(job.collection_id).await {
             Ok(report) => report,
             // waiting is not failing, and keeps no worker busy
@@ -326,7 +354,7 @@ impl Service {
         if !store::tasks::succeed(&mut tx, task, None).await? {
             return Ok(Outcome::Lost);
         }
-        store::jobs::set_cleaned(&mut tx, job.job_id).await?;
+        store::jobs::set_cleaned(&mut tx, job.job_id, false).await?;
         commit(tx).await?;
         Ok(Outcome::Done)
     }

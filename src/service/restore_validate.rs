@@ -3,25 +3,26 @@
 use std::collections::HashMap;
 
 use super::collections::channel_name;
-use super::restore_check::{PAGE, check_aliases, files};
+use super::restore_check::{check_aliases, files};
 use super::restore_control::join_line;
 use super::restore_run::{Outcome, RunError};
+use super::source::Source;
 use super::{Service, commit};
 use crate::crash_point;
-use crate::domain::collection::Partition;
+use crate::domain::collection::{Channel, Partition};
 use crate::domain::id::{BuildId, CollectionId, PartitionId, SegmentId, TaskId};
 use crate::domain::index::IndexBuild;
 use crate::domain::key::{DataPath, Target};
 use crate::domain::manifest::Manifest;
 use crate::domain::restore::{ClaimedTask, JobState, RestoreJob, TaskKind};
 use crate::domain::segment::{Level, Segment, SegmentState};
-use crate::domain::snapshot::{CapturedCollection, Snapshot};
+use crate::domain::snapshot::CapturedCollection;
 use crate::domain::verification::Level as CheckLevel;
-use crate::domain::{Code, Error, Result};
+use crate::domain::{Error, Result};
 use crate::store::id_blocks::Purpose;
-use crate::store::snapshots::SnapshotFilter;
 use crate::store::tasks::{LaidOut, NewCopy};
 use crate::store::{self, PgConnection};
+use sqlx::{Postgres, Transaction};
 
 /// How captured ids and names become the target's.
 pub(super) struct Mapping {
@@ -36,15 +37,10 @@ impl Service {
     /// Checks that every source file is there with its recorded size, then inserts the target's
     /// segments and the copy tasks page by page, fenced by the task's attempt.
     pub(super) async fn validate_restore(&self, task: &ClaimedTask, job: &RestoreJob) -> Result<Outcome, RunError> {
-        let mut tx = self.begin().await?;
-        if store::jobs::lock(&mut tx, task.job_id).await? == Some(JobState::Pending) {
-            store::jobs::advance(&mut tx, task.job_id, &[JobState::Pending], JobState::Validating).await?;
-        }
-        commit(tx).await?;
-        crash_point::reached("restore.validating");
-        let (snapshot, mapping) = self.restore_mapping(job).await?;
-        let takes = |s: &Segment| mapping.takes(s);
-        let found = self.inspect(snapshot.snapshot_id, CheckLevel::Checksum, takes).await?;
+        self.begin_validation(task).await?;
+        let source = self.restore_source(job).await?;
+        let takes = |s: &Segment| source.mapping.takes(s);
+        let found = self.inspect(source.snapshot_id, CheckLevel::Checksum, takes).await?;
         if let Some(error) = found.problems.error() {
             return Err(RunError::Fail(error));
         }
@@ -52,52 +48,37 @@ impl Service {
         if let Some(error) = self.room(&mut conn).await?.lacks(found.bytes) {
             return Err(RunError::Fail(error));
         }
-        let captured = store::snapshots::description(&mut conn, snapshot.snapshot_id).await?;
-        let taken = check_aliases(&mut conn, job.db_id, &captured, &job.options, &job.collection_name).await?;
+        let taken = check_aliases(&mut conn, job.db_id, &source.captured, &job.options, &job.collection_name).await?;
         if let Some(error) = taken.into_iter().next() {
             return Err(RunError::Fail(error));
         }
         drop(conn);
-        self.lay_out(task, job, &snapshot, &mapping).await
+        self.lay_out(task, job, &source).await
     }
 
-    pub(super) async fn restore_mapping(&self, job: &RestoreJob) -> Result<(Snapshot, Mapping), RunError> {
-        let mut conn = self.conn().await?;
-        let filter = SnapshotFilter {
-            snapshot: job.snapshot_id,
-            ..SnapshotFilter::default()
-        };
-        let snapshot = match job.snapshot_id {
-            Some(_) => store::snapshots::list(&mut conn, &filter, false, None, 1).await?.pop(),
-            None => None,
-        };
-        let snapshot = snapshot.ok_or_else(|| {
-            RunError::Fail(Code::SnapshotNotFound.error(format!("snapshot not found: {:?} is gone", job.snapshot_name)))
-        })?;
-        let captured = store::snapshots::description(&mut conn, snapshot.snapshot_id).await?;
-        let targets = store::partitions::list(&mut conn, job.collection_id, None, None).await?;
-        let mapping = Mapping::new(job, &snapshot, &captured, &targets)?;
-        Ok((snapshot, mapping))
+    /// Moves a job that has just been claimed for the first time on.
+    pub(super) async fn begin_validation(&self, task: &ClaimedTask) -> Result<()> {
+        let mut tx = self.begin().await?;
+        if store::jobs::lock(&mut tx, task.job_id).await? == Some(JobState::Pending) {
+            store::jobs::advance(&mut tx, task.job_id, &[JobState::Pending], JobState::Validating).await?;
+        }
+        commit(tx).await?;
+        crash_point::reached("restore.validating");
+        Ok(())
     }
 
     /// Inserts the target's segments and the copy tasks, a page in a transaction, so that no lock
     /// is held for long. Nothing of it is seen or claimed before the job moves on; a later
     /// attempt goes on after the last page of an earlier one.
-    async fn lay_out(
-        &self,
-        task: &ClaimedTask,
-        job: &RestoreJob,
-        snapshot: &Snapshot,
-        mapping: &Mapping,
-    ) -> Result<Outcome, RunError> {
+    pub(super) async fn lay_out(&self, task: &ClaimedTask, job: &RestoreJob, source: &Source) -> Result<Outcome, RunError> {
         let mut done = store::tasks::laid_out(&mut *self.conn().await?, job.job_id).await?;
         loop {
             let mut tx = self.begin().await?;
-            let page = store::snapshots::manifests(&mut tx, snapshot.snapshot_id, done.last, PAGE).await?;
+            let page = source.page(&mut tx, done.last).await?;
             let Some(last) = page.last() else { break };
             done.last = Some(last.segment.segment_id.0);
-            let chosen: Vec<Manifest> = page.into_iter().filter(|m| mapping.takes(&m.segment)).collect();
-            insert_targets(&mut tx, job, mapping, &chosen, &mut done).await?;
+            let chosen: Vec<Manifest> = page.into_iter().filter(|m| source.mapping.takes(&m.segment)).collect();
+            insert_targets(&mut tx, job, &source.mapping, &chosen, &mut done).await?;
             // the fence comes last: a heartbeat waits for whoever has locked the task's row
             if !store::tasks::holds(&mut tx, task).await? {
                 return Ok(Outcome::Lost);
@@ -106,6 +87,17 @@ impl Service {
         }
         let mut tx = self.begin().await?;
         self.hold_quota(&mut tx, done.bytes).await?;
+        self.end_validation(tx, task, job, &done).await
+    }
+
+    /// Ends the first phase in the given transaction: its totals are known, its copies wait.
+    pub(super) async fn end_validation(
+        &self,
+        mut tx: Transaction<'static, Postgres>,
+        task: &ClaimedTask,
+        job: &RestoreJob,
+        done: &LaidOut,
+    ) -> Result<Outcome, RunError> {
         store::jobs::lock(&mut tx, task.job_id).await?;
         if !store::tasks::succeed(&mut tx, task, None).await? {
             return Ok(Outcome::Lost);
@@ -129,7 +121,7 @@ impl Service {
 }
 
 impl Mapping {
-    fn new(job: &RestoreJob, snapshot: &Snapshot, captured: &CapturedCollection, targets: &[Partition]) -> Result<Self> {
+    pub fn new(job: &RestoreJob, channels: &[Channel], captured: &CapturedCollection, targets: &[Partition]) -> Result<Self> {
         let wanted = |name: &str| job.options.partitions.is_empty() || job.options.partitions.iter().any(|p| p == name);
         let mut partitions = HashMap::new();
         for partition in captured.partitions.iter().filter(|p| wanted(&p.name)) {
@@ -140,11 +132,7 @@ impl Mapping {
         }
         // deletes that concern every partition come along with any subset
         partitions.insert(PartitionId::ALL, PartitionId::ALL);
-        let shards = snapshot
-            .channels
-            .iter()
-            .map(|c| (c.channel_name.clone(), c.shard_no))
-            .collect();
+        let shards = channels.iter().map(|c| (c.channel_name.clone(), c.shard_no)).collect();
         Ok(Self {
             collection: job.collection_id,
             partitions,

@@ -166,7 +166,12 @@ pub(super) async fn drop_locked(conn: &mut PgConnection, id: SnapshotId) -> Resu
             pin.pin_id
         )));
     }
-    if let Some(job) = store::snapshots::running_restore(conn, id).await? {
+    if let Some((job, exports)) = store::snapshots::running_job(conn, id).await? {
+        if exports {
+            return Err(Code::SnapshotBeingExported.error(format!(
+                "snapshot {id} is being exported by job {job}; wait for it, or cancel it"
+            )));
+        }
         return Err(Code::SnapshotBeingRestored.error(format!(
             "snapshot {id} is being restored by job {job}; wait for it, or cancel it"
         )));

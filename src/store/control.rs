@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use super::failed;
 use crate::domain::Result;
 use crate::domain::id::JobId;
-use crate::domain::restore::JobState;
+use crate::domain::restore::{JobKind, JobState};
 use crate::domain::schedule::Control;
 
 /// Waits until no claim is under way and keeps further ones waiting until the transaction ends:
@@ -56,10 +56,10 @@ pub async fn resume(conn: &mut PgConnection, job: JobId) -> Result<()> {
     notify_watchers(conn, job).await
 }
 
-/// Locks a job until the transaction ends; gives its state and what may be changed about it.
-pub async fn lock(conn: &mut PgConnection, job: JobId) -> Result<Option<(JobState, Control)>> {
+/// Locks a job until the transaction ends; gives its state, what may be changed about it, and its kind.
+pub async fn lock(conn: &mut PgConnection, job: JobId) -> Result<Option<(JobState, Control, JobKind)>> {
     let row = sqlx::query!(
-        "select state, priority, max_concurrency, max_bytes_per_second from restore_jobs where job_id = $1 for update",
+        "select state, kind, priority, max_concurrency, max_bytes_per_second from restore_jobs where job_id = $1 for update",
         job.0
     )
     .fetch_optional(conn)
@@ -71,7 +71,7 @@ pub async fn lock(conn: &mut PgConnection, job: JobId) -> Result<Option<(JobStat
             max_concurrency: r.max_concurrency,
             max_bytes_per_second: r.max_bytes_per_second,
         };
-        JobState::parse(&r.state).map(|state| (state, control))
+        Some((JobState::parse(&r.state)?, control, JobKind::parse(&r.kind)?))
     }))
 }
 

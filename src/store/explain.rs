@@ -129,7 +129,7 @@ pub async fn snapshots(conn: &mut PgConnection, needed: Needed, limit: i64) -> R
 pub async fn jobs(conn: &mut PgConnection, snapshots: &[i64], target: Option<CollectionId>) -> Result<Vec<Keeper>> {
     let ids = sqlx::query_scalar!(
         "select job_id from restore_jobs
-          where finished_at is null and (snapshot_id = any($1) or collection_id = $2) order by job_id limit 100",
+          where finished_at is null and (snapshot_id = any($1) or (collection_id = $2 and kind <> 'export')) order by job_id limit 100",
         snapshots,
         target.map(|t| t.0)
     )

@@ -9,7 +9,7 @@ use super::failed;
 use crate::domain::id::TaskId;
 use crate::domain::id::{CollectionId, DatabaseId, JobId, SnapshotId};
 use crate::domain::plan::Pace;
-use crate::domain::restore::{JobState, RestoreJob, RestoreOptions, TaskView};
+use crate::domain::restore::{JobKind, JobState, RestoreJob, RestoreOptions, TaskView};
 use crate::domain::schedule::Control;
 use crate::domain::{Code, Error, Result};
 
@@ -17,7 +17,9 @@ use crate::domain::{Code, Error, Result};
 #[derive(Debug)]
 pub struct NewJob<'a> {
     pub job_id: JobId,
-    pub snapshot_id: SnapshotId,
+    pub kind: JobKind,
+    /// None: a bundle.
+    pub snapshot_id: Option<SnapshotId>,
     pub snapshot_name: &'a str,
     pub source_collection_name: &'a str,
     pub db_id: DatabaseId,
@@ -31,10 +33,10 @@ pub struct NewJob<'a> {
 pub async fn insert(conn: &mut PgConnection, job: &NewJob<'_>) -> Result<()> {
     sqlx::query!(
         "insert into restore_jobs (job_id, snapshot_id, snapshot_name, source_collection_name, db_id, collection_name,
-                                   collection_id, options, priority, max_concurrency, max_bytes_per_second, state)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'Pending')",
+                                   collection_id, options, priority, max_concurrency, max_bytes_per_second, state, kind)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'Pending', $12)",
         job.job_id.0,
-        job.snapshot_id.0,
+        job.snapshot_id.map(|s| s.0),
         job.snapshot_name,
         job.source_collection_name,
         job.db_id.0,
@@ -43,7 +45,8 @@ pub async fn insert(conn: &mut PgConnection, job: &NewJob<'_>) -> Result<()> {
         to_json(job.options)?,
         job.control.priority,
         job.control.max_concurrency,
-        job.control.max_bytes_per_second
+        job.control.max_bytes_per_second,
+        job.kind.as_str()
     )
     .execute(conn)
     .await
@@ -53,6 +56,8 @@ pub async fn insert(conn: &mut PgConnection, job: &NewJob<'_>) -> Result<()> {
 
 struct JobRow {
     job_id: i64,
+    kind: String,
+    bundle_uri: Option<String>,
     snapshot_id: Option<i64>,
     snapshot_name: String,
     source_collection_name: String,
@@ -88,6 +93,8 @@ impl TryFrom<JobRow> for RestoreJob {
     fn try_from(row: JobRow) -> Result<Self> {
         Ok(Self {
             job_id: JobId(row.job_id),
+            kind: JobKind::parse(&row.kind).ok_or_else(|| Error::internal("a job has an unknown kind"))?,
+            bundle_uri: row.bundle_uri,
             snapshot_id: row.snapshot_id.map(SnapshotId),
             snapshot_name: row.snapshot_name,
             source_collection_name: row.source_collection_name,
@@ -131,6 +138,8 @@ pub struct JobFilter {
     pub collection_name: Option<String>,
     pub snapshot_name: Option<String>,
     pub state: Option<JobState>,
+    /// Only exports, or only restores.
+    pub exports: Option<bool>,
 }
 
 /// Where a page of jobs begins: after this creation time (nanoseconds) and id.
@@ -148,7 +157,7 @@ pub async fn list(conn: &mut PgConnection, filter: &JobFilter, after: Option<Job
     };
     let rows = sqlx::query_as!(
         JobRow,
-        r#"select j.job_id, j.snapshot_id, j.snapshot_name, j.source_collection_name, j.db_id, d.name as "db_name?",
+        r#"select j.job_id, j.kind, b.location as "bundle_uri?", j.snapshot_id, j.snapshot_name, j.source_collection_name, j.db_id, d.name as "db_name?",
                   j.collection_name, j.collection_id, j.options, j.priority,
                   j.max_concurrency, j.max_bytes_per_second, j.state, j.resume_state, j.reason, j.error_code, j.total_files, j.total_bytes,
                   j.total_segments, p.files as "done_files!", p.bytes as "done_bytes!", p.segments as "done_segments!",
@@ -158,6 +167,7 @@ pub async fn list(conn: &mut PgConnection, filter: &JobFilter, after: Option<Job
                        coalesce(j.finished_at, j.paused_at, (select stillframe_now())) - j.copy_began_at) * 1000, 0)::bigint end as copy_ms
              from restore_jobs j
              left join databases d on d.db_id = j.db_id
+             left join job_bundles b on b.job_id = j.job_id
              cross join lateral (
                select coalesce(sum(t.done_files), 0)::bigint as files, coalesce(sum(t.done_bytes), 0)::bigint as bytes,
                       count(*) filter (where t.state = 'succeeded') as segments, coalesce(sum(t.retries), 0)::bigint as retries
@@ -169,6 +179,7 @@ pub async fn list(conn: &mut PgConnection, filter: &JobFilter, after: Option<Job
               and ($4::text is null or j.snapshot_name = $4)
               and ($5::text is null or j.state = $5)
               and ($6::timestamptz is null or (j.created_at, j.job_id) < ($6, $7))
+              and ($9::boolean is null or (j.kind = 'export') = $9)
             order by j.created_at desc, j.job_id desc limit $8"#,
         filter.job.map(|j| j.0),
         filter.db.map(|d| d.0),
@@ -177,7 +188,8 @@ pub async fn list(conn: &mut PgConnection, filter: &JobFilter, after: Option<Job
         filter.state.map(|s| s.as_str()),
         cursor.map(|c| c.0),
         cursor.map(|c| c.1),
-        limit
+        limit,
+        filter.exports
     )
     .fetch_all(conn)
     .await
@@ -262,7 +274,7 @@ pub async fn pace(conn: &mut PgConnection) -> Result<Option<Pace>> {
     let row = sqlx::query!(
         r#"select count(*) as "jobs!", coalesce(sum(total_files), 0)::bigint as "files!", coalesce(sum(total_bytes), 0)::bigint as "bytes!",
                   coalesce(sum((extract(epoch from finished_at - created_at) * 1000)::bigint), 0)::bigint as "millis!"
-             from (select * from restore_jobs where state = 'Completed' and total_files > 0
+             from (select * from restore_jobs where state = 'Completed' and kind = 'restore' and total_files > 0
                     order by created_at desc, job_id desc limit 20) recent"#
     )
     .fetch_one(conn)
@@ -308,11 +320,12 @@ pub async fn finish(
     }
 }
 
-/// Notes that the objects of an unsuccessful job are gone.
-pub async fn set_cleaned(conn: &mut PgConnection, job: JobId) -> Result<()> {
+/// Notes that the objects of an unsuccessful job are gone, or that they can't be reached any more.
+pub async fn set_cleaned(conn: &mut PgConnection, job: JobId, abandoned: bool) -> Result<()> {
     sqlx::query!(
-        "update restore_jobs set cleanup = 'done' where job_id = $1 and cleanup = 'pending'",
-        job.0
+        "update restore_jobs set cleanup = case when $2 then 'abandoned' else 'done' end where job_id = $1 and cleanup = 'pending'",
+        job.0,
+        abandoned
     )
     .execute(conn)
     .await

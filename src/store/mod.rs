@@ -11,6 +11,7 @@
 //! Never take a second connection inside a transaction.
 
 pub mod builds;
+pub mod bundles;
 pub mod catalog;
 pub mod channels;
 pub mod claims;

@@ -131,7 +131,7 @@ pub struct Unneeded {
     pub size_bytes: i64,
 }
 
-/// Receipts whose job's history has expired or whose snapshot has been collected, and what an
+/// Receipts whose job's history has expired or whose snapshot (of a bundle: whose target) has been collected, and what an
 /// unsuccessful job left once no worker can write any more; by job after a cursor. A dry run sees
 /// past what the real run deletes first.
 pub async fn unneeded(
@@ -149,7 +149,8 @@ pub async fn unneeded(
           where r.job_id > $3
             and (j.job_id is null
                  or (j.finished_at is not null and j.cleanup <> 'pending'
-                     and (j.state <> 'Completed' or j.snapshot_id is null
+                     and (j.state <> 'Completed' or (j.snapshot_id is null and (j.kind = 'restore'
+                              or not exists (select from collections c where c.collection_id = j.collection_id)))
                           or j.finished_at < (select stillframe_now()) - $2::bigint * interval '1 second'
                           or (s.state in ('deleting', 'condemned') and s.dropped_at <= (select stillframe_now()) - $1::bigint * interval '1 second'
                               and not exists (select from restore_jobs o where o.snapshot_id = s.snapshot_id and o.finished_at is null)))))

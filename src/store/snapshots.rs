@@ -415,15 +415,16 @@ pub async fn lock(conn: &mut PgConnection, snapshot: SnapshotId) -> Result<bool>
     Ok(row.is_some())
 }
 
-/// The restore job that is running on a snapshot, if any.
-pub async fn running_restore(conn: &mut PgConnection, snapshot: SnapshotId) -> Result<Option<i64>> {
-    sqlx::query_scalar!(
-        "select job_id from restore_jobs where snapshot_id = $1 and finished_at is null order by job_id limit 1",
+/// The job that is reading a snapshot, if any, and whether it is an export.
+pub async fn running_job(conn: &mut PgConnection, snapshot: SnapshotId) -> Result<Option<(i64, bool)>> {
+    let row = sqlx::query!(
+        "select job_id, kind from restore_jobs where snapshot_id = $1 and finished_at is null order by job_id limit 1",
         snapshot.0
     )
     .fetch_optional(conn)
     .await
-    .map_err(failed)
+    .map_err(failed)?;
+    Ok(row.map(|r| (r.job_id, r.kind == "export")))
 }
 
 /// Marks a locked snapshot as dropped.

@@ -132,7 +132,7 @@ pub async fn owned_bytes(conn: &mut PgConnection) -> Result<i64> {
         r#"with counted as (
              select c.collection_id from collections c
               where c.ownership = 'owned'
-                and not exists (select from restore_jobs j where j.collection_id = c.collection_id
+                and not exists (select from restore_jobs j where j.collection_id = c.collection_id and j.kind <> 'export'
                                    and coalesce(j.resume_state, j.state) in ('Pending', 'Validating'))
            )
            select (coalesce((select sum(s.size_bytes) from segments s join counted using (collection_id)), 0)

@@ -8,6 +8,7 @@ mod concurrency;
 mod copies;
 mod crashes;
 mod external;
+mod exports;
 mod faults;
 mod formats;
 mod job_control;

@@ -14,6 +14,12 @@ pub struct Job {
     pub state: String,
     pub progress: u64,
     pub snapshot_name: String,
+    /// `export`, or a kind of restore.
+    #[serde(default)]
+    pub kind: String,
+    /// Of an export that is completed, and of a restore of a bundle.
+    pub snapshot_metadata_uri: Option<String>,
+    #[serde(default)]
     pub source_collection_name: String,
     pub db_name: String,
     pub collection_name: String,
@@ -69,6 +75,23 @@ impl Job {
             concurrency.unwrap_or_default(),
             rate.unwrap_or_default()
         )
+    }
+
+    /// Whether it is an export.
+    pub fn is_export(&self) -> bool {
+        self.kind == "export"
+    }
+
+    /// Reads it again, with its JSON.
+    ///
+    /// # Errors
+    /// What the service answered, or that it did not.
+    pub async fn fetch_again(&self, client: &Client) -> Result<(Self, Value), Failure> {
+        if !self.is_export() {
+            return Self::fetch(client, &self.job_id).await;
+        }
+        let found = client.get(&["v1", "export-jobs", &self.job_id], Query::default()).await?;
+        Ok((decode(&found)?, found))
     }
 
     /// Reads it from the service, with its JSON.

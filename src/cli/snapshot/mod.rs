@@ -1,12 +1,14 @@
 //! `stillframe snapshot`.
 
 mod create;
+mod export;
 
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 
+pub use self::export::PlaceArgs;
 use super::args::{LimitArgs, map, pair};
 use super::collection::settings;
 use super::failure::Failure;
@@ -36,6 +38,8 @@ pub enum SnapshotCommand {
         #[command(flatten)]
         which: SnapshotArgs,
     },
+    /// Export a snapshot as a bundle in Milvus' layout, to another prefix or store
+    Export(export::ExportArgs),
     /// Drop a snapshot. The collector deletes what only it needed
     Drop {
         #[command(flatten)]
@@ -127,6 +131,7 @@ pub async fn run(client: &Client, command: SnapshotCommand) -> Result<(), Failur
             list(client, query, limit.limit).await
         }
         SnapshotCommand::Describe { which } => describe(client, &which).await,
+        SnapshotCommand::Export(args) => export::run(client, args).await,
         SnapshotCommand::Drop { which } => {
             client.delete(&["v1", "snapshots", &which.name], which.query(client)).await?;
             if client.json {

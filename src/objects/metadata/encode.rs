@@ -62,6 +62,8 @@ fn snapshot_info(metadata: &SnapshotMetadata) -> wire::SnapshotInfo {
         collection_id: Int64(metadata.collection_id.0),
         partition_ids: metadata.partitions.iter().map(|p| Int64(p.partition_id.0)).collect(),
         create_ts: Int64(metadata.create_ts),
+        // of a bundle only
+        s3_location: String::new(),
         // written before the commit, and so said by Milvus as well (facts §4.2)
         state: Enum("SnapshotStatePending".into()),
         channel_seek_positions: positions.collect(),

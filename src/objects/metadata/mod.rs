@@ -2,6 +2,7 @@
 //! §4.2), plus an object `stillframe` that Milvus readers ignore: the writer, the totals, and the
 //! size and sha-256 of each manifest.
 
+mod bundle;
 mod decode;
 mod encode;
 mod json;
@@ -15,6 +16,7 @@ use crate::domain::Result;
 use crate::domain::manifest::SnapshotMetadata;
 
 pub use rewrite::rewrite;
+pub use bundle::{BundleMetadata, decode_bundle, encode_bundle};
 
 /// Bytes of a metadata file at most; 100,000 segments take about 40 MiB.
 pub const MAX_BYTES: usize = 256 * 1024 * 1024;

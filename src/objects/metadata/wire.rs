@@ -49,6 +49,7 @@ messages! {
         collection_id: Int64,
         #[serde(deserialize_with = "list::<PARTS, _, _>")] partition_ids: Vec<Int64>,
         create_ts: Int64,
+        s3_location: String,
         state: Enum,
         #[serde(deserialize_with = "list::<PARTS, _, _>")] channel_seek_positions: Vec<Position>,
     }

@@ -4,6 +4,7 @@
 //! Where to die is said by `TEST_STILLFRAME_CRASH_AT` (see `src/crash_point.rs`), so these tests need
 //! a debug build.
 
+mod bundles;
 mod content;
 mod outages;
 mod place;

@@ -50,6 +50,16 @@ impl Place {
         self.directory.path().join("objects")
     }
 
+    /// The root of a store beside it, as the setting `--store shared=...` has it.
+    pub fn shared(&self) -> PathBuf {
+        self.directory.path().join("shared")
+    }
+
+    /// Every object of that store, as [`Place::objects`].
+    pub fn shared_objects(&self) -> BTreeMap<String, u64> {
+        inodes(&self.shared())
+    }
+
     /// Starts a service that dies at a crash point.
     pub fn serve_until(&self, crash_point: &str, args: &[&str]) -> Server {
         self.start(Some(crash_point), args)
@@ -113,16 +123,7 @@ impl Place {
 
     /// Every object but the half-copied ones, with the inode that tells a copy from its like.
     pub fn objects(&self) -> BTreeMap<String, u64> {
-        let mut found = BTreeMap::new();
-        walk(&self.root(), &mut |path, key| {
-            if !key.starts_with(".stillframe-tmp/") {
-                // one that goes at this moment is not there
-                if let Ok(metadata) = std::fs::metadata(path) {
-                    found.insert(key.to_string(), metadata.ino());
-                }
-            }
-        });
-        found
+        inodes(&self.root())
     }
 
     /// Drops and collects everything: no object and no row stays.
@@ -182,6 +183,19 @@ impl Place {
         .expect("counts");
         assert_eq!(half, 0, "jobs, tasks or runs of the collector never ended");
     }
+}
+
+fn inodes(root: &Path) -> BTreeMap<String, u64> {
+    let mut found = BTreeMap::new();
+    walk(root, &mut |path, key| {
+        if !key.starts_with(".stillframe-tmp/") {
+            // one that goes at this moment is not there
+            if let Ok(metadata) = std::fs::metadata(path) {
+                found.insert(key.to_string(), metadata.ino());
+            }
+        }
+    });
+    found
 }
 
 /// Calls `see` with every file below a directory, and its key in the storage.
@@ -270,7 +284,8 @@ impl Server {
 
     /// Waits until a job is as wanted.
     pub async fn wait_for(&self, job: &Value, wanted: impl Fn(&Value) -> bool) -> Value {
-        let path = format!("/v1/restore-jobs/{}", job["job_id"].as_str().expect("an id"));
+        let kind = if job["kind"] == "export" { "export" } else { "restore" };
+        let path = format!("/v1/{kind}-jobs/{}", job["job_id"].as_str().expect("an id"));
         let deadline = Instant::now() + PATIENCE;
         loop {
             let job = self.get(&path).await;

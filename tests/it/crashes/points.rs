@@ -75,12 +75,12 @@ cases! {
 }
 
 /// A collection of five segments of four files; gives what is in them.
-async fn five_segments(server: &Server, place: &Place) -> Vec<Content> {
+pub(super) async fn five_segments(server: &Server, place: &Place) -> Vec<Content> {
     content::collection(server, "c", C).await;
     content::add(server, place, "c", C, 501..506, 1).await
 }
 
-fn snapshot(name: &str) -> Value {
+pub(super) fn snapshot(name: &str) -> Value {
     json!({"collection_name": "c", "snapshot_name": name})
 }
 
@@ -155,7 +155,7 @@ fn is_receipt(key: &str) -> bool {
 }
 
 /// Files that were there at a kill and have been copied again since, or are gone.
-fn copied_again(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> Vec<String> {
+pub(super) fn copied_again(before: &BTreeMap<String, u64>, after: &BTreeMap<String, u64>) -> Vec<String> {
     // a receipt is written anew by whoever publishes
     let files = before.iter().filter(|(key, _)| !is_receipt(key));
     let changed = files.filter(|(key, inode)| after.get(*key) != Some(*inode));
@@ -337,6 +337,7 @@ fn every_crash_point_of_the_code_has_a_case() {
             }
         }
     }
-    let of_cases: std::collections::BTreeSet<String> = points().into_iter().map(str::to_string).collect();
+    let of_cases = points().into_iter().chain(super::bundles::points()).map(str::to_string);
+    let of_cases: std::collections::BTreeSet<String> = of_cases.collect();
     assert_eq!(of_code, of_cases);
 }

@@ -9,7 +9,7 @@ use stillframe::api::{self, ApiState, RequestLimits};
 use stillframe::jobs::{Worker, WorkerSettings};
 use stillframe::milvus::MilvusSettings;
 use stillframe::objects::{Objects, StorageOptions, StorageUrl, marker};
-use stillframe::service::{Service, ServiceSettings};
+use stillframe::service::{Service, ServiceSettings, Stores};
 use stillframe::{store, telemetry};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
@@ -117,7 +117,27 @@ impl TestApp {
         .await
     }
 
+    /// On any storage, with other stores beside it.
+    pub async fn with_stores(
+        url: StorageUrl,
+        options: StorageOptions,
+        directory: tempfile::TempDir,
+        stores: impl FnOnce(&Objects) -> Stores,
+    ) -> Self {
+        Self::start_with(url, options, quick(), directory, stores).await
+    }
+
     async fn start(url: StorageUrl, options: StorageOptions, settings: ServiceSettings, directory: tempfile::TempDir) -> Self {
+        Self::start_with(url, options, settings, directory, |_| Stores::default()).await
+    }
+
+    async fn start_with(
+        url: StorageUrl,
+        options: StorageOptions,
+        settings: ServiceSettings,
+        directory: tempfile::TempDir,
+        stores: impl FnOnce(&Objects) -> Stores,
+    ) -> Self {
         let (_, pool) = postgres::database().await;
         let objects = Objects::open(url, options).expect("opens");
         objects.probe().await.expect("usable");
@@ -141,7 +161,7 @@ impl TestApp {
 
     fn assemble(pool: PgPool, objects: Objects, settings: ServiceSettings, directory: tempfile::TempDir) -> Self {
         let lease = settings.task_lease;
-        let service = Service::new(pool.clone(), objects.clone(), settings);
+        let service = Service::new(pool.clone(), objects.clone(), settings).with_stores(stores(&objects));
         let worker_settings = WorkerSettings {
             slots: 4,
             lease,
