@@ -19,11 +19,11 @@ serve: release ## build, then run the service with its defaults (ARGS=... as in 
 	$(BIN) serve $(ARGS)
 
 test: ## the whole test suite
-	@.ci/setup cc postgres python curl
+	@.ci/setup cc postgres python curl deploy
 	cargo test --locked $(ARGS)
 
 test-long: ## what is too slow for `make test`: ignored tests, then the benches
-	@.ci/setup cc postgres python curl
+	@.ci/setup cc postgres python curl deploy
 	cargo test --locked -- --ignored # a debug build: the points where tests let it crash are in no release build
 	cargo bench --locked
 
@@ -59,7 +59,7 @@ sqlx-check: ## check every query against a real Postgres, and that .sqlx is up t
 	.ci/with-postgres .ci/sqlx --check
 
 setup: ## install what this machine lacks for all of the above; each of them does it by itself
-	@.ci/setup cc postgres python curl
+	@.ci/setup cc postgres python curl deploy
 
 release:
 	@.ci/setup cc postgres

@@ -9,6 +9,7 @@ use clap::Args;
 
 use crate::api::RequestLimits;
 use crate::domain::manifest::ManifestEncoding;
+use crate::domain::webhook::WebhookKey;
 use crate::objects::{CopyFallback, SINGLE_COPY_MAX, StorageOptions, StorageUrl};
 use crate::service::ServiceSettings;
 use crate::telemetry::LogFormat;
@@ -139,6 +140,19 @@ pub struct ServeArgs {
     /// Seconds that running work gets to end after the first signal
     #[arg(long, env = "STILLFRAME_SHUTDOWN_SECONDS", default_value_t = 20)]
     pub shutdown_seconds: u64,
+
+    /// Collections whose newest snapshot's age is a metric, at most: those where it is oldest
+    #[arg(long, env = "STILLFRAME_METRICS_COLLECTIONS", default_value_t = 100, value_parser = clap::value_parser!(u16).range(0..=10_000))]
+    pub metrics_collections: u16,
+
+    /// Secret that the signing secrets of webhooks are derived from, 32 characters or more, the same for every replica; with a
+    /// private Postgres it is made and kept under the data directory
+    #[arg(long, env = "STILLFRAME_WEBHOOK_KEY", hide_env_values = true)]
+    pub webhook_key: Option<String>,
+
+    /// Let webhooks lead to loopback, private and link-local addresses
+    #[arg(long, env = "STILLFRAME_WEBHOOK_PRIVATE_ADDRESSES")]
+    pub webhook_private_addresses: bool,
 
     /// Form of log lines on standard error
     #[arg(long, env = "STILLFRAME_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
@@ -285,6 +299,9 @@ impl Config {
                 copy_tries: args.copy_tries,
                 history_seconds: i64::from(args.history_days) * 24 * 3600,
                 quota_bytes: args.quota_bytes,
+                metrics_collections: i64::from(args.metrics_collections),
+                webhook_key: args.webhook_key.as_deref().map(WebhookKey::parse).transpose().map_err(anyhow::Error::msg)?,
+                webhook_private_addresses: args.webhook_private_addresses,
                 ..ServiceSettings::default()
             },
             limits: RequestLimits {

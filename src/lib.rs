@@ -6,7 +6,8 @@
 //! domain <- store, objects <- service <- {api, jobs} <- app <- cli
 //! ```
 //!
-//! `crash_point` knows nothing and may be used by `service`.
+//! `crash_point` knows nothing and may be used by `service`; `telemetry` (names of metrics) knows
+//! nothing and may be used by all but `domain` and `store`.
 
 pub mod api;
 pub mod app;

@@ -1,40 +1,15 @@
-//! Logs and metrics. Every metric name stands here.
+//! Logs and metrics. Every metric name stands in `names`.
+
+mod names;
+mod samples;
+
+use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
-/// Requests by method, route and status.
-pub const HTTP_REQUESTS: &str = "stillframe_http_requests_total";
-/// Seconds from request to answer, by method and route.
-pub const HTTP_SECONDS: &str = "stillframe_http_request_seconds";
-/// Snapshots created.
-pub const SNAPSHOTS_CREATED: &str = "stillframe_snapshots_created_total";
-/// Seconds that a snapshot took.
-pub const SNAPSHOT_SECONDS: &str = "stillframe_snapshot_create_seconds";
-/// Restore jobs that ended, by state.
-pub const JOBS: &str = "stillframe_restore_jobs_total";
-/// Seconds from the request of a restore to its end, by state.
-pub const JOB_SECONDS: &str = "stillframe_restore_job_seconds";
-/// Tasks of restore jobs by kind and outcome.
-pub const TASKS: &str = "stillframe_restore_tasks_total";
-/// Bytes copied by restore jobs.
-pub const COPIED_BYTES: &str = "stillframe_restore_copied_bytes_total";
-/// Files copied by restore jobs.
-pub const COPIED_FILES: &str = "stillframe_restore_copied_files_total";
-/// Copies of single files that were tried again.
-pub const COPY_RETRIES: &str = "stillframe_restore_copy_retries_total";
-/// Requests to copy that this process may have under way at the same time, now.
-pub const COPY_LIMIT: &str = "stillframe_restore_copy_limit";
-/// Tasks that this process is running.
-pub const RUNNING_TASKS: &str = "stillframe_restore_running_tasks";
-/// Objects deleted by the collector.
-pub const COLLECTED_OBJECTS: &str = "stillframe_gc_objects_total";
-/// Bytes deleted by the collector.
-pub const COLLECTED_BYTES: &str = "stillframe_gc_bytes_total";
-/// Objects that the collector could not delete.
-pub const COLLECT_FAILURES: &str = "stillframe_gc_failed_objects_total";
-/// Connections to Postgres, by state.
-pub const CONNECTIONS: &str = "stillframe_postgres_connections";
+pub use names::*;
+pub use samples::{Sample, render};
 
 /// Form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -95,29 +70,37 @@ pub fn count_job(state: &'static str, time_cost_ms: i64) {
     metrics::histogram!(JOB_SECONDS, "state" => state).record(time_cost_ms as f64 / 1000.0);
 }
 
+/// Folds what histograms have seen into their buckets now and then: without it they would grow
+/// as long as nobody asks for the metrics.
+pub async fn keep_metrics_small(handle: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        handle.run_upkeep();
+    }
+}
+
 fn describe() {
-    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
-    describe_counter!(HTTP_REQUESTS, "requests by method, route and status");
-    describe_histogram!(HTTP_SECONDS, Unit::Seconds, "time from request to answer");
-    describe_counter!(SNAPSHOTS_CREATED, "snapshots created");
-    describe_histogram!(SNAPSHOT_SECONDS, Unit::Seconds, "time that a snapshot took");
-    describe_counter!(JOBS, "restore jobs that ended, by state");
-    describe_histogram!(
-        JOB_SECONDS,
-        Unit::Seconds,
-        "time from the request of a restore to its end, by state"
-    );
-    describe_counter!(TASKS, "tasks of restore jobs by kind and outcome");
-    describe_counter!(COPIED_BYTES, Unit::Bytes, "bytes copied by restore jobs");
-    describe_counter!(COPIED_FILES, "files copied by restore jobs");
-    describe_counter!(COPY_RETRIES, "copies of single files that were tried again");
-    describe_gauge!(
-        COPY_LIMIT,
-        "copies that this process may have under way; less than copy_concurrency while the storage asks to slow down"
-    );
-    describe_gauge!(RUNNING_TASKS, "tasks that this process is running");
-    describe_counter!(COLLECTED_OBJECTS, "objects deleted by the collector");
-    describe_counter!(COLLECTED_BYTES, Unit::Bytes, "bytes deleted by the collector");
-    describe_counter!(COLLECT_FAILURES, "objects that the collector could not delete");
-    describe_gauge!(CONNECTIONS, "connections to Postgres, by state");
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+    for metric in ALL.iter().filter(|m| m.of == Of::Process) {
+        match metric.kind {
+            Kind::Counter => describe_counter!(metric.name, metric.help),
+            Kind::Gauge => describe_gauge!(metric.name, metric.help),
+            Kind::Histogram => describe_histogram!(metric.name, metric.help),
+        }
+    }
+    metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    // a counter that has not counted yet is 0, not absent: else its first rise is not seen
+    for name in [COLLECT_FAILURES, LEASE_LOSSES, COPY_RETRIES, STORAGE_RETRIES] {
+        metrics::counter!(name).absolute(0);
+    }
+    for state in ["Completed", "Failed", "Cancelled"] {
+        metrics::counter!(JOBS, "state" => state).absolute(0);
+    }
+    for level in ["exists", "size", "checksum"] {
+        metrics::counter!(VERIFICATIONS, "level" => level, "outcome" => "failed").absolute(0);
+    }
+    metrics::counter!(WEBHOOK_TRIES, "outcome" => "gave_up").absolute(0);
+    for operation in ["write", "write_many", "write_stream", "copy", "copy_in_parts"] {
+        metrics::counter!(STORAGE_CALLS, "operation" => operation, "outcome" => "full").absolute(0);
+    }
 }

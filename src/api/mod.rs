@@ -27,6 +27,7 @@ mod snapshots;
 mod types;
 mod usage;
 mod verifications;
+mod webhooks;
 
 use std::time::Duration;
 
@@ -112,6 +113,10 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(explain::explain_object))
         .routes(routes!(usage::get_usage))
         .routes(routes!(usage::simulate_drop))
+        .routes(routes!(webhooks::list_webhooks, webhooks::create_webhook))
+        .routes(routes!(webhooks::get_webhook, webhooks::delete_webhook))
+        .routes(routes!(webhooks::list_webhook_deliveries))
+        .routes(routes!(webhooks::replay_webhook_delivery))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::prometheus))

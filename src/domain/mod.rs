@@ -1,8 +1,10 @@
 //! The words of the product and their rules. Pure: no I/O, no clock, no async.
 
+pub mod address;
 pub mod collection;
 pub mod error;
 pub mod explain;
+pub mod gauges;
 pub mod gc;
 pub mod id;
 pub mod index;
@@ -21,5 +23,6 @@ pub mod snapshot;
 pub mod timestamp;
 pub mod usage;
 pub mod verification;
+pub mod webhook;
 
 pub use error::{Code, Error, FieldError, Result};

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::domain::restore::{Beat, ClaimedTask, TaskKind};
 use crate::service::{CopyProgress, Outcome, Service};
-use crate::telemetry::{COPIED_BYTES, COPIED_FILES, COPY_RETRIES, RUNNING_TASKS, TASKS, count_job};
+use crate::telemetry::{COPIED_BYTES, COPIED_FILES, COPY_RETRIES, LEASE_LOSSES, RUNNING_TASKS, TASKS, count_job};
 
 /// How a worker works.
 #[derive(Debug, Clone)]
@@ -293,6 +293,9 @@ impl Worker {
 
     fn count(&self, task: &ClaimedTask, progress: &CopyProgress, outcome: &'static str) {
         metrics::counter!(TASKS, "kind" => task.kind.as_str(), "outcome" => outcome).increment(1);
+        if outcome == "lost" {
+            metrics::counter!(LEASE_LOSSES).increment(1);
+        }
         if task.kind == TaskKind::Copy {
             let done = progress.read();
             let count = |n: i64| u64::try_from(n).unwrap_or_default();

@@ -11,6 +11,7 @@ mod local;
 pub mod manifest;
 pub mod marker;
 pub mod metadata;
+mod observe;
 mod parts;
 mod probe;
 mod storage;

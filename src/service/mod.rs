@@ -8,6 +8,7 @@ mod create_write;
 mod databases;
 mod explain;
 mod flush;
+mod gauges;
 pub mod gc;
 mod health;
 mod indexes;
@@ -29,6 +30,7 @@ mod snapshots;
 mod throttle;
 mod usage;
 mod verify;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +40,7 @@ use sqlx::{PgPool, Postgres, Transaction};
 
 use crate::domain::Result;
 use crate::domain::manifest::ManifestEncoding;
+use crate::domain::webhook::WebhookKey;
 use crate::objects::Objects;
 use crate::store;
 
@@ -54,6 +57,7 @@ pub use restore_copy::CopyProgress;
 pub use restore_run::Outcome;
 pub use segments::{Compacted, Compaction, SegmentChange};
 pub use snapshots::{SnapshotChange, SnapshotDetails, SnapshotList, SnapshotRef};
+pub use webhooks::Tried;
 
 /// What use cases may be told by the configuration.
 #[derive(Debug, Clone)]
@@ -85,6 +89,12 @@ pub struct ServiceSettings {
     pub history_seconds: i64,
     /// Bytes that the owned files of the catalog may take; none: no limit.
     pub quota_bytes: Option<u64>,
+    /// Collections whose newest snapshot's age is a metric, at most.
+    pub metrics_collections: i64,
+    /// What secrets of webhooks are derived from; none: there are no webhooks.
+    pub webhook_key: Option<WebhookKey>,
+    /// Webhooks may lead to loopback, private and link-local addresses.
+    pub webhook_private_addresses: bool,
 }
 
 impl Default for ServiceSettings {
@@ -104,6 +114,9 @@ impl Default for ServiceSettings {
             list_concurrency: 16,
             history_seconds: 30 * 24 * 3600,
             quota_bytes: None,
+            metrics_collections: 100,
+            webhook_key: None,
+            webhook_private_addresses: false,
         }
     }
 }
@@ -117,6 +130,7 @@ pub struct Service {
     watches: Arc<job_watch::Watches>,
     /// Held by what collects.
     collecting: Arc<tokio::sync::Mutex<()>>,
+    gauges: Arc<tokio::sync::Mutex<gauges::Cache>>,
 }
 
 impl Service {
@@ -127,6 +141,7 @@ impl Service {
             settings: Arc::new(settings),
             watches: Arc::default(),
             collecting: Arc::default(),
+            gauges: Arc::default(),
         }
     }
 

@@ -18,8 +18,10 @@ pub mod codec;
 pub mod collections;
 pub mod control;
 pub mod databases;
+pub mod deliveries;
 mod error;
 pub mod explain;
+pub mod gauges;
 pub mod gc;
 pub mod gc_runs;
 pub mod id_blocks;
@@ -37,6 +39,7 @@ pub mod targets;
 pub mod tasks;
 pub mod usage;
 pub mod verifications;
+pub mod webhooks;
 
 pub use error::failed;
 pub use sqlx::{PgConnection, PgPool};
