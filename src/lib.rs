@@ -14,6 +14,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod crash_point;
+pub mod doctor;
 pub mod domain;
 pub mod jobs;
 pub mod lifecycle;

@@ -7,6 +7,7 @@ mod args;
 mod bench;
 mod collection;
 mod demo;
+mod doctor;
 mod exit;
 mod failure;
 mod gc;
@@ -52,6 +53,8 @@ enum Command {
     Bench(bench::BenchCommand),
     /// Apply missing migrations to the catalog database
     Migrate(server::MigrateArgs),
+    /// Look at everything that `serve` needs with these settings, and say what to do about what is wrong
+    Doctor(Box<ServeArgs>),
     /// Print the OpenAPI document of the service
     Openapi,
     /// List, describe and drop collections
@@ -127,6 +130,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Migrate(args) => server::migrate(&args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Bench(command) => bench::run(command).await,
+            Command::Doctor(args) => doctor::run(*args, cli.client.json).await,
             Command::Openapi => Ok(()),
             Command::Collection(command) => collection::run(&Client::new(cli.client)?, command).await,
             Command::Snapshot(command) => snapshot::run(&Client::new(cli.client)?, command).await,

@@ -8,6 +8,9 @@ use super::Cli;
 /// Commands that talk to no server.
 const NOT_CLIENTS: [&str; 5] = ["serve", "demo", "bench", "migrate", "openapi"];
 
+/// Talks to no server either, but prints JSON on request as clients do.
+const DOCTOR: &str = "doctor";
+
 /// The options of [`super::args::ClientArgs`].
 const CLIENT_OPTIONS: [(&str, ArgAction); 3] = [
     ("server", ArgAction::Set),
@@ -18,24 +21,31 @@ const CLIENT_OPTIONS: [(&str, ArgAction); 3] = [
 /// The whole command line. What is global for clients is hidden from the other commands, and
 /// refused by [`misplaced`]: nothing that is said may go unheard.
 pub fn command() -> clap::Command {
-    NOT_CLIENTS.iter().fold(Cli::command(), |command, name| {
+    NOT_CLIENTS.iter().chain([&DOCTOR]).fold(Cli::command(), |command, name| {
         command.mut_subcommand(name, |sub| {
             let hidden = |(id, action)| Arg::new(id).long(id).action(action).hide(true);
-            sub.args(CLIENT_OPTIONS.map(hidden))
+            sub.args(meaningless(name).map(hidden))
         })
     })
 }
 
+/// The clients' options that mean nothing to a command.
+fn meaningless(command: &str) -> impl Iterator<Item = (&'static str, ArgAction)> {
+    let (none, json) = (NOT_CLIENTS.contains(&command), command == DOCTOR);
+    CLIENT_OPTIONS
+        .into_iter()
+        .filter(move |(id, _)| none || (json && *id != "json"))
+}
+
 /// A client's option given to a command that is no client.
 pub fn misplaced(matches: &ArgMatches) -> Option<String> {
-    let (name, sub) = matches.subcommand().filter(|(name, _)| NOT_CLIENTS.contains(name))?;
+    let (name, sub) = matches.subcommand()?;
     let said = |id: &str| {
         [matches, sub]
             .iter()
             .any(|m| m.value_source(id) == Some(ValueSource::CommandLine))
     };
-    CLIENT_OPTIONS
-        .iter()
+    meaningless(name)
         .find(|(id, _)| said(id))
         .map(|(id, _)| format!("--{id} means nothing to `stillframe {name}`"))
 }
@@ -75,10 +85,14 @@ mod tests {
             "stillframe --json serve",
             "stillframe demo --server http://x",
             "stillframe openapi --db x",
+            "stillframe doctor --db x",
+            "stillframe --server http://x doctor",
         ] {
             assert!(misplaced(&parse(line)).is_some(), "{line}");
         }
-        assert_eq!(misplaced(&parse("stillframe serve --insecure")), None);
+        for line in ["stillframe serve --insecure", "stillframe doctor --json", "stillframe --json doctor"] {
+            assert_eq!(misplaced(&parse(line)), None, "{line}");
+        }
     }
 
     #[test]

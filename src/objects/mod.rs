@@ -14,6 +14,7 @@ pub mod metadata;
 mod observe;
 mod parts;
 mod probe;
+mod scratch;
 mod storage;
 mod stored;
 mod stream;
@@ -21,6 +22,7 @@ mod url;
 
 pub use copy::{CopyFallback, CopyFile, CopyOutcome, SINGLE_COPY_MAX};
 pub use error::storage_error;
+pub use scratch::Scratch;
 pub use storage::{Credentials, Entry, Objects, StorageOptions};
 pub use stream::{Sink, hex};
 pub use url::StorageUrl;

@@ -21,6 +21,7 @@ pub mod databases;
 pub mod deliveries;
 mod error;
 pub mod explain;
+pub mod facts;
 pub mod gauges;
 pub mod gc;
 pub mod gc_runs;

@@ -1,6 +1,8 @@
 //! How the service is watched: metrics, dashboard, alerts, webhooks, doctor, traces; and what is
 //! under `deploy/`.
 
+mod deploy;
+mod doctor;
 mod metrics;
 mod rules;
 mod webhook_outages;
