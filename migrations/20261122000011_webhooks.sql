@@ -1,4 +1,4 @@
--- Webhooks, and the outbox of what is still to be told to them.
+-- Webhooks, and the outbox of what is still to be told to them. The trace that a job belongs to.
 
 create table webhooks (
     webhook_id bigint not null,
@@ -129,3 +129,6 @@ $$;
 comment on function announce_job() is 'announces the end of a restore job';
 create trigger restore_jobs_announce after update of state on restore_jobs for each row
     when (old.finished_at is null and new.finished_at is not null) execute function announce_job();
+
+alter table restore_jobs add column traceparent text;
+comment on column restore_jobs.traceparent is 'W3C trace context of the request that it came from; null: that was not traced';

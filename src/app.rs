@@ -146,9 +146,7 @@ impl App {
         }
         let metrics = telemetry::start_metrics()?;
         let (upkeep, stop) = (telemetry::keep_metrics_small(metrics.clone()), lifecycle.soft.clone());
-        lifecycle
-            .tasks
-            .spawn(async move { stop.run_until_cancelled(upkeep).await });
+        lifecycle.tasks.spawn(async move { stop.run_until_cancelled(upkeep).await });
         let state = ApiState { service, metrics };
         let router = api::router(state, config.limits);
         let address = listener.local_addr()?;

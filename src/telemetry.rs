@@ -2,14 +2,19 @@
 
 mod names;
 mod samples;
+mod traces;
 
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 pub use names::*;
 pub use samples::{Sample, render};
+pub use traces::{answered, follow, inject, request_span, traceparent, traces_on};
 
 /// Form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -20,24 +25,66 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging to standard error. `filter` is in the form of `RUST_LOG`.
+/// Where traces go.
+#[derive(Debug, Clone)]
+pub struct TraceSettings {
+    /// Base URL of an OTLP receiver.
+    pub endpoint: String,
+    /// Share of the traces that begin here, 0 to 1.
+    pub sampled: f64,
+}
+
+/// What was started; ending it sends what is still to be sent.
+#[derive(Debug, Default)]
+#[must_use = "what is still to be sent is sent by ending it"]
+pub struct Telemetry(Option<SdkTracerProvider>);
+
+impl Telemetry {
+    /// Sends what is still to be sent.
+    pub async fn end(self) {
+        if let Some(provider) = self.0 {
+            // it waits for its own thread, which sends by this runtime
+            let ended = tokio::task::spawn_blocking(move || provider.shutdown()).await;
+            if !matches!(ended, Ok(Ok(()))) {
+                tracing::debug!(?ended, "the last traces could not be sent");
+            }
+        }
+    }
+}
+
+/// Starts logging to standard error, and traces where they are asked for. `filter` is in the form
+/// of `RUST_LOG`, and for logs only.
 ///
 /// # Errors
-/// A filter that can't be read.
-pub fn start_logs(format: LogFormat, filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter)?;
+/// A filter that can't be read; an endpoint that is no URL.
+pub fn start_logs(format: LogFormat, filter: &str, traces: Option<&TraceSettings>) -> anyhow::Result<Telemetry> {
+    let filter = EnvFilter::try_new(filter)?.add_directive(format!("{}=off", traces::TRACES_ONLY).parse()?);
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(colours)
         // a reader of the log that goes away must not take the service along
         .log_internal_errors(false);
-    let started = match format {
-        LogFormat::Text => builder.with_target(false).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    let logs = match format {
+        LogFormat::Text => layer.with_target(false).with_filter(filter).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_filter(filter).boxed(),
     };
-    started.map_err(|e| anyhow::anyhow!("logging could not be started: {e}"))
+    let (spans, provider) = match traces {
+        Some(settings) => {
+            let (tracer, provider) = traces::start(&settings.endpoint, settings.sampled)?;
+            // what a request passes outermost has a span for traces already
+            let wanted = format!("off,{}=info,stillframe=info,stillframe::api::layers=off", traces::TRACES_ONLY);
+            let layer = tracing_opentelemetry::layer()
+                .with_tracer(tracer)
+                .with_threads(false)
+                .with_filter(EnvFilter::try_new(wanted)?);
+            (Some(layer), Some(provider))
+        }
+        None => (None, None),
+    };
+    let started = tracing_subscriber::registry().with(spans).with(logs).try_init();
+    started.map_err(|e| anyhow::anyhow!("logging could not be started: {e}"))?;
+    Ok(Telemetry(provider))
 }
 
 /// Starts the metrics registry of this process, or joins the one that runs (tests).

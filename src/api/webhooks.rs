@@ -254,10 +254,7 @@ pub async fn create_webhook(
     Body(body): Body<CreateWebhookRequest>,
 ) -> Result<(StatusCode, Json<CreateWebhookResponse>), ApiError> {
     let events = body.events.into_iter().map(Event::from).collect();
-    let (webhook, secret) = state
-        .service
-        .create_webhook(&body.url, events, &body.description)
-        .await?;
+    let (webhook, secret) = state.service.create_webhook(&body.url, events, &body.description).await?;
     let webhook = shown(&state, webhook);
     Ok((StatusCode::CREATED, Json(CreateWebhookResponse { webhook, secret })))
 }

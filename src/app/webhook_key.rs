@@ -18,7 +18,11 @@ pub fn kept_in(data_dir: &Path) -> anyhow::Result<WebhookKey> {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let text: String = rand::random::<[u8; 32]>().iter().map(|b| format!("{b:02x}")).collect();
-            let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+            let file = std::fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path);
             let written = file.and_then(|mut file| {
                 file.write_all(text.as_bytes())?;
                 file.sync_all()

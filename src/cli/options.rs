@@ -90,7 +90,11 @@ mod tests {
         ] {
             assert!(misplaced(&parse(line)).is_some(), "{line}");
         }
-        for line in ["stillframe serve --insecure", "stillframe doctor --json", "stillframe --json doctor"] {
+        for line in [
+            "stillframe serve --insecure",
+            "stillframe doctor --json",
+            "stillframe --json doctor",
+        ] {
             assert_eq!(misplaced(&parse(line)), None, "{line}");
         }
     }

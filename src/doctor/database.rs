@@ -122,7 +122,10 @@ async fn look(
         report.failed("database", format!("it is Postgres {major}"), advice);
         return Ok(None);
     }
-    report.ok("database", format!("Postgres {major}, database {:?}, role {:?}", facts.database, facts.role));
+    report.ok(
+        "database",
+        format!("Postgres {major}, database {:?}, role {:?}", facts.database, facts.role),
+    );
     if facts.encoding != "UTF8" {
         let advice = "make the database anew with encoding UTF8: names may hold any character";
         report.failed("database_encoding", format!("its encoding is {}", facts.encoding), advice);
@@ -136,9 +139,16 @@ async fn look(
     let left = facts.max_connections - facts.connections;
     if left < wanted {
         let detail = format!("{left} of {} are free, this replica may open {wanted}", facts.max_connections);
-        report.warning("database_connections", detail, "raise max_connections of Postgres, or lower --max-connections");
+        report.warning(
+            "database_connections",
+            detail,
+            "raise max_connections of Postgres, or lower --max-connections",
+        );
     } else {
-        report.ok("database_connections", format!("{left} of {} are free", facts.max_connections));
+        report.ok(
+            "database_connections",
+            format!("{left} of {} are free", facts.max_connections),
+        );
     }
     let complete = migrations(pool, facts.may_create, config, report).await?;
     if !complete {
@@ -158,13 +168,27 @@ fn clocks(now_seconds: f64, offset_ms: Option<i64>, report: &mut Report) {
     let difference = here - now_seconds;
     if offset_ms.is_some_and(|ms| ms != 0) {
         let advice = "only tests move it: `update clock set offset_ms = 0`, unless this is one";
-        report.warning("clock", format!("the catalog's clock is moved by {} ms", offset_ms.unwrap_or(0)), advice);
+        report.warning(
+            "clock",
+            format!("the catalog's clock is moved by {} ms", offset_ms.unwrap_or(0)),
+            advice,
+        );
     } else if difference.abs() > CLOCKS {
         let advice = "synchronise both by NTP. Stillframe goes by the database's clock alone, but logs will mislead, and S3 refuses \
                       requests that are 15 minutes off";
-        report.warning("clock", format!("this machine's clock is {difference:.1} s ahead of the database's"), advice);
+        report.warning(
+            "clock",
+            format!("this machine's clock is {difference:.1} s ahead of the database's"),
+            advice,
+        );
     } else {
-        report.ok("clock", format!("this machine's clock differs from the database's by {:.1} s", difference.abs()));
+        report.ok(
+            "clock",
+            format!(
+                "this machine's clock differs from the database's by {:.1} s",
+                difference.abs()
+            ),
+        );
     }
 }
 
@@ -177,7 +201,11 @@ async fn migrations(pool: &PgPool, may_create: bool, config: &Config, report: &m
     let unknown = applied.iter().filter(|v| !known.contains(v)).count();
     if unknown > 0 {
         let advice = "a newer version has migrated this catalog: run that one";
-        report.failed(CHECK, format!("{unknown} of the applied migrations are not known here"), advice);
+        report.failed(
+            CHECK,
+            format!("{unknown} of the applied migrations are not known here"),
+            advice,
+        );
     } else if missing == 0 {
         report.ok(CHECK, format!("all {} are applied", known.len()));
     } else if !config.migrate {
@@ -185,9 +213,16 @@ async fn migrations(pool: &PgPool, may_create: bool, config: &Config, report: &m
         report.failed(CHECK, format!("{missing} of {} are missing", known.len()), advice);
     } else if !may_create {
         let advice = "`grant create on schema public to` the role, or run `stillframe migrate` as one that may";
-        report.failed(CHECK, format!("{missing} of {} are missing, and the role may not create tables", known.len()), advice);
+        report.failed(
+            CHECK,
+            format!("{missing} of {} are missing, and the role may not create tables", known.len()),
+            advice,
+        );
     } else {
-        report.ok(CHECK, format!("{missing} of {} are missing; the next start applies them", known.len()));
+        report.ok(
+            CHECK,
+            format!("{missing} of {} are missing; the next start applies them", known.len()),
+        );
     }
     Ok(missing == 0 && unknown == 0)
 }

@@ -96,7 +96,10 @@ async fn basics(objects: &Objects, scratch: &Scratch, report: &mut Report) -> bo
     let listed = objects.list(scratch.directory()).await;
     let listed = listed.and_then(|found| {
         let size = found.get(first).map(|e| e.size_bytes);
-        expect(size == Some(CONTENT.len() as u64), "it does not list what was just written with its size")
+        expect(
+            size == Some(CONTENT.len() as u64),
+            "it does not list what was just written with its size",
+        )
     });
     check("storage_list", listed);
     let copied = match copy(objects, first, second, CONTENT.len()).await {
@@ -111,7 +114,11 @@ async fn basics(objects: &Objects, scratch: &Scratch, report: &mut Report) -> bo
 }
 
 fn expect(fine: bool, what: &str) -> Result<()> {
-    if fine { Ok(()) } else { Err(Code::StorageUnavailable.error(what)) }
+    if fine {
+        Ok(())
+    } else {
+        Err(Code::StorageUnavailable.error(what))
+    }
 }
 
 async fn copy(objects: &Objects, source: &str, target: &str, size: usize) -> Result<()> {
@@ -130,12 +137,19 @@ async fn copy(objects: &Objects, source: &str, target: &str, size: usize) -> Res
 /// Good to know; nothing relies on it.
 async fn conditions(objects: &Objects, scratch: &Scratch, report: &mut Report) {
     match objects.honours_conditions(&scratch.keys()[0]).await {
-        Ok(true) => report.ok("storage_conditional_write", "a conditional write is refused when the object exists"),
+        Ok(true) => report.ok(
+            "storage_conditional_write",
+            "a conditional write is refused when the object exists",
+        ),
         Ok(false) => report.ok(
             "storage_conditional_write",
             "conditional writes are not supported; Stillframe does not rely on them",
         ),
-        Err(error) => report.warning("storage_conditional_write", told(&error), "nothing: Stillframe does not rely on it"),
+        Err(error) => report.warning(
+            "storage_conditional_write",
+            told(&error),
+            "nothing: Stillframe does not rely on it",
+        ),
     }
 }
 
@@ -156,7 +170,10 @@ async fn parts(config: &Config, scratch: &Scratch, report: &mut Report) {
         objects.put(&keys[0], vec![b'x'; IN_PARTS]).await?;
         copy(&objects, &keys[0], &keys[1], IN_PARTS).await?;
         let size = objects.size(&keys[1]).await?;
-        expect(size == Some(IN_PARTS as u64), "a copy in parts has another size than its source")
+        expect(
+            size == Some(IN_PARTS as u64),
+            "a copy in parts has another size than its source",
+        )
     };
     match copied.await {
         Ok(()) => report.ok(CHECK, "works"),
@@ -227,13 +244,20 @@ async fn whose(objects: &Objects, catalog: Option<Catalog>, report: &mut Report)
         (Owner::Unreadable, _) => report.failed(CHECK, "the marker stillframe.json can't be read", take_over),
         (Owner::Catalog(owner), Some(catalog)) if owner != catalog.id => report.failed(
             CHECK,
-            format!("{} belongs to catalog {owner}, the database is catalog {}", objects.url(), catalog.id),
+            format!(
+                "{} belongs to catalog {owner}, the database is catalog {}",
+                objects.url(),
+                catalog.id
+            ),
             take_over,
         ),
         (Owner::Catalog(owner), Some(_)) => report.ok(CHECK, format!("{} belongs to this catalog, {owner}", objects.url())),
         (Owner::Catalog(owner), None) => report.warning(
             CHECK,
-            format!("{} belongs to catalog {owner}, and there is no database to compare with", objects.url()),
+            format!(
+                "{} belongs to catalog {owner}, and there is no database to compare with",
+                objects.url()
+            ),
             "a database without that catalog will be refused here",
         ),
     }
@@ -241,7 +265,11 @@ async fn whose(objects: &Objects, catalog: Option<Catalog>, report: &mut Report)
 
 fn told(error: &Error) -> String {
     let cause = error.cause_chain();
-    if cause.is_empty() { error.to_string() } else { format!("{error} ({cause})") }
+    if cause.is_empty() {
+        error.to_string()
+    } else {
+        format!("{error} ({cause})")
+    }
 }
 
 /// What to do about a storage call that failed.

@@ -148,9 +148,7 @@ impl WebhookKey {
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if text.chars().count() < 32 {
-            return Err(
-                "the webhook key must have 32 characters or more; `openssl rand -base64 32` makes one".into(),
-            );
+            return Err("the webhook key must have 32 characters or more; `openssl rand -base64 32` makes one".into());
         }
         Ok(Self(Sha256::digest(text).into()))
     }

@@ -114,9 +114,12 @@ impl Deliverer {
         if let Some(why) = self.leads_inside(&claimed.url) {
             return Tried::Failed(why);
         }
+        let mut trace = reqwest::header::HeaderMap::new();
+        crate::telemetry::inject(&mut trace);
         let request = self
             .client
             .post(&claimed.url)
+            .headers(trace)
             .header("content-type", "application/json")
             .header("webhook-id", claimed.delivery_id.to_string())
             .header("webhook-timestamp", claimed.now_seconds)

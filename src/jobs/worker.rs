@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::domain::restore::{Beat, ClaimedTask, TaskKind};
 use crate::service::{CopyProgress, Outcome, Service};
-use crate::telemetry::{COPIED_BYTES, COPIED_FILES, COPY_RETRIES, LEASE_LOSSES, RUNNING_TASKS, TASKS, count_job};
+use crate::telemetry::{self, COPIED_BYTES, COPIED_FILES, COPY_RETRIES, LEASE_LOSSES, RUNNING_TASKS, TASKS, count_job};
 
 /// How a worker works.
 #[derive(Debug, Clone)]
@@ -175,6 +175,11 @@ impl Worker {
 
     async fn work(&self, task: ClaimedTask) {
         let span = tracing::info_span!("job", job.id = %task.job_id, task.id = %task.task_id, kind = task.kind.as_str(), attempt = task.attempt);
+        if telemetry::traces_on()
+            && let Ok(Some(traceparent)) = self.service.restore_traceparent(task.job_id).await
+        {
+            telemetry::follow(&span, &traceparent);
+        }
         async {
             metrics::gauge!(RUNNING_TASKS).increment(1.0);
             let progress = Arc::new(CopyProgress::of(&task));

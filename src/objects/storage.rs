@@ -152,7 +152,9 @@ impl Objects {
                 .with_timeout(options.timeout)
                 .with_io_timeout(options.timeout),
         );
-        let operator = once.clone().layer(RetryLayer::new().with_max_times(3).with_jitter().with_notify(CountRetries));
+        let operator = once
+            .clone()
+            .layer(RetryLayer::new().with_max_times(3).with_jitter().with_notify(CountRetries));
         Ok(Self {
             url: Arc::new(url),
             operator,
@@ -213,9 +215,7 @@ impl Objects {
             .map(|(key, bytes)| {
                 observed("write", async move {
                     let written = self.operator.write(&key, bytes).await;
-                    written
-                        .map(|_| ())
-                        .map_err(|e| storage_error(&format!("writing {key}"), e))
+                    written.map(|_| ()).map_err(|e| storage_error(&format!("writing {key}"), e))
                 })
             })
             .buffer_unordered(self.options.write_concurrency)

@@ -17,6 +17,7 @@ use crate::domain::{Code, Error, Result};
 use crate::store::jobs::{JobFilter, NewJob};
 use crate::store::names::NameKind;
 use crate::store::{self, PgConnection};
+use crate::telemetry;
 
 /// A restore to be started.
 #[derive(Debug, Clone)]
@@ -75,12 +76,24 @@ impl Service {
         let now_ms = store::catalog::now_millis(&mut tx).await?;
         let warnings = warnings(&snapshot, &captured, &request.options, now_ms);
         store::jobs::set_warnings(&mut tx, job_id, &warnings).await?;
+        if let Some(traceparent) = telemetry::traceparent() {
+            store::jobs::set_traceparent(&mut tx, job_id, &traceparent).await?;
+        }
         store::tasks::enqueue(&mut tx, task_id, job_id, TaskKind::Validate, None).await?;
         let job = one_job(&mut tx, job_id).await?;
         crash_point::reached("restore.reserved");
         commit(tx).await?;
         crash_point::reached("restore.queued");
         Ok(job)
+    }
+
+    /// The trace of the request that a job came from, as a W3C `traceparent`; none when that was not
+    /// traced.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn restore_traceparent(&self, id: JobId) -> Result<Option<String>> {
+        store::jobs::traceparent(&mut *self.conn().await?, id).await
     }
 
     /// Finds a job.

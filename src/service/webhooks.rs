@@ -57,8 +57,7 @@ impl Service {
             MAX_WEBHOOKS,
         )
         .await?;
-        let created_at =
-            made.ok_or_else(|| Code::TooManyWebhooks.error(format!("there are {MAX_WEBHOOKS} webhooks already")))?;
+        let created_at = made.ok_or_else(|| Code::TooManyWebhooks.error(format!("there are {MAX_WEBHOOKS} webhooks already")))?;
         let webhook = Webhook {
             webhook_id,
             url: url.to_string(),
@@ -142,7 +141,9 @@ impl Service {
     /// # Errors
     /// `webhook_not_found`.
     pub async fn webhook(&self, id: WebhookId) -> Result<Webhook> {
-        let found = store::webhooks::list(&mut *self.conn().await?, Some(id), None, 1).await?.pop();
+        let found = store::webhooks::list(&mut *self.conn().await?, Some(id), None, 1)
+            .await?
+            .pop();
         found.ok_or_else(|| no_webhook(id))
     }
 

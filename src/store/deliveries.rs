@@ -13,7 +13,13 @@ use crate::domain::{Error, Result};
 /// Claims deliveries that are due, of webhooks whose secret was derived from the key with this
 /// check: at most `limit`, and `each` of one webhook, so that a slow one holds up no other. The
 /// lease is over when the delivery is due again.
-pub async fn claim(conn: &mut PgConnection, key_check: &[u8], lease_ms: i64, each: i64, limit: i64) -> Result<Vec<ClaimedDelivery>> {
+pub async fn claim(
+    conn: &mut PgConnection,
+    key_check: &[u8],
+    lease_ms: i64,
+    each: i64,
+    limit: i64,
+) -> Result<Vec<ClaimedDelivery>> {
     let rows = sqlx::query!(
         r#"with n as materialized (select stillframe_now() as now),
            due as materialized (
@@ -125,8 +131,7 @@ impl TryFrom<DeliveryRow> for Delivery {
             webhook_id: WebhookId(row.webhook_id),
             event: row.event,
             body: row.body,
-            state: DeliveryState::parse(&row.state)
-                .ok_or_else(|| Error::internal(format!("delivery state {:?}", row.state)))?,
+            state: DeliveryState::parse(&row.state).ok_or_else(|| Error::internal(format!("delivery state {:?}", row.state)))?,
             attempt: row.attempt,
             created_at: row.created_at,
             due_at: row.due_at,

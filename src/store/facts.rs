@@ -44,7 +44,10 @@ pub async fn read(conn: &mut PgConnection) -> Result<Facts> {
     .await
     .map_err(failed)?;
     let offset_ms = if row.has_clock {
-        sqlx::query_scalar!("select offset_ms from clock").fetch_optional(conn).await.map_err(failed)?
+        sqlx::query_scalar!("select offset_ms from clock")
+            .fetch_optional(conn)
+            .await
+            .map_err(failed)?
     } else {
         None
     };

@@ -4,9 +4,9 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::failed;
+use crate::domain::Result;
 use crate::domain::id::WebhookId;
 use crate::domain::webhook::{Event, Webhook};
-use crate::domain::Result;
 
 struct WebhookRow {
     webhook_id: i64,

@@ -29,7 +29,9 @@ pub fn render(samples: &[Sample]) -> String {
     let mut text = String::new();
     let mut last = "";
     for sample in samples {
-        let Some(metric) = ALL.iter().find(|m| m.name == sample.name) else { continue };
+        let Some(metric) = ALL.iter().find(|m| m.name == sample.name) else {
+            continue;
+        };
         if last != sample.name {
             last = sample.name;
             let _ = writeln!(text, "# HELP {last} {}\n# TYPE {last} {}", metric.help, metric.kind.as_str());
@@ -67,7 +69,10 @@ mod tests {
         ];
         let text = render(&samples);
         assert!(text.contains("\nstillframe_catalog_up 1\n"), "{text}");
-        assert!(text.contains("\nstillframe_snapshots{state=\"a\\\"b\\\\c\\nd\"} 2\n"), "{text}");
+        assert!(
+            text.contains("\nstillframe_snapshots{state=\"a\\\"b\\\\c\\nd\"} 2\n"),
+            "{text}"
+        );
         assert_eq!(text.matches("# TYPE stillframe_snapshots gauge").count(), 1, "{text}");
     }
 }

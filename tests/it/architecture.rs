@@ -31,14 +31,20 @@ const RULE: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    (
-        "doctor",
-        &["app", "config", "domain", "objects", "private_postgres", "store"],
-    ),
+    ("doctor", &["app", "config", "domain", "objects", "private_postgres", "store"]),
     // objects: only for `bench`, whose plain loop of copies must use the service's own client
     (
         "cli",
-        &["api", "app", "config", "doctor", "domain", "lifecycle", "objects", "telemetry"],
+        &[
+            "api",
+            "app",
+            "config",
+            "doctor",
+            "domain",
+            "lifecycle",
+            "objects",
+            "telemetry",
+        ],
     ),
 ];
 

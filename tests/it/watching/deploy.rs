@@ -37,7 +37,10 @@ fn known_options() -> BTreeSet<String> {
 
 #[test]
 fn kubernetes_manifests_are_what_kubernetes_accepts() {
-    let count: usize = script("check_kubernetes.py", &read(KUBERNETES)).trim().parse().expect("a count");
+    let count: usize = script("check_kubernetes.py", &read(KUBERNETES))
+        .trim()
+        .parse()
+        .expect("a count");
     assert_eq!(count, 6);
     let broken = read(KUBERNETES).replace("readOnlyRootFilesystem: true", "readOnlyRootFileSystem: true");
     let refused = std::panic::catch_unwind(|| script("check_kubernetes.py", &broken));
@@ -66,11 +69,19 @@ fn kubernetes_settings_and_probes_are_those_of_the_service() {
         assert!(document["paths"][path]["get"].is_object(), "{path} is no route");
     }
     let options = known_options();
-    let args: Vec<&str> = container["args"].as_array().expect("args").iter().filter_map(Value::as_str).collect();
+    let args: Vec<&str> = container["args"]
+        .as_array()
+        .expect("args")
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
     assert_eq!(args[0], "serve");
     assert!(args[1..].iter().all(|a| options.contains(*a)), "{args:?}");
     let job = manifest("Job");
-    assert!(args.contains(&"--no-migrate") && job["spec"]["template"]["spec"]["containers"][0]["args"] == serde_json::json!(["migrate"]));
+    assert!(
+        args.contains(&"--no-migrate")
+            && job["spec"]["template"]["spec"]["containers"][0]["args"] == serde_json::json!(["migrate"])
+    );
     let scraped = &deployment["spec"]["template"]["metadata"]["annotations"]["prometheus.io/path"];
     assert!(document["paths"][scraped.as_str().expect("a path")].is_object());
 }
@@ -103,7 +114,11 @@ fn selectors_choose_the_pods_and_their_grace_is_longer_than_the_service_needs() 
     assert_eq!(&manifest("Service")["spec"]["selector"], labels);
     assert_eq!(&manifest("PodDisruptionBudget")["spec"]["selector"]["matchLabels"], labels);
     assert_eq!(&manifest("NetworkPolicy")["spec"]["podSelector"]["matchLabels"], labels);
-    assert_ne!(&manifest("Job")["spec"]["template"]["metadata"]["labels"], labels, "no requests to the job");
+    assert_ne!(
+        &manifest("Job")["spec"]["template"]["metadata"]["labels"],
+        labels,
+        "no requests to the job"
+    );
     assert!(deployment["spec"]["replicas"].as_i64() > Some(1));
     let grace = deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"].as_i64();
     assert!(grace > Some(20 + 10), "--shutdown-seconds and the aborting of uploads");
@@ -114,7 +129,9 @@ fn compose_is_accepted_by_docker_compose_where_there_is_one_and_names_settings_t
     let text = script("yaml_to_json.py", &read("docker-compose.yml"));
     let compose: Value = serde_json::from_str(&text).expect("JSON");
     let known = known_variables();
-    let environment = compose[0]["services"]["stillframe"]["environment"].as_object().expect("settings");
+    let environment = compose[0]["services"]["stillframe"]["environment"]
+        .as_object()
+        .expect("settings");
     for name in environment.keys() {
         assert!(known.contains(name), "{name} is no setting");
     }
@@ -145,7 +162,12 @@ fn the_systemd_unit_is_sound_where_systemd_can_say_so_and_names_settings_that_ex
     let copy = directory.path().join("stillframe.service");
     let here = unit.replace("/usr/local/bin/stillframe", env!("CARGO_BIN_EXE_stillframe"));
     std::fs::write(&copy, here).expect("written");
-    let Ok(output) = Command::new("systemd-analyze").arg("verify").arg("--man=no").arg(&copy).output() else {
+    let Ok(output) = Command::new("systemd-analyze")
+        .arg("verify")
+        .arg("--man=no")
+        .arg(&copy)
+        .output()
+    else {
         return;
     };
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

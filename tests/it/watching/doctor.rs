@@ -20,7 +20,11 @@ impl Findings {
         assert_eq!(ran.code, Some(if healthy { 0 } else { 1 }), "{ran:?}");
         for finding in report["findings"].as_array().expect("findings") {
             let bad = matches!(finding["outcome"].as_str(), Some("failed" | "warning"));
-            assert_eq!(bad, finding["advice"].is_string(), "what is wrong comes with advice: {finding}");
+            assert_eq!(
+                bad,
+                finding["advice"].is_string(),
+                "what is wrong comes with advice: {finding}"
+            );
         }
         Self(report)
     }
@@ -71,10 +75,24 @@ async fn everything_is_well_with_a_database_and_a_directory() {
     let objects = directory();
     let storage = format!("file://{}", objects.path().display());
     let findings = doctor(data.path(), &["--database-url", &migrated().await, "--storage", &storage]);
-    for check in ["listen", "database", "clock", "migrations", "storage_write", "storage_read", "storage_list"] {
+    for check in [
+        "listen",
+        "database",
+        "clock",
+        "migrations",
+        "storage_write",
+        "storage_read",
+        "storage_list",
+    ] {
         findings.is(check, "ok");
     }
-    for check in ["storage_copy", "storage_delete", "copy_speed", "marker", "database_connections"] {
+    for check in [
+        "storage_copy",
+        "storage_delete",
+        "copy_speed",
+        "marker",
+        "database_connections",
+    ] {
         findings.is(check, "ok");
     }
     let left: Vec<_> = walk(objects.path());
@@ -116,10 +134,22 @@ async fn an_s3_server_is_examined_for_what_it_supports() {
         }
     };
     let findings = examine(&endpoint, &key.secret_access_key).await;
-    for check in ["storage_write", "storage_copy", "storage_copy_in_parts", "storage_conditional_write", "copy_speed"] {
+    for check in [
+        "storage_write",
+        "storage_copy",
+        "storage_copy_in_parts",
+        "storage_conditional_write",
+        "copy_speed",
+    ] {
         findings.is(check, "ok");
     }
-    assert_eq!(walk(buckets.path().join("bucket").as_path()).into_iter().filter(|f| f.contains("probe")).count(), 0);
+    assert_eq!(
+        walk(buckets.path().join("bucket").as_path())
+            .into_iter()
+            .filter(|f| f.contains("probe"))
+            .count(),
+        0
+    );
     // s3s-fs makes buckets as it needs them; other servers say this
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let without = format!("http://{}", listener.local_addr().expect("an address"));
@@ -130,7 +160,7 @@ async fn an_s3_server_is_examined_for_what_it_supports() {
     tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
     examine(&without, &key.secret_access_key)
         .await
-        .failed("storage_write", "no such object or bucket", "make the bucket");
+        .failed("storage_write", "NoSuchBucket", "make the bucket");
     examine(&endpoint, "wrong")
         .await
         .failed("storage_write", "refused access", "AWS_SECRET_ACCESS_KEY");
@@ -172,8 +202,14 @@ async fn a_wrong_password_is_told_as_such() {
     });
     let url = format!("postgres://u:planted-secret@{address}/x");
     let path = data.path().to_path_buf();
-    let ran = tokio::task::spawn_blocking(move || doctor(&path, &["--database-url", &url])).await.expect("ran");
-    ran.failed("database", "password authentication failed", "the role or its password is wrong");
+    let ran = tokio::task::spawn_blocking(move || doctor(&path, &["--database-url", &url]))
+        .await
+        .expect("ran");
+    ran.failed(
+        "database",
+        "password authentication failed",
+        "the role or its password is wrong",
+    );
     assert!(!ran.0.to_string().contains("planted-secret"));
 }
 
@@ -182,7 +218,11 @@ async fn missing_migrations_and_a_moved_clock_are_found() {
     let data = directory();
     let empty = postgres::url(&postgres::empty_database().await);
     let findings = doctor(data.path(), &["--database-url", &empty]);
-    assert!(findings.is("migrations", "ok").one("migrations")["detail"].as_str().is_some_and(|d| d.contains("next start")));
+    assert!(
+        findings.is("migrations", "ok").one("migrations")["detail"]
+            .as_str()
+            .is_some_and(|d| d.contains("next start"))
+    );
     doctor(data.path(), &["--database-url", &empty, "--no-migrate"]).failed("migrations", "are missing", "stillframe migrate");
     let url = migrated().await;
     let mut conn = sqlx::PgConnection::connect(&url).await.expect("connects");
@@ -237,7 +277,13 @@ async fn a_directory_that_can_not_be_written_is_found_also_by_root() {
 #[test]
 fn wrong_settings_are_a_finding_and_the_text_says_what_to_do() {
     let data = directory();
-    let args = ["doctor", "--listen", "0.0.0.0:1", "--data-dir", data.path().to_str().expect("UTF-8")];
+    let args = [
+        "doctor",
+        "--listen",
+        "0.0.0.0:1",
+        "--data-dir",
+        data.path().to_str().expect("UTF-8"),
+    ];
     let ran: Ran = stillframe(&args).output().expect("runs").into();
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.out.starts_with("FAILED  configuration"), "{ran:?}");
@@ -248,17 +294,33 @@ fn wrong_settings_are_a_finding_and_the_text_says_what_to_do() {
 fn without_settings_a_private_postgres_is_looked_for_used_and_left_alone_while_a_service_runs() {
     let data = directory();
     let fresh = data.path().join("not-yet");
-    doctor(&fresh, &[]).is("private_postgres", "ok").is("database", "skipped").is("storage", "skipped");
+    doctor(&fresh, &[])
+        .is("private_postgres", "ok")
+        .is("database", "skipped")
+        .is("storage", "skipped");
     assert!(!fresh.exists(), "it makes nothing");
     let service = Service::start(data.path(), &["--no-fsync"]);
     let running = doctor(data.path(), &["--no-fsync"]);
-    running.is("database", "skipped").is("storage_write", "ok").is("marker", "warning");
+    running
+        .is("database", "skipped")
+        .is("storage_write", "ok")
+        .is("marker", "warning");
     let address = service.url.trim_start_matches("http://").to_string();
-    let ran: Ran = stillframe(&["doctor", "--json", "--listen", &address, "--data-dir", data.path().to_str().expect("UTF-8")])
-        .output()
-        .expect("runs")
-        .into();
+    let ran: Ran = stillframe(&[
+        "doctor",
+        "--json",
+        "--listen",
+        &address,
+        "--data-dir",
+        data.path().to_str().expect("UTF-8"),
+    ])
+    .output()
+    .expect("runs")
+    .into();
     Findings::of(&ran).is("listen", "warning");
     drop(service);
-    doctor(data.path(), &["--no-fsync"]).is("database", "ok").is("migrations", "ok").is("marker", "ok");
+    doctor(data.path(), &["--no-fsync"])
+        .is("database", "ok")
+        .is("migrations", "ok")
+        .is("marker", "ok");
 }

@@ -30,7 +30,9 @@ fn value(samples: &BTreeMap<String, f64>, name: &str) -> f64 {
 /// The sum of every sample of a metric whose labels hold these texts.
 fn sum(samples: &BTreeMap<String, f64>, name: &str, with: &[&str]) -> f64 {
     let wanted = |key: &String| {
-        let of = key.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('{'));
+        let of = key
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('{'));
         of && with.iter().all(|text| key.contains(text))
     };
     samples.iter().filter(|(key, _)| wanted(key)).map(|(_, v)| v).sum()
@@ -94,11 +96,23 @@ async fn a_snapshot_and_a_restore_are_seen_in_every_metric_that_they_move() {
         let rise = sum(&after, name, with) - sum(&before, name, with);
         assert!(rise >= by, "{name} {with:?} rose by {rise}, not {by}");
     };
-    rose("stillframe_http_requests_total", &["route=\"/v1/snapshots\"", "status=\"201\"", "method=\"POST\""], 1.0);
-    rose("stillframe_http_request_seconds_count", &["route=\"/v1/snapshots/{snapshot_name}/restore\""], 1.0);
+    rose(
+        "stillframe_http_requests_total",
+        &["route=\"/v1/snapshots\"", "status=\"201\"", "method=\"POST\""],
+        1.0,
+    );
+    rose(
+        "stillframe_http_request_seconds_count",
+        &["route=\"/v1/snapshots/{snapshot_name}/restore\""],
+        1.0,
+    );
     rose("stillframe_snapshots_created_total", &[], 1.0);
     rose("stillframe_snapshot_create_seconds_count", &[], 1.0);
-    rose("stillframe_snapshot_verifications_total", &["level=\"size\"", "outcome=\"passed\""], 1.0);
+    rose(
+        "stillframe_snapshot_verifications_total",
+        &["level=\"size\"", "outcome=\"passed\""],
+        1.0,
+    );
     rose("stillframe_restore_jobs_total", &["state=\"Completed\""], 1.0);
     rose("stillframe_restore_tasks_total", &["kind=\"copy\"", "outcome=\"done\""], 1.0);
     rose("stillframe_restore_copied_files_total", &[], 48.0);
@@ -115,7 +129,11 @@ async fn a_snapshot_and_a_restore_are_seen_in_every_metric_that_they_move() {
     assert_eq!(value(&now, "stillframe_snapshots{state=\"deleting\"}"), 0.0);
     assert_eq!(value(&now, "stillframe_bytes{kind=\"live\"}"), 2.0 * 8_964_728.0);
     assert!(value(&now, "stillframe_gc_last_completed_age_seconds") < 60.0);
-    assert_eq!(value(&now, "stillframe_collections_without_snapshot"), 1.0, "the restored one");
+    assert_eq!(
+        value(&now, "stillframe_collections_without_snapshot"),
+        1.0,
+        "the restored one"
+    );
 }
 
 #[tokio::test]
@@ -193,9 +211,12 @@ async fn ages_of_the_newest_snapshots_are_bounded_in_number_and_the_oldest_come_
         let name = format!("c{n}");
         app.small_collection(&name, 100 * n).await;
         app.set_clock(Duration::from_secs(3600 * (10 - hours))).await;
-        app.post("/v1/snapshots", &json!({"collection_name": name, "snapshot_name": "s", "allow_unbounded": true}))
-            .await
-            .created();
+        app.post(
+            "/v1/snapshots",
+            &json!({"collection_name": name, "snapshot_name": "s", "allow_unbounded": true}),
+        )
+        .await
+        .created();
     }
     app.set_clock(Duration::from_secs(36_000)).await;
     let now = fresh(&app).await;
@@ -203,7 +224,12 @@ async fn ages_of_the_newest_snapshots_are_bounded_in_number_and_the_oldest_come_
         .iter()
         .filter(|(key, _)| key.starts_with("stillframe_newest_snapshot_age_seconds"))
         .collect();
-    let labels = |n: i64| format!("stillframe_newest_snapshot_age_seconds{{db=\"default\",collection=\"c{n}\",collection_id=\"{}\"}}", 100 * n);
+    let labels = |n: i64| {
+        format!(
+            "stillframe_newest_snapshot_age_seconds{{db=\"default\",collection=\"c{n}\",collection_id=\"{}\"}}",
+            100 * n
+        )
+    };
     assert_eq!(ages.len(), 2, "{ages:?}");
     for (n, hours) in [(1, 5.0), (2, 9.0)] {
         let age = value(&now, &labels(n)) / 3600.0;
@@ -218,10 +244,15 @@ async fn paths_and_methods_that_nobody_knows_make_no_new_series() {
         let path = format!("/v1/nothing-{n}-{}", uuid::Uuid::new_v4());
         let method = axum::http::Method::from_bytes(format!("WORD{n}").as_bytes()).expect("a word");
         app.call(method, &path, None).await;
-        app.get(&format!("/v1/snapshots/secret-name-{n}")).await.refused(404, "snapshot_not_found");
+        app.get(&format!("/v1/snapshots/secret-name-{n}"))
+            .await
+            .refused(404, "snapshot_not_found");
     }
     let text = app.get("/metrics").await.ok().text;
-    assert!(!text.contains("nothing-") && !text.contains("secret-name") && !text.contains("WORD"), "{text}");
+    assert!(
+        !text.contains("nothing-") && !text.contains("secret-name") && !text.contains("WORD"),
+        "{text}"
+    );
     assert!(text.contains("method=\"other\",route=\"unmatched\""), "{text}");
 }
 
@@ -259,10 +290,17 @@ async fn a_scrape_of_a_large_catalog_is_quick_and_the_next_one_reads_nothing() {
     assert_eq!(value(&now, "stillframe_snapshots{state=\"committed\"}"), 10_000.0);
     let series = now.keys().filter(|k| k.starts_with("stillframe_newest_snapshot_age_seconds"));
     assert_eq!(series.count(), 100);
-    sqlx::query("delete from snapshots where snapshot_id = 1").execute(&app.pool).await.expect("deleted");
+    sqlx::query("delete from snapshots where snapshot_id = 1")
+        .execute(&app.pool)
+        .await
+        .expect("deleted");
     let again = scrape(&app).await;
     let second = began.elapsed();
-    assert_eq!(value(&again, "stillframe_snapshots{state=\"committed\"}"), 10_000.0, "it was read again");
+    assert_eq!(
+        value(&again, "stillframe_snapshots{state=\"committed\"}"),
+        10_000.0,
+        "it was read again"
+    );
     println!("first scrape {first:?}, second {second:?}");
     // far more than it takes: the machine may be busy
     assert!(first < Duration::from_secs(5), "{first:?}");

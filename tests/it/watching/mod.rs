@@ -5,6 +5,7 @@ mod deploy;
 mod doctor;
 mod metrics;
 mod rules;
+mod traces;
 mod webhook_outages;
 mod webhook_receiver;
 mod webhooks;

@@ -90,7 +90,10 @@ fn dashboard_and_alerts_ask_only_for_metrics_and_labels_that_exist() {
         for list in expression.split("by (").skip(1) {
             let list = list.split(')').next().expect("an end");
             for label in list.split(',').map(str::trim) {
-                assert!(labels.contains(label), "{place}: nothing in {expression} has the label {label}");
+                assert!(
+                    labels.contains(label),
+                    "{place}: nothing in {expression} has the label {label}"
+                );
             }
         }
     }
@@ -119,7 +122,10 @@ fn expressions_are_promql() {
 
 #[test]
 fn the_check_of_expressions_can_fail() {
-    assert!(metric("stillframe_http_request_seconds").is_none(), "a histogram has no value of its own");
+    assert!(
+        metric("stillframe_http_request_seconds").is_none(),
+        "a histogram has no value of its own"
+    );
     assert!(metric("stillframe_nothing").is_none());
     assert_eq!(selected("{a=\"x\",b!~\"y{2}\"}"), ["a", "b"]);
     let failed = std::panic::catch_unwind(|| script("check_promql.py", "\"sum(rate(x[5m])\"\n"));

@@ -88,7 +88,11 @@ async fn every_state_change_is_told_in_the_words_of_the_api() {
     }
     let snapshot = app.get("/v1/snapshots/s").await.ok().json;
     assert_eq!(of("snapshot.created")[0]["snapshot_id"], snapshot["snapshot_id"]);
-    assert_eq!(of("snapshot.created")[0]["size_bytes"], snapshot["size_bytes"], "of the committed one");
+    assert_eq!(
+        of("snapshot.created")[0]["size_bytes"],
+        snapshot["size_bytes"],
+        "of the committed one"
+    );
     assert_eq!(of("snapshot.verify_failed")[0]["level"], "exists");
     assert_eq!(of("snapshot.verify_failed")[0]["problems"], 1);
     let ended = of("restore_job.ended");
@@ -136,19 +140,28 @@ async fn a_receiver_can_verify_the_signature_with_its_secret_and_only_with_that(
 async fn the_secret_is_shown_once_and_stands_in_no_row() {
     let (app, receiver) = start().await;
     let hook = webhook(&app, &receiver.url, ALL).await;
-    let secret = hook["secret"].as_str().expect("shown").trim_start_matches("whsec_").to_string();
+    let secret = hook["secret"]
+        .as_str()
+        .expect("shown")
+        .trim_start_matches("whsec_")
+        .to_string();
     assert_eq!(secret.len(), 44, "32 bytes in base64");
     jobs::snapshot(&app, 1).await;
     deliver(&app).await;
     let id = hook["webhook_id"].as_str().expect("an id");
-    for path in ["/v1/webhooks".to_string(), format!("/v1/webhooks/{id}"), format!("/v1/webhooks/{id}/deliveries")] {
+    for path in [
+        "/v1/webhooks".to_string(),
+        format!("/v1/webhooks/{id}"),
+        format!("/v1/webhooks/{id}/deliveries"),
+    ] {
         let text = app.get(&path).await.ok().text;
         assert!(!text.contains(&secret) && !text.contains("whsec_"), "{path}: {text}");
     }
-    let rows: Vec<String> = sqlx::query_scalar("select w::text from webhooks w union all select d::text from webhook_deliveries d")
-        .fetch_all(&app.pool)
-        .await
-        .expect("read");
+    let rows: Vec<String> =
+        sqlx::query_scalar("select w::text from webhooks w union all select d::text from webhook_deliveries d")
+            .fetch_all(&app.pool)
+            .await
+            .expect("read");
     assert_eq!(rows.len(), 2);
     use base64::Engine as _;
     let bytes = base64::engine::general_purpose::STANDARD.decode(&secret).expect("base64");
@@ -181,7 +194,11 @@ async fn a_failing_receiver_is_tried_again_with_growing_pauses_under_the_same_id
     }
     let received = receiver.received();
     assert_eq!(received.len(), 4);
-    assert!(received.iter().all(|r| r.header("webhook-id") == received[0].header("webhook-id")));
+    assert!(
+        received
+            .iter()
+            .all(|r| r.header("webhook-id") == received[0].header("webhook-id"))
+    );
     assert!(received.iter().all(|r| r.body == received[0].body));
     assert_eq!(deliver(&app).await, 0, "it is over");
 }
@@ -220,17 +237,25 @@ async fn after_three_days_it_is_given_up_and_a_replay_makes_it_all_the_same() {
     assert_eq!(given_up["state"], "gave_up", "{given_up}");
     app.set_clock(Duration::from_secs(10 * 24 * 3600)).await;
     assert_eq!(deliver(&app).await, 0);
-    let (hook_id, id) = (hook["webhook_id"].as_str().expect("an id"), given_up["delivery_id"].as_str().expect("an id"));
+    let (hook_id, id) = (
+        hook["webhook_id"].as_str().expect("an id"),
+        given_up["delivery_id"].as_str().expect("an id"),
+    );
     let replayed = app
         .post(&format!("/v1/webhooks/{hook_id}/deliveries/{id}/replay"), &json!({}))
         .await
         .expect(202)
         .json;
-    assert_eq!((replayed["state"].as_str(), replayed["delivery_id"].as_str()), (Some("pending"), Some(id)));
+    assert_eq!(
+        (replayed["state"].as_str(), replayed["delivery_id"].as_str()),
+        (Some("pending"), Some(id))
+    );
     assert_eq!(deliver(&app).await, 1);
     assert_eq!(receiver.received().last().expect("posted").header("webhook-id"), id);
     // a delivered one can be replayed too
-    app.post(&format!("/v1/webhooks/{hook_id}/deliveries/{id}/replay"), &json!({})).await.expect(202);
+    app.post(&format!("/v1/webhooks/{hook_id}/deliveries/{id}/replay"), &json!({}))
+        .await
+        .expect(202);
     assert_eq!(deliver(&app).await, 1);
     assert_eq!(receiver.received().len(), 4);
     // and its history goes with that of jobs
@@ -259,9 +284,12 @@ async fn two_replicas_deliver_each_event_once() {
     app.small_collection("c", jobs::C).await;
     app.add_segment("c", jobs::C, 500).await;
     for n in 0..20 {
-        app.post("/v1/snapshots", &json!({"collection_name": "c", "snapshot_name": format!("s{n}")}))
-            .await
-            .created();
+        app.post(
+            "/v1/snapshots",
+            &json!({"collection_name": "c", "snapshot_name": format!("s{n}")}),
+        )
+        .await
+        .created();
     }
     let replica = Service::new(app.pool.clone(), app.objects.clone(), settings());
     let other = Deliverer::new(replica).expect("a client");
@@ -276,12 +304,21 @@ async fn two_replicas_deliver_each_event_once() {
         }
     };
     tokio::join!(all(deliverer(&app)), all(other));
-    let mut ids: Vec<String> = receiver.received().iter().map(|r| r.header("webhook-id").to_string()).collect();
+    let mut ids: Vec<String> = receiver
+        .received()
+        .iter()
+        .map(|r| r.header("webhook-id").to_string())
+        .collect();
     assert_eq!(ids.len(), 20);
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 20, "one was delivered twice");
-    assert!(deliveries(&app, &hook).await.iter().all(|d| d["state"] == "delivered" && d["attempts"] == 1));
+    assert!(
+        deliveries(&app, &hook)
+            .await
+            .iter()
+            .all(|d| d["state"] == "delivered" && d["attempts"] == 1)
+    );
 }
 
 #[tokio::test]
@@ -338,13 +375,30 @@ async fn webhooks_are_listed_in_pages_described_and_deleted() {
     }
     let first = app.get("/v1/webhooks?page_size=2").await.ok().json;
     let token = first["next_page_token"].as_str().expect("more");
-    let second = app.get(&format!("/v1/webhooks?page_size=2&page_token={token}")).await.ok().json;
-    let ids = |page: &Value| page["items"].as_array().expect("items").iter().map(|w| w["webhook_id"].clone()).collect::<Vec<_>>();
+    let second = app
+        .get(&format!("/v1/webhooks?page_size=2&page_token={token}"))
+        .await
+        .ok()
+        .json;
+    let ids = |page: &Value| {
+        page["items"]
+            .as_array()
+            .expect("items")
+            .iter()
+            .map(|w| w["webhook_id"].clone())
+            .collect::<Vec<_>>()
+    };
     assert_eq!([ids(&first), ids(&second)].concat(), made);
     jobs::snapshot(&app, 1).await;
-    app.post("/v1/snapshots", &json!({"collection_name": "c", "snapshot_name": "s2"})).await.created();
+    app.post("/v1/snapshots", &json!({"collection_name": "c", "snapshot_name": "s2"}))
+        .await
+        .created();
     let path = format!("/v1/webhooks/{}", made[0].as_str().expect("an id"));
-    let page = app.get(&format!("{path}/deliveries?page_size=1&state=pending")).await.ok().json;
+    let page = app
+        .get(&format!("{path}/deliveries?page_size=1&state=pending"))
+        .await
+        .ok()
+        .json;
     let token = page["next_page_token"].as_str().expect("more");
     let next = app
         .get(&format!("{path}/deliveries?page_size=1&state=pending&page_token={token}"))
@@ -352,9 +406,15 @@ async fn webhooks_are_listed_in_pages_described_and_deleted() {
         .ok()
         .json;
     assert_ne!(page["items"][0]["delivery_id"], next["items"][0]["delivery_id"]);
-    assert!(page["items"][0]["body"].as_str().expect("a body").contains("\"s2\""), "newest first");
+    assert!(
+        page["items"][0]["body"].as_str().expect("a body").contains("\"s2\""),
+        "newest first"
+    );
     assert!(next["next_page_token"].is_null());
-    assert_eq!(app.get(&format!("{path}/deliveries?state=gave_up")).await.ok().json["items"], json!([]));
+    assert_eq!(
+        app.get(&format!("{path}/deliveries?state=gave_up")).await.ok().json["items"],
+        json!([])
+    );
     app.get(&path).await.ok();
     app.delete(&path).await.expect(204);
     app.delete(&path).await.refused(404, "webhook_not_found");
@@ -382,7 +442,9 @@ async fn urls_that_lead_inside_or_carry_secrets_are_refused() {
         "http://10.0.0.1:8080/",
         "http://user:password@example.com/",
     ] {
-        let refused = app.post("/v1/webhooks", &json!({"url": url, "events": ["snapshot.created"]})).await;
+        let refused = app
+            .post("/v1/webhooks", &json!({"url": url, "events": ["snapshot.created"]}))
+            .await;
         let refused = refused.refused(422, "invalid_request");
         assert_eq!(refused.pointers(), ["/url"], "{url}");
     }
@@ -400,7 +462,12 @@ async fn urls_that_lead_inside_or_carry_secrets_are_refused() {
     jobs::snapshot(&app, 1).await;
     assert_eq!(deliver(&app).await, 1);
     let listed = &deliveries(&app, &hook).await[0];
-    assert!(listed["last_error"].as_str().is_some_and(|e| e.contains("private or link-local")), "{listed}");
+    assert!(
+        listed["last_error"]
+            .as_str()
+            .is_some_and(|e| e.contains("private or link-local")),
+        "{listed}"
+    );
 }
 
 #[tokio::test]
@@ -428,7 +495,11 @@ async fn without_a_key_or_with_another_one_nothing_is_signed_and_the_api_says_so
         .await
         .expect("found");
     assert!(!replica.can_sign(&described));
-    let tried = Deliverer::new(replica).expect("a client").deliver_due().await.expect("looked");
+    let tried = Deliverer::new(replica)
+        .expect("a client")
+        .deliver_due()
+        .await
+        .expect("looked");
     assert_eq!(tried, 0);
     assert_eq!(app.get("/v1/webhooks").await.ok().json["items"][0]["can_sign"], true);
     // nobody with the key for three days: the outbox does not grow for ever
@@ -437,7 +508,10 @@ async fn without_a_key_or_with_another_one_nothing_is_signed_and_the_api_says_so
     assert_eq!(deliveries(&app, &hook).await[0]["state"], "gave_up");
     let keyless = TestApp::local().await;
     keyless
-        .post("/v1/webhooks", &json!({"url": "https://example.com/", "events": ["snapshot.created"]}))
+        .post(
+            "/v1/webhooks",
+            &json!({"url": "https://example.com/", "events": ["snapshot.created"]}),
+        )
         .await
         .refused(409, "webhooks_disabled");
 }
