@@ -12,13 +12,15 @@ use tokio::net::TcpListener;
 use crate::api::{self, ApiState, RequestLimits};
 use crate::config::Config;
 use crate::domain::rebuild::RebuildReport;
-use crate::jobs::{Worker, WorkerSettings, run_collector, run_job_watch};
+use crate::jobs::{Deliverer, Worker, WorkerSettings, run_collector, run_job_watch};
 use crate::lifecycle::Lifecycle;
 use crate::milvus::{self, Facade, MilvusSettings};
 use crate::objects::{Objects, StorageOptions, StorageUrl, marker};
 use crate::private_postgres::{self, PrivatePostgres};
 use crate::service::{Service, ServiceSettings, Stores};
 use crate::{store, telemetry};
+
+mod webhook_key;
 
 /// A running service.
 #[derive(Debug)]
@@ -50,7 +52,7 @@ impl App {
     ///
     /// # Errors
     /// The first thing that does not work; nothing is left running.
-    pub async fn start(config: Config) -> anyhow::Result<Self> {
+    pub async fn start(mut config: Config) -> anyhow::Result<Self> {
         // first of all: nothing is made for a service that can't be reached
         let listener = TcpListener::bind(config.listen)
             .await
@@ -70,7 +72,15 @@ impl App {
                 (Some(postgres), url)
             }
         };
-        match Self::start_with(&config, &url, listener).await {
+        let kept = match (&postgres, &config.service.webhook_key) {
+            (Some(_), None) => webhook_key::kept_in(&config.data_dir).map(|key| config.service.webhook_key = Some(key)),
+            _ => Ok(()),
+        };
+        let started = match kept {
+            Ok(()) => Self::start_with(&config, &url, listener).await,
+            Err(error) => Err(error),
+        };
+        match started {
             Ok((address, lifecycle, pool, objects, server)) => Ok(Self {
                 address,
                 lifecycle,
@@ -135,10 +145,14 @@ impl App {
                 .spawn(run_collector(service.clone(), interval, lifecycle.soft.clone()));
         }
 
-        let state = ApiState {
-            service,
-            metrics: telemetry::start_metrics()?,
-        };
+        if config.service.webhook_key.is_some() {
+            let deliverer = Deliverer::new(service.clone())?;
+            lifecycle.tasks.spawn(deliverer.run(lifecycle.soft.clone()));
+        }
+        let metrics = telemetry::start_metrics()?;
+        let (upkeep, stop) = (telemetry::keep_metrics_small(metrics.clone()), lifecycle.soft.clone());
+        lifecycle.tasks.spawn(async move { stop.run_until_cancelled(upkeep).await });
+        let state = ApiState { service, metrics };
         let router = router(state, config.limits, config.milvus);
         let address = listener.local_addr()?;
         let stop = lifecycle.soft.clone();

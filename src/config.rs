@@ -13,9 +13,10 @@ use self::stores::StoresConfig;
 use crate::api::RequestLimits;
 use crate::domain::manifest::ManifestEncoding;
 use crate::milvus::MilvusSettings;
+use crate::domain::webhook::WebhookKey;
 use crate::objects::{CopyFallback, SINGLE_COPY_MAX, StorageOptions, StorageUrl};
 use crate::service::ServiceSettings;
-use crate::telemetry::LogFormat;
+use crate::telemetry::{LogFormat, TraceSettings};
 
 /// How manifests are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -172,6 +173,26 @@ pub struct ServeArgs {
     /// Dropping a collection through Milvus' API (gRPC, REST v2) drops its snapshots too, as Milvus does
     #[arg(long, env = "STILLFRAME_MILVUS_DROP_COLLECTION_CASCADES")]
     pub milvus_drop_collection_cascades: bool,
+    /// Collections whose newest snapshot's age is a metric, at most: those where it is oldest
+    #[arg(long, env = "STILLFRAME_METRICS_COLLECTIONS", default_value_t = 100, value_parser = clap::value_parser!(u16).range(0..=10_000))]
+    pub metrics_collections: u16,
+
+    /// Secret that the signing secrets of webhooks are derived from, 32 characters or more, the same for every replica; with a
+    /// private Postgres it is made and kept under the data directory
+    #[arg(long, env = "STILLFRAME_WEBHOOK_KEY", hide_env_values = true)]
+    pub webhook_key: Option<String>,
+
+    /// Let webhooks lead to loopback, private and link-local addresses
+    #[arg(long, env = "STILLFRAME_WEBHOOK_PRIVATE_ADDRESSES")]
+    pub webhook_private_addresses: bool,
+
+    /// Send traces to this receiver of OTLP over HTTP, such as http://127.0.0.1:4318
+    #[arg(long, env = "STILLFRAME_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
+
+    /// Share of the requests that are traced, 0 to 1; a caller's `traceparent` decides for its own
+    #[arg(long, env = "STILLFRAME_OTLP_SAMPLED", default_value_t = 1.0, value_parser = share, requires = "otlp_endpoint")]
+    pub otlp_sampled: f64,
 
     /// Form of log lines on standard error
     #[arg(long, env = "STILLFRAME_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
@@ -180,6 +201,34 @@ pub struct ServeArgs {
     /// What to log, in the form of RUST_LOG
     #[arg(long, env = "STILLFRAME_LOG", default_value = "info")]
     pub log: String,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if (0.0..=1.0).contains(&number) => Ok(number),
+        _ => Err("must be a number from 0 to 1".into()),
+    }
+}
+
+impl ServeArgs {
+    /// Where traces go; none without an endpoint.
+    ///
+    /// # Errors
+    /// An endpoint that is no URL of HTTP.
+    pub fn traces(&self) -> anyhow::Result<Option<TraceSettings>> {
+        let Some(endpoint) = &self.otlp_endpoint else {
+            return Ok(None);
+        };
+        let url = url::Url::parse(endpoint).with_context(|| format!("the OTLP endpoint {endpoint:?} is no URL"))?;
+        ensure!(
+            matches!(url.scheme(), "http" | "https"),
+            "the OTLP endpoint must begin with http:// or https://"
+        );
+        Ok(Some(TraceSettings {
+            endpoint: endpoint.clone(),
+            sampled: self.otlp_sampled,
+        }))
+    }
 }
 
 fn positive(text: &str) -> Result<usize, String> {
@@ -322,6 +371,14 @@ impl Config {
                 copy_tries: args.copy_tries,
                 history_seconds: i64::from(args.history_days) * 24 * 3600,
                 quota_bytes: args.quota_bytes,
+                metrics_collections: i64::from(args.metrics_collections),
+                webhook_key: args
+                    .webhook_key
+                    .as_deref()
+                    .map(WebhookKey::parse)
+                    .transpose()
+                    .map_err(anyhow::Error::msg)?,
+                webhook_private_addresses: args.webhook_private_addresses,
                 ..ServiceSettings::default()
             },
             limits: RequestLimits {

@@ -6,13 +6,15 @@
 //! domain <- store, objects <- service <- {api, milvus, jobs} <- app <- cli
 //! ```
 //!
-//! `crash_point` knows nothing and may be used by `service`.
+//! `crash_point` knows nothing and may be used by `service`; `telemetry` (names of metrics) knows
+//! nothing and may be used by all but `domain` and `store`.
 
 pub mod api;
 pub mod app;
 pub mod cli;
 pub mod config;
 pub mod crash_point;
+pub mod doctor;
 pub mod domain;
 pub mod jobs;
 pub mod lifecycle;

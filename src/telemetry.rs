@@ -1,50 +1,22 @@
-//! Logs and metrics. Every metric name stands here.
+//! Logs and metrics. Every metric name stands in `names`.
+
+mod names;
+mod samples;
+mod traces;
+
+use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::Level;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
-/// Requests by method, route and status.
-pub const HTTP_REQUESTS: &str = "stillframe_http_requests_total";
-/// Seconds from request to answer, by method and route.
-pub const HTTP_SECONDS: &str = "stillframe_http_request_seconds";
-/// Calls of Milvus' API by call and Milvus' code.
-pub const MILVUS_CALLS: &str = "stillframe_milvus_calls_total";
-/// Seconds from such a call to its answer, by call.
-pub const MILVUS_SECONDS: &str = "stillframe_milvus_call_seconds";
-/// Snapshots created.
-pub const SNAPSHOTS_CREATED: &str = "stillframe_snapshots_created_total";
-/// Seconds that a snapshot took.
-pub const SNAPSHOT_SECONDS: &str = "stillframe_snapshot_create_seconds";
-/// Restore jobs that ended, by state.
-pub const JOBS: &str = "stillframe_restore_jobs_total";
-/// Seconds from the request of a restore to its end, by state.
-pub const JOB_SECONDS: &str = "stillframe_restore_job_seconds";
-/// Export jobs that ended, by state.
-pub const EXPORTS: &str = "stillframe_export_jobs_total";
-/// Tasks of jobs by kind and outcome.
-pub const TASKS: &str = "stillframe_restore_tasks_total";
-/// Bytes copied by restore jobs.
-pub const COPIED_BYTES: &str = "stillframe_restore_copied_bytes_total";
-/// Files copied by restore jobs.
-pub const COPIED_FILES: &str = "stillframe_restore_copied_files_total";
-/// Copies of single files that were tried again.
-pub const COPY_RETRIES: &str = "stillframe_restore_copy_retries_total";
-/// Requests to copy that this process may have under way at the same time, now.
-pub const COPY_LIMIT: &str = "stillframe_restore_copy_limit";
-/// Tasks that this process is running.
-pub const RUNNING_TASKS: &str = "stillframe_restore_running_tasks";
-/// Objects deleted by the collector.
-pub const COLLECTED_OBJECTS: &str = "stillframe_gc_objects_total";
-/// Bytes deleted by the collector.
-pub const COLLECTED_BYTES: &str = "stillframe_gc_bytes_total";
-/// Objects that the collector could not delete.
-pub const COLLECT_FAILURES: &str = "stillframe_gc_failed_objects_total";
-/// Connections to Postgres, by state.
-pub const CONNECTIONS: &str = "stillframe_postgres_connections";
+pub use names::*;
+pub use samples::{Sample, render};
+pub use traces::{answered, follow, inject, request_span, traceparent, traces_on};
 
 /// Form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -55,26 +27,70 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging to standard error. `filter` is in the form of `RUST_LOG`.
+/// Where traces go.
+#[derive(Debug, Clone)]
+pub struct TraceSettings {
+    /// Base URL of an OTLP receiver.
+    pub endpoint: String,
+    /// Share of the traces that begin here, 0 to 1.
+    pub sampled: f64,
+}
+
+/// What was started; ending it sends what is still to be sent.
+#[derive(Debug, Default)]
+#[must_use = "what is still to be sent is sent by ending it"]
+pub struct Telemetry(Option<SdkTracerProvider>);
+
+impl Telemetry {
+    /// Sends what is still to be sent.
+    pub async fn end(self) {
+        if let Some(provider) = self.0 {
+            // it waits for its own thread, which sends by this runtime
+            let ended = tokio::task::spawn_blocking(move || provider.shutdown()).await;
+            if !matches!(ended, Ok(Ok(()))) {
+                tracing::debug!(?ended, "the last traces could not be sent");
+            }
+        }
+    }
+}
+
+/// Starts logging to standard error, and traces where they are asked for. `filter` is in the form
+/// of `RUST_LOG`, and for logs only.
 ///
 /// # Errors
-/// A filter that can't be read.
-pub fn start_logs(format: LogFormat, filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter)?;
+/// A filter that can't be read; an endpoint that is no URL.
+pub fn start_logs(format: LogFormat, filter: &str, traces: Option<&TraceSettings>) -> anyhow::Result<Telemetry> {
+    let filter = EnvFilter::try_new(filter)?.add_directive(format!("{}=off", traces::TRACES_ONLY).parse()?);
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let layer = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(colours)
         // a reader of the log that goes away must not take the service along
         .log_internal_errors(false);
     // what signs requests to object storage shows its keys when it is asked for details
-    let keeps_secrets = filter_fn(|about| !about.target().starts_with("reqsign") || *about.level() <= Level::INFO);
-    let started = match format {
-        LogFormat::Text => builder.with_target(false).finish().with(keeps_secrets).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).finish().with(keeps_secrets).try_init(),
+    let filter = filter.and(filter_fn(|about| {
+        !about.target().starts_with("reqsign") || *about.level() <= Level::INFO
+    }));
+    let logs = match format {
+        LogFormat::Text => layer.with_target(false).with_filter(filter).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_filter(filter).boxed(),
     };
-    started.map_err(|e| anyhow::anyhow!("logging could not be started: {e}"))
+    let (spans, provider) = match traces {
+        Some(settings) => {
+            let (tracer, provider) = traces::start(&settings.endpoint, settings.sampled)?;
+            // what a request passes outermost has a span for traces already
+            let wanted = format!("off,{}=info,stillframe=info,stillframe::api::layers=off", traces::TRACES_ONLY);
+            let layer = tracing_opentelemetry::layer()
+                .with_tracer(tracer)
+                .with_threads(false)
+                .with_filter(EnvFilter::try_new(wanted)?);
+            (Some(layer), Some(provider))
+        }
+        None => (None, None),
+    };
+    let started = tracing_subscriber::registry().with(spans).with(logs).try_init();
+    started.map_err(|e| anyhow::anyhow!("logging could not be started: {e}"))?;
+    Ok(Telemetry(provider))
 }
 
 /// Starts the metrics registry of this process, or joins the one that runs (tests).
@@ -112,32 +128,37 @@ pub fn count_export(state: &'static str) {
     metrics::counter!(EXPORTS, "state" => state).increment(1);
 }
 
+/// Folds what histograms have seen into their buckets now and then: without it they would grow
+/// as long as nobody asks for the metrics.
+pub async fn keep_metrics_small(handle: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        handle.run_upkeep();
+    }
+}
+
 fn describe() {
-    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
-    describe_counter!(HTTP_REQUESTS, "requests by method, route and status");
-    describe_histogram!(HTTP_SECONDS, Unit::Seconds, "time from request to answer");
-    describe_counter!(MILVUS_CALLS, "calls of Milvus' API by call and Milvus' code");
-    describe_histogram!(MILVUS_SECONDS, Unit::Seconds, "time from a call of Milvus' API to its answer");
-    describe_counter!(SNAPSHOTS_CREATED, "snapshots created");
-    describe_histogram!(SNAPSHOT_SECONDS, Unit::Seconds, "time that a snapshot took");
-    describe_counter!(JOBS, "restore jobs that ended, by state");
-    describe_histogram!(
-        JOB_SECONDS,
-        Unit::Seconds,
-        "time from the request of a restore to its end, by state"
-    );
-    describe_counter!(EXPORTS, "export jobs that ended, by state");
-    describe_counter!(TASKS, "tasks of jobs by kind and outcome");
-    describe_counter!(COPIED_BYTES, Unit::Bytes, "bytes copied by restore jobs");
-    describe_counter!(COPIED_FILES, "files copied by restore jobs");
-    describe_counter!(COPY_RETRIES, "copies of single files that were tried again");
-    describe_gauge!(
-        COPY_LIMIT,
-        "copies that this process may have under way; less than copy_concurrency while the storage asks to slow down"
-    );
-    describe_gauge!(RUNNING_TASKS, "tasks that this process is running");
-    describe_counter!(COLLECTED_OBJECTS, "objects deleted by the collector");
-    describe_counter!(COLLECTED_BYTES, Unit::Bytes, "bytes deleted by the collector");
-    describe_counter!(COLLECT_FAILURES, "objects that the collector could not delete");
-    describe_gauge!(CONNECTIONS, "connections to Postgres, by state");
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+    for metric in ALL.iter().filter(|m| m.of == Of::Process) {
+        match metric.kind {
+            Kind::Counter => describe_counter!(metric.name, metric.help),
+            Kind::Gauge => describe_gauge!(metric.name, metric.help),
+            Kind::Histogram => describe_histogram!(metric.name, metric.help),
+        }
+    }
+    metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    // a counter that has not counted yet is 0, not absent: else its first rise is not seen
+    for name in [COLLECT_FAILURES, LEASE_LOSSES, COPY_RETRIES, STORAGE_RETRIES] {
+        metrics::counter!(name).absolute(0);
+    }
+    for state in ["Completed", "Failed", "Cancelled"] {
+        metrics::counter!(JOBS, "state" => state).absolute(0);
+    }
+    for level in ["exists", "size", "checksum"] {
+        metrics::counter!(VERIFICATIONS, "level" => level, "outcome" => "failed").absolute(0);
+    }
+    metrics::counter!(WEBHOOK_TRIES, "outcome" => "gave_up").absolute(0);
+    for operation in ["write", "write_many", "write_stream", "copy", "copy_in_parts"] {
+        metrics::counter!(STORAGE_CALLS, "operation" => operation, "outcome" => "full").absolute(0);
+    }
 }

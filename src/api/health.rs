@@ -41,12 +41,15 @@ pub async fn readyz(State(state): State<ApiState>) -> Result<Json<HealthResponse
 #[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "operations",
     responses((status = 200, description = "Prometheus text format", body = String, content_type = "text/plain", example = json!("stillframe_http_requests_total{method=\"GET\",route=\"/healthz\",status=\"200\"} 1"))))]
 pub async fn prometheus(State(state): State<ApiState>) -> ([(axum::http::HeaderName, &'static str); 1], String) {
-    let (open, idle) = state.service.connections();
-    metrics::gauge!(crate::telemetry::CONNECTIONS, "state" => "idle").set(idle as f64);
-    metrics::gauge!(crate::telemetry::CONNECTIONS, "state" => "in_use").set(f64::from(open) - idle as f64);
-    metrics::gauge!(crate::telemetry::COPY_LIMIT).set(state.service.copy_limit() as f64);
+    use crate::telemetry::{CONNECTIONS, CONNECTIONS_MAX, COPY_LIMIT};
+    let (open, idle, max) = state.service.connections();
+    metrics::gauge!(CONNECTIONS, "state" => "idle").set(idle as f64);
+    metrics::gauge!(CONNECTIONS, "state" => "in_use").set(f64::from(open) - idle as f64);
+    metrics::gauge!(CONNECTIONS_MAX).set(f64::from(max));
+    metrics::gauge!(COPY_LIMIT).set(state.service.copy_limit() as f64);
+    let catalog = crate::telemetry::render(&state.service.catalog_samples().await);
     (
         [(axum::http::header::CONTENT_TYPE, "text/plain; version=0.0.4")],
-        state.metrics.render(),
+        state.metrics.render() + &catalog,
     )
 }

@@ -14,6 +14,7 @@ use tracing::Instrument as _;
 
 use super::problem::{self, ApiError};
 use crate::domain::{Code, Error};
+use crate::telemetry;
 
 /// Carries the request id in and out.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -50,6 +51,8 @@ pub async fn outermost(State(limits): State<RequestLimits>, mut request: Request
         .map_or("unmatched".to_string(), |m| m.as_str().to_string());
     let span = tracing::info_span!("api", request.id = %request_id, %method, path);
 
+    // the one is for logs, the other, inside it, for traces: what is asked from here goes on with that one
+    let traced = span.in_scope(|| telemetry::request_span(known_method(&method), &route, request.headers()));
     let unknown = unknown_parameter(&request, &route);
     let patience = Patience::default();
     request.extensions_mut().insert(patience.clone());
@@ -67,7 +70,8 @@ pub async fn outermost(State(limits): State<RequestLimits>, mut request: Request
         };
         finish(response, &path, &request_id)
     };
-    let mut response = answer.instrument(span.clone()).await;
+    let mut response = answer.instrument(traced.clone()).instrument(span.clone()).await;
+    telemetry::answered(&traced, response.status().as_u16());
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }

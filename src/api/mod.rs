@@ -31,6 +31,7 @@ mod storage;
 mod types;
 mod usage;
 mod verifications;
+mod webhooks;
 
 use std::time::Duration;
 
@@ -126,6 +127,10 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(usage::get_usage))
         .routes(routes!(usage::simulate_drop))
         .routes(routes!(storage::get_storage))
+        .routes(routes!(webhooks::list_webhooks, webhooks::create_webhook))
+        .routes(routes!(webhooks::get_webhook, webhooks::delete_webhook))
+        .routes(routes!(webhooks::list_webhook_deliveries))
+        .routes(routes!(webhooks::replay_webhook_delivery))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::prometheus))

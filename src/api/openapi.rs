@@ -30,7 +30,7 @@ use crate::domain::Code;
         (name = "collections", description = "Collections, partitions, aliases"),
         (name = "engine", description = "What the engine reports: segments, index builds, positions"),
         (name = "databases", description = "Databases"),
-        (name = "operations", description = "Collector, health, metrics")
+        (name = "operations", description = "Collector, webhooks, health, metrics")
     )
 )]
 struct Base;
@@ -235,6 +235,9 @@ fn own_codes(operation: &str) -> Vec<&'static [Code]> {
             ],
         ],
         "readyz" => vec![STORAGE],
+        "create_webhook" => vec![&[WebhooksDisabled, TooManyWebhooks]],
+        "get_webhook" | "delete_webhook" | "list_webhook_deliveries" => vec![&[WebhookNotFound]],
+        "replay_webhook_delivery" => vec![&[WebhookNotFound, WebhookDeliveryNotFound]],
         "start_gc_run" => vec![STORAGE, &[GcRunInProgress]],
         _ => vec![],
     }

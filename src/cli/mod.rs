@@ -8,6 +8,7 @@ mod bench;
 mod catalog;
 mod collection;
 mod demo;
+mod doctor;
 mod exit;
 mod failure;
 mod gc;
@@ -57,6 +58,8 @@ enum Command {
     /// Rebuild a catalog whose database was lost
     #[command(subcommand)]
     Catalog(catalog::CatalogCommand),
+    /// Look at everything that `serve` needs with these settings, and say what to do about what is wrong
+    Doctor(Box<ServeArgs>),
     /// Print the OpenAPI document of the service
     Openapi,
     /// List, describe and drop collections
@@ -136,6 +139,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Demo(args) => demo::run(args).await,
             Command::Bench(command) => bench::run(command).await,
             Command::Catalog(command) => catalog::run(command, cli.client.json).await,
+            Command::Doctor(args) => doctor::run(*args, cli.client.json).await,
             Command::Openapi => Ok(()),
             Command::Collection(command) => collection::run(&Client::new(cli.client)?, command).await,
             Command::Snapshot(command) => snapshot::run(&Client::new(cli.client)?, command).await,

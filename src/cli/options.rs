@@ -6,10 +6,10 @@ use clap::{Arg, ArgAction, ArgMatches, CommandFactory as _};
 use super::Cli;
 
 /// Commands that talk to no server.
-const NOT_CLIENTS: [&str; 6] = ["serve", "demo", "bench", "migrate", "openapi", "catalog"];
+const NOT_CLIENTS: [&str; 7] = ["serve", "demo", "bench", "migrate", "openapi", "catalog", "doctor"];
 
 /// Those of them that print JSON when they are told.
-const WITH_JSON: [&str; 1] = ["catalog"];
+const WITH_JSON: [&str; 2] = ["catalog", "doctor"];
 
 /// The options of [`super::args::ClientArgs`].
 const CLIENT_OPTIONS: [(&str, ArgAction); 3] = [
@@ -36,7 +36,7 @@ fn means_something(command: &str, option: &str) -> bool {
 
 /// A client's option given to a command that is no client.
 pub fn misplaced(matches: &ArgMatches) -> Option<String> {
-    let (name, sub) = matches.subcommand().filter(|(name, _)| NOT_CLIENTS.contains(name))?;
+    let (name, sub) = matches.subcommand()?;
     let said = |id: &str| {
         [matches, sub]
             .iter()
@@ -84,10 +84,18 @@ mod tests {
             "stillframe demo --server http://x",
             "stillframe openapi --db x",
             "stillframe catalog --server http://x rebuild --from-storage",
+            "stillframe doctor --db x",
+            "stillframe --server http://x doctor",
         ] {
             assert!(misplaced(&parse(line)).is_some(), "{line}");
         }
-        assert_eq!(misplaced(&parse("stillframe serve --insecure")), None);
+        for line in [
+            "stillframe serve --insecure",
+            "stillframe doctor --json",
+            "stillframe --json doctor",
+        ] {
+            assert_eq!(misplaced(&parse(line)), None, "{line}");
+        }
         let rebuild = parse("stillframe catalog rebuild --from-storage --json");
         assert_eq!(misplaced(&rebuild), None);
         assert!(Cli::from_arg_matches(&rebuild).expect("valid").client.json);

@@ -22,12 +22,14 @@ pub struct MigrateArgs {
 /// Wrong settings, and what keeps the service from starting, running or stopping.
 pub async fn serve(args: ServeArgs) -> Result<(), Failure> {
     let wrong = |error: anyhow::Error| Failure::Usage(format!("{error:#}"));
-    telemetry::start_logs(args.log_format, &args.log)
-        .context("the log setting can't be read")
+    let traces = args.traces().map_err(wrong)?;
+    let telemetry = telemetry::start_logs(args.log_format, &args.log, traces.as_ref())
+        .context("the setting of logs or traces can't be used")
         .map_err(wrong)?;
     let config = Config::new(args).map_err(wrong)?;
-    let app = App::start(config).await?;
-    Ok(app.run_until_signal().await?)
+    let ran = async { App::start(config).await?.run_until_signal().await }.await;
+    telemetry.end().await;
+    Ok(ran?)
 }
 
 /// Applies missing migrations.

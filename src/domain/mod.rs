@@ -1,9 +1,11 @@
 //! The words of the product and their rules. Pure: no I/O, no clock, no async.
 
 pub mod bundle;
+pub mod address;
 pub mod collection;
 pub mod error;
 pub mod explain;
+pub mod gauges;
 pub mod gc;
 pub mod id;
 pub mod index;
@@ -23,5 +25,6 @@ pub mod snapshot;
 pub mod timestamp;
 pub mod usage;
 pub mod verification;
+pub mod webhook;
 
 pub use error::{Code, Error, FieldError, Result};

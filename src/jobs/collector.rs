@@ -6,7 +6,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::Code;
 use crate::service::Service;
-use crate::telemetry::{COLLECT_FAILURES, COLLECTED_BYTES, COLLECTED_OBJECTS};
 
 /// Collects every `interval` until told to stop; the pause varies by a tenth, so that replicas
 /// which started together drift apart.
@@ -18,12 +17,7 @@ pub async fn run(service: Service, interval: Duration, stop: CancellationToken) 
             () = tokio::time::sleep(pause) => {}
         }
         match service.collect_on_time().await {
-            Ok(run) => {
-                let count = |n: i64| u64::try_from(n).unwrap_or_default();
-                metrics::counter!(COLLECTED_OBJECTS).increment(count(run.report.objects));
-                metrics::counter!(COLLECTED_BYTES).increment(count(run.report.bytes));
-                metrics::counter!(COLLECT_FAILURES).increment(count(run.report.failed_objects));
-            }
+            Ok(_) => {}
             Err(error) if error.code() == Code::GcRunInProgress => {
                 tracing::debug!("another run of the collector is under way, this one is left out");
             }

@@ -3,8 +3,10 @@
 
 mod collector;
 mod watch;
+mod webhooks;
 mod worker;
 
 pub use collector::run as run_collector;
 pub use watch::run as run_job_watch;
+pub use webhooks::Deliverer;
 pub use worker::{Worker, WorkerSettings};

@@ -16,7 +16,9 @@ use uuid::Uuid;
 
 use crate::domain::restore::{Beat, ClaimedTask, JobKind, TaskKind};
 use crate::service::{CopyProgress, Outcome, Service};
-use crate::telemetry::{COPIED_BYTES, COPIED_FILES, COPY_RETRIES, RUNNING_TASKS, TASKS, count_export, count_job};
+use crate::telemetry::{
+    self, COPIED_BYTES, COPIED_FILES, COPY_RETRIES, LEASE_LOSSES, RUNNING_TASKS, TASKS, count_export, count_job,
+};
 
 /// How a worker works.
 #[derive(Debug, Clone)]
@@ -175,6 +177,11 @@ impl Worker {
 
     async fn work(&self, task: ClaimedTask) {
         let span = tracing::info_span!("job", job.id = %task.job_id, task.id = %task.task_id, kind = task.kind.as_str(), attempt = task.attempt);
+        if telemetry::traces_on()
+            && let Ok(Some(traceparent)) = self.service.restore_traceparent(task.job_id).await
+        {
+            telemetry::follow(&span, &traceparent);
+        }
         async {
             metrics::gauge!(RUNNING_TASKS).increment(1.0);
             let progress = Arc::new(CopyProgress::of(&task));
@@ -296,6 +303,9 @@ impl Worker {
 
     fn count(&self, task: &ClaimedTask, progress: &CopyProgress, outcome: &'static str) {
         metrics::counter!(TASKS, "kind" => task.kind.as_str(), "outcome" => outcome).increment(1);
+        if outcome == "lost" {
+            metrics::counter!(LEASE_LOSSES).increment(1);
+        }
         if task.kind == TaskKind::Copy {
             let done = progress.read();
             let count = |n: i64| u64::try_from(n).unwrap_or_default();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::error::{io_error, is_throttle, says, storage_error};
 use super::limiter::CopySlot;
+use super::observe::observed;
 use super::storage::Objects;
 use super::url::StorageUrl;
 use crate::domain::{Code, Error};
@@ -86,10 +87,10 @@ impl Objects {
         let remote = self.local.is_none() && *self.url != StorageUrl::Memory;
         if remote && file.size_bytes > self.options.multipart_above.min(SINGLE_COPY_MAX) {
             // each part takes a slot of its own
-            return self.copy_in_parts(file).await;
+            return observed("copy_in_parts", self.copy_in_parts(file)).await;
         }
         let slot = self.limiter.acquire().await;
-        let copied = self.copy_once(file).await;
+        let copied = observed("copy", self.copy_once(file)).await;
         settle(slot, &copied);
         copied
     }

@@ -52,6 +52,28 @@ pub async fn claim(objects: &Objects, catalog_id: Uuid, in_use: bool, take_over:
     Ok(taken_over)
 }
 
+/// Whom a storage root belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    Nobody,
+    Catalog(Uuid),
+    /// There is a marker that says nothing.
+    Unreadable,
+}
+
+/// Looks at the marker, without claiming anything.
+///
+/// # Errors
+/// Storage errors.
+pub async fn owner(objects: &Objects) -> Result<Owner> {
+    let marker = objects.get(MARKER, MAX_MARKER_BYTES).await?;
+    Ok(match marker.map(|bytes| serde_json::from_slice::<Marker>(&bytes)) {
+        None => Owner::Nobody,
+        Some(Ok(marker)) => Owner::Catalog(marker.catalog_id),
+        Some(Err(_)) => Owner::Unreadable,
+    })
+}
+
 /// Makes sure that the storage root still is the one that this catalog owns: a disk that is not
 /// mounted looks like an empty one.
 ///

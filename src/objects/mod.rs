@@ -12,8 +12,10 @@ mod local;
 pub mod manifest;
 pub mod marker;
 pub mod metadata;
+mod observe;
 mod parts;
 mod probe;
+mod scratch;
 mod storage;
 mod stored;
 mod stream;
@@ -22,6 +24,7 @@ mod url;
 
 pub use copy::{CopyFallback, CopyFile, CopyOutcome, SINGLE_COPY_MAX};
 pub use error::storage_error;
+pub use scratch::Scratch;
 pub use storage::{Credentials, Entry, Objects, StorageOptions};
 pub use stream::{Sink, hex};
 pub use tree::{Route, Tree};

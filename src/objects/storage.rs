@@ -15,6 +15,7 @@ use super::copy::CopyFallback;
 use super::error::{io_error, storage_error};
 use super::limiter::CopyLimiter;
 use super::local::LocalRoot;
+use super::observe::{CountRetries, observed};
 use super::parts;
 use super::url::StorageUrl;
 use crate::domain::{Error, Result};
@@ -165,7 +166,9 @@ impl Objects {
                 .with_timeout(options.timeout)
                 .with_io_timeout(options.timeout),
         );
-        let operator = once.clone().layer(RetryLayer::new().with_max_times(3).with_jitter());
+        let operator = once
+            .clone()
+            .layer(RetryLayer::new().with_max_times(3).with_jitter().with_notify(CountRetries));
         Ok(Self {
             url: Arc::new(url),
             operator,
@@ -219,10 +222,13 @@ impl Objects {
             return self.put_many(vec![(key.to_string(), bytes)]).await;
         };
         let at = key.to_string();
-        let written = tokio::task::spawn_blocking(move || local.put_whole(&at, &bytes))
-            .await
-            .map_err(Error::internal)?;
-        written.map_err(|e| io_error(&format!("writing {key}"), e))
+        observed("write", async {
+            let written = tokio::task::spawn_blocking(move || local.put_whole(&at, &bytes))
+                .await
+                .map_err(Error::internal)?;
+            written.map_err(|e| io_error(&format!("writing {key}"), e))
+        })
+        .await
     }
 
     /// Writes many small objects, several at a time. On local storage one may be seen half written,
@@ -232,15 +238,14 @@ impl Objects {
     /// The first storage error; other objects may have been written.
     pub async fn put_many(&self, objects: Vec<(String, Vec<u8>)>) -> Result<()> {
         if let Some(local) = &self.local {
-            return put_local(local, objects, self.options.write_concurrency).await;
+            return observed("write_many", put_local(local, objects, self.options.write_concurrency)).await;
         }
         stream::iter(objects)
-            .map(|(key, bytes)| async move {
-                self.operator
-                    .write(&key, bytes)
-                    .await
-                    .map(|_| ())
-                    .map_err(|e| storage_error(&format!("writing {key}"), e))
+            .map(|(key, bytes)| {
+                observed("write", async move {
+                    let written = self.operator.write(&key, bytes).await;
+                    written.map(|_| ()).map_err(|e| storage_error(&format!("writing {key}"), e))
+                })
             })
             .buffer_unordered(self.options.write_concurrency)
             .try_collect()
@@ -252,6 +257,10 @@ impl Objects {
     /// # Errors
     /// A storage error that names the key; `storage_unavailable` when it is larger.
     pub async fn get(&self, key: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        observed("read", self.get_bounded(key, limit)).await
+    }
+
+    async fn get_bounded(&self, key: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         let failed = |e| storage_error(&format!("reading {key}"), e);
         let metadata = match self.operator.stat(key).await {
             Ok(metadata) => metadata,
@@ -276,12 +285,15 @@ impl Objects {
     /// # Errors
     /// A storage error that names the key.
     pub async fn size(&self, key: &str) -> Result<Option<u64>> {
-        match self.operator.stat(key).await {
-            Ok(metadata) if metadata.is_file() => Ok(Some(metadata.content_length())),
-            Ok(_) => Ok(None),
-            Err(e) if is_absent(&e) => Ok(None),
-            Err(e) => Err(storage_error(&format!("reading {key}"), e)),
-        }
+        observed("stat", async {
+            match self.operator.stat(key).await {
+                Ok(metadata) if metadata.is_file() => Ok(Some(metadata.content_length())),
+                Ok(_) => Ok(None),
+                Err(e) if is_absent(&e) => Ok(None),
+                Err(e) => Err(storage_error(&format!("reading {key}"), e)),
+            }
+        })
+        .await
     }
 
     /// Lists every object below a directory, by key. The directory must end in a slash: a
@@ -291,6 +303,10 @@ impl Objects {
     /// A storage error that names the directory.
     pub async fn list(&self, directory: &str) -> Result<HashMap<String, Entry>> {
         assert!(directory.ends_with('/'), "a directory ends in a slash: {directory:?}");
+        observed("list", self.list_whole(directory)).await
+    }
+
+    async fn list_whole(&self, directory: &str) -> Result<HashMap<String, Entry>> {
         if let Some(local) = self.local.clone() {
             let walked = directory.to_string();
             let found = tokio::task::spawn_blocking(move || local.list(&walked))
@@ -331,11 +347,15 @@ impl Objects {
     pub async fn walk(&self, directory: &str) -> Result<impl Stream<Item = Result<(String, i64)>> + use<>> {
         assert!(directory.ends_with('/'), "a directory ends in a slash: {directory:?}");
         let directory = directory.to_string();
-        let lister = match self.operator.lister_with(&directory).recursive(true).await {
-            Ok(lister) => Some(lister),
-            Err(e) if e.kind() == opendal::ErrorKind::NotFound => None,
-            Err(e) => return Err(storage_error(&format!("listing {directory}"), e)),
-        };
+        // its first page; later ones are not counted
+        let lister = observed("list", async {
+            match self.operator.lister_with(&directory).recursive(true).await {
+                Ok(lister) => Ok(Some(lister)),
+                Err(e) if e.kind() == opendal::ErrorKind::NotFound => Ok(None),
+                Err(e) => Err(storage_error(&format!("listing {directory}"), e)),
+            }
+        })
+        .await?;
         let entries = stream::iter(lister).flatten();
         Ok(entries
             .try_filter_map(|entry| async move { Ok(entry.metadata().is_file().then(|| sized(&entry))) })
@@ -347,15 +367,23 @@ impl Objects {
     pub async fn delete(&self, keys: Vec<String>) -> Vec<(String, Error)> {
         let mut failed = Vec::new();
         for batch in keys.chunks(DELETE_BATCH) {
-            if self.operator.delete_iter(batch.iter().cloned()).await.is_ok() {
+            let deleted = observed("delete_many", async {
+                let deleted = self.operator.delete_iter(batch.iter().cloned()).await;
+                deleted.map_err(|e| storage_error("deleting objects", e))
+            });
+            if deleted.await.is_ok() {
                 continue;
             }
             // one bad key fails a batch: find out which
             for key in batch {
-                if let Err(e) = self.operator.delete(key).await
-                    && !is_absent(&e)
-                {
-                    failed.push((key.clone(), storage_error(&format!("deleting {key}"), e)));
+                let deleted = observed("delete", async {
+                    match self.operator.delete(key).await {
+                        Err(e) if !is_absent(&e) => Err(storage_error(&format!("deleting {key}"), e)),
+                        _ => Ok(()),
+                    }
+                });
+                if let Err(error) = deleted.await {
+                    failed.push((key.clone(), error));
                 }
             }
         }

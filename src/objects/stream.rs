@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::error::{io_error, storage_error};
 use super::local::LocalRoot;
+use super::observe::observed;
 use super::storage::Objects;
 use crate::domain::{Error, Result};
 
@@ -103,6 +104,11 @@ impl Objects {
     /// # Errors
     /// A storage error that names the key; later ones are items of the stream.
     pub async fn read_stream(&self, key: &str) -> Result<Option<BoxStream<'static, Result<Vec<u8>>>>> {
+        // what comes after the opening is not counted
+        observed("read_stream", self.open_stream(key)).await
+    }
+
+    async fn open_stream(&self, key: &str) -> Result<Option<BoxStream<'static, Result<Vec<u8>>>>> {
         let failed = |e| storage_error(&format!("reading {key}"), e);
         let size = match self.operator.stat(key).await {
             Ok(metadata) => metadata.content_length(),
@@ -194,6 +200,10 @@ impl Sink {
     /// # Errors
     /// A storage error that names the key.
     pub async fn finish(self) -> Result<()> {
+        observed("write_stream", self.complete()).await
+    }
+
+    async fn complete(self) -> Result<()> {
         let what = format!("writing {}", self.key);
         match self.to {
             To::Local { root, temporary, file } => {

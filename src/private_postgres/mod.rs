@@ -52,6 +52,26 @@ pub struct Settings {
     pub max_connections: u32,
 }
 
+/// Whether a Postgres could be started on a data directory: gives the major version of the
+/// binaries that would run it. Makes nothing.
+///
+/// # Errors
+///
+/// As [`PrivatePostgres::start`].
+pub async fn examine(data_dir: &Path) -> Result<u32, StartError> {
+    // finding it must not make its parents: look from where there is something
+    let there = data_dir.ancestors().skip(1).find(|dir| dir.exists());
+    let data_dir = match there {
+        Some(parent) if data_dir.parent() != Some(parent) => &parent.join("postgres-that-is-not-there"),
+        _ => data_dir,
+    };
+    let data_dir = DataDir::locate(data_dir)?;
+    let user = RunAs::choose(data_dir.path())?;
+    let binaries = binaries::find(&binaries::search_path(), &data_dir, &user).await?;
+    reach::check(&data_dir, &user, &binaries).await?;
+    Ok(binaries.major)
+}
+
 /// A running Postgres that belongs to this process.
 ///
 /// Dropping it asks Postgres for a fast shutdown and blocks for at most three seconds, so prefer

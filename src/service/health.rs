@@ -27,9 +27,13 @@ impl Service {
         (format!("{}/", root.trim_end_matches('/')), endpoint)
     }
 
-    /// Connections of the pool: open, and idle.
-    pub fn connections(&self) -> (u32, usize) {
-        (self.pool.size(), self.pool.num_idle())
+    /// Connections of the pool: open, idle, and allowed.
+    pub fn connections(&self) -> (u32, usize, u32) {
+        (
+            self.pool.size(),
+            self.pool.num_idle(),
+            self.pool.options().get_max_connections(),
+        )
     }
 
     /// Requests to copy that this process may have under way at the same time, now.

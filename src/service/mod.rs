@@ -14,6 +14,7 @@ mod external_check;
 mod external_read;
 mod external_spec;
 mod flush;
+mod gauges;
 pub mod gc;
 mod health;
 mod indexes;
@@ -39,6 +40,7 @@ mod stores;
 mod throttle;
 mod usage;
 mod verify;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +50,7 @@ use sqlx::{PgPool, Postgres, Transaction};
 
 use crate::domain::Result;
 use crate::domain::manifest::ManifestEncoding;
+use crate::domain::webhook::WebhookKey;
 use crate::objects::Objects;
 use crate::store;
 
@@ -70,6 +73,7 @@ pub use segments::{Compacted, Compaction, SegmentChange};
 pub use snapshots::{SnapshotChange, SnapshotDetails, SnapshotList, SnapshotRef};
 pub use stored::{Adopt, Adopted};
 pub use stores::Stores;
+pub use webhooks::Tried;
 
 /// What use cases may be told by the configuration.
 #[derive(Debug, Clone)]
@@ -101,6 +105,12 @@ pub struct ServiceSettings {
     pub history_seconds: i64,
     /// Bytes that the owned files of the catalog may take; none: no limit.
     pub quota_bytes: Option<u64>,
+    /// Collections whose newest snapshot's age is a metric, at most.
+    pub metrics_collections: i64,
+    /// What secrets of webhooks are derived from; none: there are no webhooks.
+    pub webhook_key: Option<WebhookKey>,
+    /// Webhooks may lead to loopback, private and link-local addresses.
+    pub webhook_private_addresses: bool,
 }
 
 impl Default for ServiceSettings {
@@ -120,6 +130,9 @@ impl Default for ServiceSettings {
             list_concurrency: 16,
             history_seconds: 30 * 24 * 3600,
             quota_bytes: None,
+            metrics_collections: 100,
+            webhook_key: None,
+            webhook_private_addresses: false,
         }
     }
 }
@@ -134,6 +147,7 @@ pub struct Service {
     watches: Arc<job_watch::Watches>,
     /// Held by what collects.
     collecting: Arc<tokio::sync::Mutex<()>>,
+    gauges: Arc<tokio::sync::Mutex<gauges::Cache>>,
 }
 
 impl Service {
@@ -145,6 +159,7 @@ impl Service {
             stores: Arc::default(),
             watches: Arc::default(),
             collecting: Arc::default(),
+            gauges: Arc::default(),
         }
     }
 

@@ -20,6 +20,7 @@ use crate::store::names::NameKind;
 use crate::store::{self, PgConnection};
 use std::time::Duration;
 use time::OffsetDateTime;
+use crate::telemetry;
 
 /// A restore to be started.
 #[derive(Debug, Clone)]
@@ -86,6 +87,9 @@ impl Service {
         let now_ms = store::catalog::now_millis(&mut tx).await?;
         let warnings = warnings(&snapshot, &captured, &request.options, now_ms);
         store::jobs::set_warnings(&mut tx, job_id, &warnings).await?;
+        if let Some(traceparent) = telemetry::traceparent() {
+            store::jobs::set_traceparent(&mut tx, job_id, &traceparent).await?;
+        }
         store::tasks::enqueue(&mut tx, task_id, job_id, TaskKind::Validate, None).await?;
         let job = one_job(&mut tx, job_id).await?;
         crash_point::reached("restore.reserved");
@@ -103,6 +107,16 @@ impl Service {
     }
 
     /// Finds a restore.
+    /// The trace of the request that a job came from, as a W3C `traceparent`; none when that was not
+    /// traced.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn restore_traceparent(&self, id: JobId) -> Result<Option<String>> {
+        store::jobs::traceparent(&mut *self.conn().await?, id).await
+    }
+
+    /// Finds a job.
     ///
     /// # Errors
     /// `restore_job_not_found`, also when its history has expired.

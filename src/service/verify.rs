@@ -16,6 +16,7 @@ use crate::domain::verification::{Level, Report, Verification};
 use crate::domain::{Code, Error, Result};
 use crate::objects::{keys, metadata};
 use crate::store;
+use crate::telemetry::VERIFICATIONS;
 
 /// Reads that are prepared at a time; bounds the memory.
 const READS: usize = 256;
@@ -53,6 +54,8 @@ impl Service {
         let finished_at = kept.ok_or_else(|| {
             Code::SnapshotNotFound.error(format!("snapshot {:?} was dropped while it was verified", snapshot.name))
         })?;
+        let outcome = if report.problems.total == 0 { "passed" } else { "failed" };
+        metrics::counter!(VERIFICATIONS, "level" => level.as_str(), "outcome" => outcome).increment(1);
         tracing::info!(snapshot.id = %snapshot.snapshot_id, level = level.as_str(), problems = report.problems.total, "snapshot verified");
         Ok(Verification {
             level,

@@ -333,6 +333,28 @@ pub async fn set_cleaned(conn: &mut PgConnection, job: JobId, abandoned: bool) -
     Ok(())
 }
 
+/// Notes the trace of the request that a job came from.
+pub async fn set_traceparent(conn: &mut PgConnection, job: JobId, traceparent: &str) -> Result<()> {
+    sqlx::query!(
+        "update restore_jobs set traceparent = $2 where job_id = $1",
+        job.0,
+        traceparent
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
+
+/// The trace of the request that a job came from.
+pub async fn traceparent(conn: &mut PgConnection, job: JobId) -> Result<Option<String>> {
+    let found = sqlx::query_scalar!("select traceparent from restore_jobs where job_id = $1", job.0)
+        .fetch_optional(conn)
+        .await
+        .map_err(failed)?;
+    Ok(found.flatten())
+}
+
 /// Deletes the history of jobs that ended before an age, their tasks too; gives their number.
 pub async fn expire(conn: &mut PgConnection, age_seconds: i64) -> Result<u64> {
     let deleted = sqlx::query!(

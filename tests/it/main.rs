@@ -34,4 +34,5 @@ mod support;
 mod traps;
 mod usage;
 mod verifications;
+mod watching;
 mod whole_way;

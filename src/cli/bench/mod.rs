@@ -91,7 +91,7 @@ fn size(text: &str) -> Result<u64, String> {
 /// What could not be done; what was made is removed all the same.
 pub async fn run(command: BenchCommand) -> Result<(), Failure> {
     let BenchCommand::Restore(args) = command;
-    telemetry::start_logs(LogFormat::Text, "warn,sqlx_postgres=error")?;
+    let _telemetry = telemetry::start_logs(LogFormat::Text, "warn,sqlx_postgres=error", None)?;
     let place = Place::prepare(&args).await?;
     let outcome = measure(&args, &place).await;
     let left = place.leave().await;

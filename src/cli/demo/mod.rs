@@ -43,7 +43,7 @@ const LOGS: &str = "warn,sqlx_postgres=error";
 /// # Errors
 /// A step that could not be done, or a check that failed.
 pub async fn run(args: DemoArgs) -> Result<(), Failure> {
-    telemetry::start_logs(LogFormat::Text, LOGS)?;
+    let _telemetry = telemetry::start_logs(LogFormat::Text, LOGS, None)?;
     let place = Place::prepare(args.data_dir, args.keep)?;
     let outcome = run_in(&place, args.keep).await;
     let removed = place.leave();

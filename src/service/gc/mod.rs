@@ -23,6 +23,7 @@ use crate::domain::page::{Page, PageRequest};
 use crate::domain::{Code, Error, Result};
 use crate::store::gc::Scope;
 use crate::store::{self, PgConnection};
+use crate::telemetry;
 use ledger::Ledger;
 use things::Kind;
 
@@ -57,9 +58,10 @@ impl Service {
     pub async fn collect(&self, request: CollectRequest) -> Result<GcRun> {
         let service = self.clone();
         // a caller that hangs up does not stop a run half way
-        tokio::spawn(async move { service.collect_to_the_end(request).await })
-            .await
-            .map_err(Error::internal)?
+        let ran = tokio::spawn(async move { service.collect_to_the_end(request).await }).await;
+        let ran = ran.map_err(Error::internal)?;
+        count_run(&ran);
+        ran
     }
 
     /// Runs the collector as its timer does: with a look for orphans when the last one is old
@@ -145,6 +147,7 @@ impl Service {
             store::pins::expire(&mut conn).await?;
             store::jobs::expire(&mut conn, self.settings.history_seconds).await?;
             store::gc_runs::expire(&mut conn, self.settings.history_seconds).await?;
+            store::deliveries::expire(&mut conn, self.settings.history_seconds).await?;
         }
         drop(conn);
         self.collect_receipts(scope, ledger).await
@@ -223,4 +226,23 @@ async fn one_run(conn: &mut PgConnection, id: RunId) -> Result<GcRun> {
         .await?
         .pop()
         .ok_or_else(|| Code::GcRunNotFound.error(format!("collector run {id} does not exist")))
+}
+
+/// Counts a run, whoever asked for it.
+fn count_run(ran: &Result<GcRun>) {
+    let outcome = match ran {
+        Ok(run) if run.dry_run => "dry_run",
+        Ok(_) => "completed",
+        Err(error) if error.code() == Code::GcRunInProgress => "in_progress",
+        Err(_) => "failed",
+    };
+    metrics::counter!(telemetry::GC_RUNS, "outcome" => outcome).increment(1);
+    if let Ok(run) = ran
+        && !run.dry_run
+    {
+        let count = |n: i64| u64::try_from(n).unwrap_or_default();
+        metrics::counter!(telemetry::COLLECTED_OBJECTS).increment(count(run.report.objects));
+        metrics::counter!(telemetry::COLLECTED_BYTES).increment(count(run.report.bytes));
+        metrics::counter!(telemetry::COLLECT_FAILURES).increment(count(run.report.failed_objects));
+    }
 }

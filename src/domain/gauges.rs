@@ -1,0 +1,34 @@
+//! What metrics say of the catalog.
+
+use std::collections::BTreeMap;
+
+/// Counts and ages of the catalog at one time.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Gauges {
+    /// Snapshots by state; a state without any is left out.
+    pub snapshots: BTreeMap<String, i64>,
+    /// Restore jobs that have not ended, by state; a state without any is left out.
+    pub jobs: BTreeMap<String, i64>,
+    pub available_tasks: i64,
+    pub running_tasks: i64,
+    /// Running ones whose lease has expired: nobody works on them.
+    pub expired_tasks: i64,
+    pub pending_cleanups: i64,
+    /// None before the first completed run.
+    pub gc_age_seconds: Option<f64>,
+    pub webhook_pending: i64,
+    pub webhook_pending_age_seconds: f64,
+    pub webhook_gave_up: i64,
+    pub collections_without_snapshot: i64,
+    /// Oldest first.
+    pub newest_snapshots: Vec<CollectionAge>,
+}
+
+/// How old the newest snapshot of a collection is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CollectionAge {
+    pub db_name: String,
+    pub collection_name: String,
+    pub collection_id: i64,
+    pub age_seconds: f64,
+}
