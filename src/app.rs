@@ -14,6 +14,7 @@ use crate::lifecycle::Lifecycle;
 use crate::objects::{Objects, marker};
 use crate::private_postgres::{self, PrivatePostgres};
 use crate::service::Service;
+use crate::serving::{self, Serving};
 use crate::{store, telemetry};
 
 /// A running service.
@@ -134,14 +135,14 @@ impl App {
             service,
             metrics: telemetry::start_metrics()?,
         };
-        let router = api::router(state, config.limits);
+        let router = api::router(state, config.limits.clone());
         let address = listener.local_addr()?;
         let stop = lifecycle.soft.clone();
-        let server = tokio::spawn(async move {
-            axum::serve(listener, router)
-                .with_graceful_shutdown(stop.cancelled_owned())
-                .await
-        });
+        let limits = Serving {
+            max_clients: serving::clients_that_fit(config.serving.max_clients),
+            ..config.serving
+        };
+        let server = tokio::spawn(async move { serving::serve(listener, router, limits, stop).await });
         tracing::info!(url = %format!("http://{address}"), docs = %format!("http://{address}/docs"), "listening");
         Ok((address, lifecycle, pool, objects, server))
     }

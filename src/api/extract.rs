@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use serde::de::DeserializeOwned;
 
+use super::intake::TooSlow;
 use super::problem::ApiError;
 use crate::domain::{Code, Error, FieldError};
 
@@ -50,7 +51,17 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalB
     }
 }
 
-fn unreadable(rejection: BytesRejection) -> ApiError {
+/// Why a body could not be read.
+pub(super) fn unreadable(rejection: BytesRejection) -> ApiError {
+    let mut cause: Option<&dyn std::error::Error> = Some(&rejection);
+    while let Some(error) = cause {
+        if error.is::<TooSlow>() {
+            return Code::BodyTimeout
+                .error("nothing of the request body came for too long")
+                .into();
+        }
+        cause = error.source();
+    }
     match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Code::PayloadTooLarge
             .error("the request body is larger than this server accepts")

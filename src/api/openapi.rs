@@ -12,6 +12,7 @@ use utoipa::openapi::{Ref, RefOr, Required, ResponseBuilder};
 use utoipa::{OpenApi, ToSchema as _};
 use utoipa_swagger_ui::SwaggerUi;
 
+use super::openapi_http;
 use super::problem::{Problem, ProblemField, status, type_uri};
 use crate::domain::Code;
 
@@ -19,7 +20,7 @@ use crate::domain::Code;
 #[openapi(
     info(
         title = "Stillframe",
-        description = "Snapshots and restores for vector collections on object storage.\n\nIds and hybrid timestamps are strings, since JavaScript's numbers can't hold them; numbers are accepted in requests. Sizes are bytes, durations milliseconds, times RFC 3339. Errors are RFC 9457 problem documents with a stable `code`.",
+        description = "Snapshots and restores for vector collections on object storage.\n\nIds and hybrid timestamps are strings, since JavaScript's numbers can't hold them; numbers are accepted in requests. Sizes are bytes, durations milliseconds, times RFC 3339. Errors are RFC 9457 problem documents with a stable `code`.\n\n# Limits\n\nAll of them are answered by a problem document, and are the defaults of settings where one is named. A body has at most 64 MiB (`--max-body-bytes`; 413), also after decompression (`content-encoding: gzip` is taken); when nothing of it comes for 30 seconds it is given up (`--body-timeout-seconds`; 408). JSON is nested at most 128 deep (400). A page has at most 1000 entries (422). A call is answered within 300 seconds (`--request-timeout-seconds`; 504); waits that it asks for come on top. A client may send as many requests a second as `--rate-limit` says (429, with `Retry-After`); no limit without it. The head of a request has at most 64 KiB and 100 headers (431) and comes within 30 seconds (`--header-timeout-seconds`, else the connection is closed).\n\n# Conventions\n\nEvery GET has a HEAD. Answers are compressed for clients that accept gzip or br. `x-request-id` is taken over when it is 1 to 128 letters, digits, `-`, `_` and `.`, and is in every answer. 503 and 429 carry `Retry-After`. Lists are stable under concurrent writes: an entry that is there from the first page to the last is seen exactly once.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     components(schemas(Problem, ProblemField)),
@@ -47,7 +48,8 @@ pub fn document() -> utoipa::openapi::OpenApi {
         .iter()
         .map(|c| (c.as_str().to_string(), RefOr::T(example(*c))))
         .collect();
-    for item in document.paths.paths.values_mut() {
+    for (path, item) in &mut document.paths.paths {
+        openapi_http::describe(path, item);
         let operations = [
             &mut item.get,
             &mut item.put,
@@ -205,6 +207,10 @@ fn codes(operation: &Operation) -> Vec<Code> {
     if !matches!(id, "healthz" | "metrics") {
         codes.extend([Code::DatabaseUnavailable, Code::RequestTimeout]);
     }
+    if !matches!(id, "healthz" | "readyz" | "metrics") {
+        codes.extend([Code::RateLimited, Code::PreconditionFailed]);
+    }
+    codes.extend(openapi_http::codes(operation));
     // an unknown query parameter is refused everywhere
     codes.extend([Code::Internal, Code::InvalidRequest]);
     if operation.request_body.is_some() {
@@ -213,9 +219,13 @@ fn codes(operation: &Operation) -> Vec<Code> {
             Code::InvalidRequest,
             Code::UnsupportedMediaType,
             Code::PayloadTooLarge,
+            Code::BodyTimeout,
+            Code::Overloaded,
         ]);
     }
-    if operation.parameters.as_ref().is_some_and(|p| !p.is_empty()) {
+    let in_head =
+        |p: &RefOr<utoipa::openapi::path::Parameter>| matches!(p, RefOr::T(p) if matches!(p.parameter_in, ParameterIn::Header));
+    if operation.parameters.iter().flatten().any(|p| !in_head(p)) {
         codes.extend([Code::MalformedRequest, Code::InvalidRequest]);
     }
     if operation

@@ -9,6 +9,7 @@ mod copies;
 mod crashes;
 mod faults;
 mod formats;
+mod http_semantics;
 mod job_control;
 mod job_events;
 mod job_sharing;
