@@ -50,11 +50,21 @@ impl Conditional {
 pub async fn conditional(State(resources): State<Conditional>, request: Request, next: Next) -> Response {
     match *request.method() {
         Method::GET | Method::HEAD => read(request, next).await,
-        _ if is_unsafe(request.method()) && Conditions::of(request.headers()).any() => change(&resources, request, next)
-            .await
-            .unwrap_or_else(IntoResponse::into_response),
+        _ if is_unsafe(request.method()) && Conditions::of(request.headers()).any() && is_operation(&request) => {
+            change(&resources, request, next)
+                .await
+                .unwrap_or_else(IntoResponse::into_response)
+        }
         _ => next.run(request).await,
     }
+}
+
+fn route(request: &Request) -> &str {
+    request.extensions().get::<MatchedPath>().map_or("", |m| m.as_str())
+}
+
+fn is_operation(request: &Request) -> bool {
+    super::openapi::query_parameters(request.method().as_str(), route(request)).is_some()
 }
 
 /// The conditions of a request, each a list of tags or `*`.
@@ -212,8 +222,8 @@ struct Target {
 
 impl Target {
     fn of(request: &Request) -> Result<Self, ApiError> {
-        let route = request.extensions().get::<MatchedPath>().map_or("", |m| m.as_str());
-        let Some(known) = super::openapi::query_parameters("GET", route).filter(|_| *request.method() != Method::POST) else {
+        let Some(known) = super::openapi::query_parameters("GET", route(request)).filter(|_| *request.method() != Method::POST)
+        else {
             return Err(Code::PreconditionFailed.error("there is no entity tag for this call").into());
         };
         let given = url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes());

@@ -42,11 +42,15 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalB
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        // a body that is sent in chunks is known to be empty only at its end
         let (parts, body) = request.into_parts();
-        if axum::body::HttpBody::is_end_stream(&body) {
+        let bytes = Bytes::from_request(Request::from_parts(parts.clone(), body), state)
+            .await
+            .map_err(unreadable)?;
+        if bytes.is_empty() {
             return Ok(OptionalBody(T::default()));
         }
-        let request = Request::from_parts(parts, body);
+        let request = Request::from_parts(parts, bytes.into());
         Body::from_request(request, state).await.map(|Body(body)| OptionalBody(body))
     }
 }

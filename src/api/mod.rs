@@ -14,7 +14,9 @@ mod indexes;
 mod intake;
 mod layers;
 mod openapi;
+mod openapi_30;
 mod openapi_http;
+mod openapi_rules;
 mod partitions;
 mod pins;
 mod plans;
@@ -51,7 +53,7 @@ use crate::domain::Code;
 use crate::service::Service;
 
 pub use layers::RequestLimits;
-pub use openapi::document;
+pub use openapi::{document, document_text};
 pub use rate_limit::{ClientId, Rate};
 
 /// The longest time that a call may be asked to wait for the engine.

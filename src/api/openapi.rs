@@ -12,8 +12,8 @@ use utoipa::openapi::{Ref, RefOr, Required, ResponseBuilder};
 use utoipa::{OpenApi, ToSchema as _};
 use utoipa_swagger_ui::SwaggerUi;
 
-use super::openapi_http;
 use super::problem::{Problem, ProblemField, status, type_uri};
+use super::{openapi_30, openapi_http, openapi_rules};
 use crate::domain::Code;
 
 #[derive(OpenApi)]
@@ -43,6 +43,7 @@ pub fn base() -> utoipa::openapi::OpenApi {
 /// The whole document.
 pub fn document() -> utoipa::openapi::OpenApi {
     let (_, mut document) = super::routes().split_for_parts();
+    openapi_rules::add(&mut document);
     let components = document.components.get_or_insert_default();
     components.examples = Code::ALL
         .iter()
@@ -62,12 +63,21 @@ pub fn document() -> utoipa::openapi::OpenApi {
     document
 }
 
+/// The document as text, in OpenAPI 3.1, or in 3.0 for generators that need it.
+pub fn document_text(as_30: bool) -> String {
+    let document = document();
+    let text = if as_30 {
+        let value = serde_json::to_value(&document).map(|d| openapi_30::converted(&d));
+        value.and_then(|v| serde_json::to_string_pretty(&v))
+    } else {
+        document.to_pretty_json()
+    };
+    text.expect("the document is made of texts, numbers and maps")
+}
+
 /// The document and the Swagger UI, both served from the binary.
 pub fn docs() -> Router {
-    let document = document();
-    let text = document
-        .to_pretty_json()
-        .expect("the document is made of texts, numbers and maps");
+    let text = document_text(false);
     let json = move || {
         let mut headers = HeaderMap::new();
         headers.insert(
@@ -315,6 +325,26 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Of two types with one name the document would have one, for both.
+    #[test]
+    fn no_two_schemas_have_one_name() {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src/api");
+        let mut seen = HashMap::new();
+        for entry in std::fs::read_dir(directory).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            let text = std::fs::read_to_string(&path).expect("readable");
+            for (at, _) in text.match_indices("ToSchema)]") {
+                let mut words = text[at..].split_whitespace().skip_while(|w| !matches!(*w, "struct" | "enum"));
+                let Some(name) = words.nth(1) else { continue };
+                let name: String = name.chars().take_while(|c| c.is_ascii_alphanumeric()).collect();
+                if let Some(other) = seen.insert(name.clone(), path.clone()) {
+                    panic!("{name} is in {} and in {}", other.display(), path.display());
+                }
+            }
+        }
+        assert!(seen.len() > 60, "{}", seen.len());
     }
 
     fn has_example(content: &serde_json::Value, schemas: &serde_json::Value) -> bool {

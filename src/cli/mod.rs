@@ -53,7 +53,7 @@ enum Command {
     /// Apply missing migrations to the catalog database
     Migrate(server::MigrateArgs),
     /// Print the OpenAPI document of the service
-    Openapi,
+    Openapi(server::OpenapiArgs),
     /// List, describe and drop collections
     #[command(subcommand)]
     Collection(collection::CollectionCommand),
@@ -114,8 +114,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
-    if let Command::Openapi = cli.command {
-        return server::print_openapi();
+    if let Command::Openapi(args) = &cli.command {
+        return server::print_openapi(args);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -127,7 +127,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Migrate(args) => server::migrate(&args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Bench(command) => bench::run(command).await,
-            Command::Openapi => Ok(()),
+            Command::Openapi(_) => Ok(()),
             Command::Collection(command) => collection::run(&Client::new(cli.client)?, command).await,
             Command::Snapshot(command) => snapshot::run(&Client::new(cli.client)?, command).await,
             Command::Restore(args) => restore::run(&Client::new(cli.client)?, args).await,

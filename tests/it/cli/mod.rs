@@ -8,4 +8,4 @@ mod paging;
 pub mod process;
 mod restores;
 mod serve;
-mod service;
+pub mod service;
