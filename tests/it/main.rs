@@ -12,6 +12,7 @@ mod crashes;
 mod faults;
 mod formats;
 mod hostile_clients;
+mod http_answers;
 mod http_semantics;
 mod job_control;
 mod job_events;
