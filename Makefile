@@ -8,7 +8,7 @@ export STILLFRAME_TEST_PYTHON ?= $(CURDIR)/target/venv/bin/python
 export STILLFRAME_TEST_ETCD ?= $(or $(shell command -v etcd),$(CURDIR)/target/tools/etcd/usr/bin/etcd)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-long test-milvus test-spark bench bench-restore fmt lint openapi proto proto-check sqlx sqlx-check setup release deny
+.PHONY: help demo serve test test-long test-milvus test-spark bench bench-load bench-restore fmt lint openapi publish-openapi proto proto-check sqlx sqlx-check setup release deny
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ serve: release ## build, then run the service with its defaults (ARGS=... as in 
 	$(BIN) serve $(ARGS)
 
 test: ## the whole test suite
-	@.ci/setup cc postgres python curl etcd deploy
+	@.ci/setup cc postgres python curl etcd deploy clients
 	cargo test --locked $(ARGS)
 
 test-milvus: ## a real Milvus 2.3.5 on an S3 server: import, snapshot, restore, and the rows proved (Linux x86_64); then Milvus' Go client
@@ -30,7 +30,7 @@ test-milvus: ## a real Milvus 2.3.5 on an S3 server: import, snapshot, restore, 
 	cargo test --locked --test it milvus::go -- --ignored --nocapture
 
 test-long: ## what is too slow for `make test`: ignored tests, then the benches
-	@.ci/setup cc postgres python curl java spark etcd deploy
+	@.ci/setup cc postgres python curl java spark etcd deploy clients
 	cargo test --locked -- --ignored # a debug build: the points where tests let it crash are in no release build
 	cargo bench --locked
 
@@ -47,6 +47,11 @@ bench-restore: ## restores beside a plain loop of copies and s5cmd (ARGS=... as 
 	cargo build --release --locked --bin stillframe --example s3_server
 	.ci/bench-restore $(ARGS)
 
+bench-load: ## requests a second beside an axum hello and a `select 1`, by wrk (SECONDS_EACH=, ROUNDS=, CLIENTS="1 16 128")
+	@.ci/setup cc postgres curl wrk
+	cargo build --release --locked --bin stillframe --example load_floor
+	.ci/bench-load
+
 fmt: ## format the code
 	cargo fmt
 
@@ -56,10 +61,15 @@ lint: deny proto-check ## formatting, clippy, docs, and the licences and sources
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
 	target/tools/bin/cargo-deny --locked check bans licenses sources
 
-openapi: ## write openapi/openapi.json anew from the code
+openapi: ## write openapi/openapi.json and openapi-3.0.json anew from the code
 	@.ci/setup cc
 	@mkdir -p openapi target
 	cargo run --quiet --locked -- openapi > target/openapi.json && mv target/openapi.json openapi/openapi.json
+	cargo run --quiet --locked -- openapi --as 3.0 > target/openapi.json && mv target/openapi.json openapi/openapi-3.0.json
+
+publish-openapi: openapi ## take the document as the one that clients have: changes are compared with it
+	cp openapi/openapi.json openapi/published.json
+	sed -i '/^[^#]/d' openapi/intended-breaks.txt
 
 proto: ## write the messages of Milvus' calls anew, after a change of src/milvus/proto/*.proto
 	@.ci/setup cc
@@ -78,7 +88,7 @@ sqlx-check: ## check every query against a real Postgres, and that .sqlx is up t
 	.ci/with-postgres .ci/sqlx --check
 
 setup: ## install what this machine lacks for all of the above; each of them does it by itself
-	@.ci/setup cc postgres python curl etcd deploy
+	@.ci/setup cc postgres python curl etcd deploy clients
 
 release:
 	@.ci/setup cc postgres

@@ -18,6 +18,7 @@ use crate::milvus::{self, Facade, MilvusSettings};
 use crate::objects::{Objects, StorageOptions, StorageUrl, marker};
 use crate::private_postgres::{self, PrivatePostgres};
 use crate::service::{Service, ServiceSettings, Stores};
+use crate::serving::{self, Serving};
 use crate::{store, telemetry};
 
 mod webhook_key;
@@ -153,14 +154,14 @@ impl App {
         let (upkeep, stop) = (telemetry::keep_metrics_small(metrics.clone()), lifecycle.soft.clone());
         lifecycle.tasks.spawn(async move { stop.run_until_cancelled(upkeep).await });
         let state = ApiState { service, metrics };
-        let router = router(state, config.limits, config.milvus);
+        let router = router(state, config.limits.clone(), config.milvus);
         let address = listener.local_addr()?;
         let stop = lifecycle.soft.clone();
-        let server = tokio::spawn(async move {
-            axum::serve(listener, router)
-                .with_graceful_shutdown(stop.cancelled_owned())
-                .await
-        });
+        let limits = Serving {
+            max_clients: serving::clients_that_fit(config.serving.max_clients),
+            ..config.serving
+        };
+        let server = tokio::spawn(async move { serving::serve(listener, router, limits, stop).await });
         tracing::info!(url = %format!("http://{address}"), docs = %format!("http://{address}/docs"), "listening");
         Ok((address, lifecycle, pool, objects, server))
     }
@@ -235,6 +236,11 @@ pub fn router(state: ApiState, limits: RequestLimits, settings: MilvusSettings) 
 /// The OpenAPI document of everything that is served over REST.
 pub fn document() -> utoipa::openapi::OpenApi {
     api::document().merge_from(milvus::openapi())
+}
+
+/// The same as text, in OpenAPI 3.1, or in 3.0 for generators that need it.
+pub fn document_text(as_30: bool) -> String {
+    api::text_of(&document(), as_30)
 }
 
 /// What a rebuild of the catalog works on.

@@ -10,13 +10,14 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 
 use self::stores::StoresConfig;
-use crate::api::RequestLimits;
+use crate::api::{Rate, RequestLimits};
 use crate::domain::manifest::ManifestEncoding;
 use crate::milvus::MilvusSettings;
 use crate::domain::webhook::WebhookKey;
 use crate::objects::{CopyFallback, SINGLE_COPY_MAX, StorageOptions, StorageUrl};
 use crate::service::ServiceSettings;
 use crate::telemetry::{LogFormat, TraceSettings};
+use crate::serving::Serving;
 
 /// How manifests are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -162,6 +163,30 @@ pub struct ServeArgs {
     #[arg(long, env = "STILLFRAME_REQUEST_TIMEOUT_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub request_timeout_seconds: u64,
 
+    /// Seconds without a byte of a request body after which it is given up
+    #[arg(long, env = "STILLFRAME_BODY_TIMEOUT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub body_timeout_seconds: u64,
+
+    /// Seconds that the head of a request may take, and that a connection may be idle
+    #[arg(long, env = "STILLFRAME_HEADER_TIMEOUT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub header_timeout_seconds: u64,
+
+    /// Connections of clients at the same time; one more closes the one that has been idle longest. Fewer where the limit of open files is lower
+    #[arg(long, env = "STILLFRAME_MAX_CLIENTS", default_value_t = 8192, value_parser = positive)]
+    pub max_clients: usize,
+
+    /// Requests a second that one client (its address) may send in the long run; no limit without it
+    #[arg(long, env = "STILLFRAME_RATE_LIMIT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rate_limit: Option<u32>,
+
+    /// Requests that it may send at once after a pause; twice the rate when absent
+    #[arg(long, env = "STILLFRAME_RATE_BURST", requires = "rate_limit", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rate_burst: Option<u32>,
+
+    /// Origin of pages, such as https://dashboard.example.com, that may read answers; several with commas, `*` for any
+    #[arg(long, env = "STILLFRAME_CORS_ORIGINS", value_delimiter = ',')]
+    pub cors_origins: Vec<String>,
+
     /// Seconds after which one call to the object storage is given up
     #[arg(long, env = "STILLFRAME_STORAGE_TIMEOUT_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub storage_timeout_seconds: u64,
@@ -238,6 +263,13 @@ fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Whether a browser may name this as the origin of a page.
+fn is_origin(text: &str) -> bool {
+    text == "*"
+        || url::Url::parse(text)
+            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text)
+}
+
 /// Validated settings.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -257,6 +289,7 @@ pub struct Config {
     pub service: ServiceSettings,
     pub limits: RequestLimits,
     pub milvus: MilvusSettings,
+    pub serving: Serving,
 }
 
 /// Environment variables that belong to other commands of this binary.
@@ -322,6 +355,12 @@ impl Config {
                 "the database URL must begin with postgres:// or postgresql://"
             );
         }
+        for origin in &args.cors_origins {
+            ensure!(
+                is_origin(origin),
+                "--cors-origins: {origin:?} is no origin; expected https://host, http://host:port or *"
+            );
+        }
         let data_dir =
             std::path::absolute(&args.data_dir).with_context(|| format!("data directory {}", args.data_dir.display()))?;
         let storage = match &args.storage {
@@ -384,6 +423,16 @@ impl Config {
             limits: RequestLimits {
                 timeout: Duration::from_secs(args.request_timeout_seconds),
                 body_bytes: args.max_body_bytes,
+                body_timeout: Duration::from_secs(args.body_timeout_seconds),
+                rate: args.rate_limit.map(|per_second| Rate {
+                    per_second,
+                    burst: args.rate_burst.unwrap_or(per_second.saturating_mul(2)),
+                }),
+                cors_origins: args.cors_origins,
+            },
+            serving: Serving {
+                max_clients: args.max_clients,
+                header_timeout: Duration::from_secs(args.header_timeout_seconds),
             },
             milvus: MilvusSettings {
                 drop_collection_cascades: args.milvus_drop_collection_cascades,

@@ -8,6 +8,7 @@
 //!
 //! `crash_point` knows nothing and may be used by `service`; `telemetry` (names of metrics) knows
 //! nothing and may be used by all but `domain` and `store`.
+//! `crash_point` knows nothing and may be used by `service`; `serving` knows nothing and is used by `app`.
 
 pub mod api;
 pub mod app;
@@ -22,5 +23,6 @@ pub mod milvus;
 pub mod objects;
 pub mod private_postgres;
 pub mod service;
+pub mod serving;
 pub mod store;
 pub mod telemetry;

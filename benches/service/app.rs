@@ -60,6 +60,7 @@ impl App {
         let limits = RequestLimits {
             timeout: Duration::from_secs(60),
             body_bytes: 64 * 1024 * 1024,
+            ..RequestLimits::default()
         };
         Self {
             pool,

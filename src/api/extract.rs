@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use serde::de::DeserializeOwned;
 
+use super::intake::TooSlow;
 use super::problem::ApiError;
 use crate::domain::{Code, Error, FieldError};
 
@@ -41,16 +42,30 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalB
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        // a body that is sent in chunks is known to be empty only at its end
         let (parts, body) = request.into_parts();
-        if axum::body::HttpBody::is_end_stream(&body) {
+        let bytes = Bytes::from_request(Request::from_parts(parts.clone(), body), state)
+            .await
+            .map_err(unreadable)?;
+        if bytes.is_empty() {
             return Ok(OptionalBody(T::default()));
         }
-        let request = Request::from_parts(parts, body);
+        let request = Request::from_parts(parts, bytes.into());
         Body::from_request(request, state).await.map(|Body(body)| OptionalBody(body))
     }
 }
 
-fn unreadable(rejection: BytesRejection) -> ApiError {
+/// Why a body could not be read.
+pub(super) fn unreadable(rejection: BytesRejection) -> ApiError {
+    let mut cause: Option<&dyn std::error::Error> = Some(&rejection);
+    while let Some(error) = cause {
+        if error.is::<TooSlow>() {
+            return Code::BodyTimeout
+                .error("nothing of the request body came for too long")
+                .into();
+        }
+        cause = error.source();
+    }
     match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Code::PayloadTooLarge
             .error("the request body is larger than this server accepts")

@@ -10,9 +10,12 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::Instrument as _;
 
+use super::idempotency::{IDEMPOTENCY_KEY, REPLAYED};
 use super::problem::{self, ApiError};
+use super::rate_limit::Rate;
 use crate::domain::{Code, Error};
 use crate::telemetry;
 
@@ -20,13 +23,64 @@ use crate::telemetry;
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Limits of every request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct RequestLimits {
     /// A call that takes longer is answered with `request_timeout`; calls that wait for
     /// something on request get that time on top.
     pub timeout: Duration,
     /// Bytes of a request body at most.
     pub body_bytes: usize,
+    /// A request body of which nothing comes for so long is given up.
+    pub body_timeout: Duration,
+    /// What one client may send; none: no limit.
+    pub rate: Option<Rate>,
+    /// Origins of pages that may read answers; `*`: any.
+    pub cors_origins: Vec<String>,
+}
+
+impl Default for RequestLimits {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(300),
+            body_bytes: 64 * 1024 * 1024,
+            body_timeout: Duration::from_secs(30),
+            rate: None,
+            cors_origins: Vec::new(),
+        }
+    }
+}
+
+/// Lets pages of other origins read answers; none when no origin may.
+pub fn cors(origins: &[String]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
+    let allowed = match origins.iter().any(|o| o == "*") {
+        true => AllowOrigin::any(),
+        false => AllowOrigin::list(origins.iter().filter_map(|o| HeaderValue::from_str(o).ok())),
+    };
+    let layer = CorsLayer::new()
+        .allow_origin(allowed)
+        .allow_methods([
+            Method::GET,
+            Method::HEAD,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+        ])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::IF_MATCH,
+            header::IF_NONE_MATCH,
+            HeaderName::from_static("last-event-id"),
+            IDEMPOTENCY_KEY,
+            REQUEST_ID,
+        ])
+        .expose_headers([header::ETAG, header::LOCATION, header::RETRY_AFTER, REPLAYED, REQUEST_ID])
+        .max_age(Duration::from_secs(600));
+    Some(layer)
 }
 
 /// Turns a panic into an error; the text of the panic is for the log only.
@@ -88,7 +142,11 @@ fn finish(response: Response, path: &str, request_id: &str) -> Response {
         } else {
             tracing::debug!(code = error.code().as_str(), error = %error, "request refused");
         }
-        return problem::render(error, path, request_id);
+        let mut rendered = problem::render(error, path, request_id);
+        if let Some(after) = response.headers().get(header::RETRY_AFTER) {
+            rendered.headers_mut().insert(header::RETRY_AFTER, after.clone());
+        }
+        return rendered;
     }
     // axum answers a wrong method itself
     if response.status() == StatusCode::METHOD_NOT_ALLOWED {
@@ -114,7 +172,11 @@ fn finish(response: Response, path: &str, request_id: &str) -> Response {
 /// A query parameter that the operation does not have: dropping it silently could turn a dry run
 /// into a real one.
 fn unknown_parameter(request: &Request, route: &str) -> Option<String> {
-    let known = super::openapi::query_parameters(request.method().as_str(), route)?;
+    let method = match *request.method() {
+        Method::HEAD => "GET",
+        ref method => method.as_str(),
+    };
+    let known = super::openapi::query_parameters(method, route)?;
     let query = request.uri().query()?;
     url::form_urlencoded::parse(query.as_bytes())
         .map(|(name, _)| name.into_owned())

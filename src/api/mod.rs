@@ -4,6 +4,7 @@ mod adopt;
 mod aliases;
 mod channels;
 mod collections;
+mod conditional;
 mod databases;
 mod explain;
 mod exports;
@@ -11,13 +12,19 @@ mod external_restores;
 mod extract;
 mod gc;
 mod health;
+mod idempotency;
 mod indexes;
+mod intake;
 mod layers;
 mod openapi;
+mod openapi_30;
+mod openapi_http;
+mod openapi_rules;
 mod partitions;
 mod pins;
 mod plans;
 mod problem;
+mod rate_limit;
 mod receipts;
 mod restore_control;
 mod restore_events;
@@ -39,7 +46,11 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use metrics_exporter_prometheus::PrometheusHandle;
+use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, Predicate as _, SizeAbove};
+use tower_http::decompression::RequestDecompressionLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -47,7 +58,8 @@ use crate::domain::Code;
 use crate::service::Service;
 
 pub use layers::RequestLimits;
-pub use openapi::document;
+pub use openapi::{document, text_of};
+pub use rate_limit::{ClientId, Rate};
 
 /// The longest time that a call may be asked to wait for the engine.
 pub const MAX_WAIT: Duration = Duration::from_secs(3600);
@@ -143,17 +155,39 @@ pub fn router(state: ApiState, limits: RequestLimits) -> Router {
 
 /// The same, showing a document that tells of more.
 pub fn router_with(state: ApiState, limits: RequestLimits, document: utoipa::openapi::OpenApi) -> Router {
+    let service = state.service.clone();
     let (router, _) = routes().split_for_parts();
-    guarded(router.with_state(state).merge(openapi::docs(document)), limits)
+    let routes = router.with_state(state).merge(openapi::docs(document));
+    let resources = conditional::Conditional::new(routes.clone(), service.clone());
+    let router = routes
+        .layer(middleware::from_fn_with_state(service, idempotency::keyed))
+        .layer(middleware::from_fn_with_state(resources, conditional::conditional));
+    guarded(router, limits)
 }
 
-/// Puts what every request passes around the routes.
+/// Puts what every request passes around the routes; the last layer is the outermost.
 fn guarded(router: Router, limits: RequestLimits) -> Router {
-    router
+    let compression = CompressionLayer::new()
+        .quality(CompressionLevel::Precise(4))
+        .compress_when(DefaultPredicate::new().and(SizeAbove::new(1024)));
+    let router = router
         .fallback(|| async { problem::ApiError::from(Code::RouteNotFound.error("there is nothing at this path; see /docs")) })
-        .layer(DefaultBodyLimit::max(limits.body_bytes))
         .layer(CatchPanicLayer::custom(layers::panicked))
-        .layer(middleware::from_fn_with_state(limits, layers::outermost))
+        .layer(DefaultBodyLimit::max(limits.body_bytes))
+        .layer(RequestDecompressionLayer::new())
+        .layer(middleware::from_fn_with_state(intake::Intake::new(&limits), intake::intake))
+        .layer(compression)
+        .layer(middleware::from_fn(conditional::mark_coding))
+        .layer(middleware::from_fn_with_state(
+            limits.rate.map(rate_limit::RateLimiter::new),
+            rate_limit::limited,
+        ));
+    let cors = layers::cors(&limits.cors_origins);
+    let router = router.layer(middleware::from_fn_with_state(limits, layers::outermost));
+    match cors {
+        Some(cors) => router.layer(cors),
+        None => router,
+    }
 }
 
 #[cfg(test)]
@@ -179,6 +213,7 @@ mod tests {
         let limits = RequestLimits {
             timeout: Duration::from_millis(20),
             body_bytes: 10,
+            ..RequestLimits::default()
         };
         let request = Request::get(path).body(Body::empty()).expect("a request");
         guarded(routes, limits).oneshot(request).await.expect("never fails")

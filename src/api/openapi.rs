@@ -13,13 +13,14 @@ use utoipa::{OpenApi, ToSchema as _};
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::problem::{Problem, ProblemField, status, type_uri};
+use super::{openapi_30, openapi_http, openapi_rules};
 use crate::domain::Code;
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Stillframe",
-        description = "Snapshots and restores for vector collections on object storage.\n\nIds and hybrid timestamps are strings, since JavaScript's numbers can't hold them; numbers are accepted in requests. Sizes are bytes, durations milliseconds, times RFC 3339. Errors are RFC 9457 problem documents with a stable `code`.",
+        description = "Snapshots and restores for vector collections on object storage.\n\nIds and hybrid timestamps are strings, since JavaScript's numbers can't hold them; numbers are accepted in requests. Sizes are bytes, durations milliseconds, times RFC 3339. Errors are RFC 9457 problem documents with a stable `code`.\n\n# Limits\n\nAll of them are answered by a problem document, and are the defaults of settings where one is named. A body has at most 64 MiB (`--max-body-bytes`; 413), also after decompression (`content-encoding: gzip` is taken); when nothing of it comes for 30 seconds it is given up (`--body-timeout-seconds`; 408). JSON is nested at most 128 deep (400). A page has at most 1000 entries (422). A call is answered within 300 seconds (`--request-timeout-seconds`; 504); waits that it asks for come on top. A client may send as many requests a second as `--rate-limit` says (429, with `Retry-After`); no limit without it. The head of a request has at most 64 KiB and 100 headers (431) and comes within 30 seconds (`--header-timeout-seconds`, else the connection is closed).\n\n# Conventions\n\nEvery GET has a HEAD. Answers are compressed for clients that accept gzip or br. `x-request-id` is taken over when it is 1 to 128 letters, digits, `-`, `_` and `.`, and is in every answer. 503 and 429 carry `Retry-After`. Lists are stable under concurrent writes: an entry that is there from the first page to the last is seen exactly once.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     components(schemas(Problem, ProblemField)),
@@ -43,12 +44,14 @@ pub fn base() -> utoipa::openapi::OpenApi {
 /// The whole document.
 pub fn document() -> utoipa::openapi::OpenApi {
     let (_, mut document) = super::routes().split_for_parts();
+    openapi_rules::add(&mut document);
     let components = document.components.get_or_insert_default();
     components.examples = Code::ALL
         .iter()
         .map(|c| (c.as_str().to_string(), RefOr::T(example(*c))))
         .collect();
-    for item in document.paths.paths.values_mut() {
+    for (path, item) in &mut document.paths.paths {
+        openapi_http::describe(path, item);
         let operations = [
             &mut item.get,
             &mut item.put,
@@ -61,11 +64,20 @@ pub fn document() -> utoipa::openapi::OpenApi {
     document
 }
 
+/// A document as text, in OpenAPI 3.1, or in 3.0 for generators that need it.
+pub fn text_of(document: &utoipa::openapi::OpenApi, as_30: bool) -> String {
+    let text = if as_30 {
+        let value = serde_json::to_value(document).map(|d| openapi_30::converted(&d));
+        value.and_then(|v| serde_json::to_string_pretty(&v))
+    } else {
+        document.to_pretty_json()
+    };
+    text.expect("the document is made of texts, numbers and maps")
+}
+
 /// A document and the Swagger UI, both served from the binary.
 pub fn docs(document: utoipa::openapi::OpenApi) -> Router {
-    let text = document
-        .to_pretty_json()
-        .expect("the document is made of texts, numbers and maps");
+    let text = text_of(&document, false);
     let json = move || {
         let mut headers = HeaderMap::new();
         headers.insert(
@@ -249,6 +261,10 @@ fn codes(operation: &Operation) -> Vec<Code> {
     if !matches!(id, "healthz" | "metrics") {
         codes.extend([Code::DatabaseUnavailable, Code::RequestTimeout]);
     }
+    if !matches!(id, "healthz" | "readyz" | "metrics") {
+        codes.extend([Code::RateLimited, Code::PreconditionFailed]);
+    }
+    codes.extend(openapi_http::codes(operation));
     // an unknown query parameter is refused everywhere
     codes.extend([Code::Internal, Code::InvalidRequest]);
     if operation.request_body.is_some() {
@@ -257,9 +273,13 @@ fn codes(operation: &Operation) -> Vec<Code> {
             Code::InvalidRequest,
             Code::UnsupportedMediaType,
             Code::PayloadTooLarge,
+            Code::BodyTimeout,
+            Code::Overloaded,
         ]);
     }
-    if operation.parameters.as_ref().is_some_and(|p| !p.is_empty()) {
+    let in_head =
+        |p: &RefOr<utoipa::openapi::path::Parameter>| matches!(p, RefOr::T(p) if matches!(p.parameter_in, ParameterIn::Header));
+    if operation.parameters.iter().flatten().any(|p| !in_head(p)) {
         codes.extend([Code::MalformedRequest, Code::InvalidRequest]);
     }
     if operation
@@ -349,6 +369,26 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Of two types with one name the document would have one, for both.
+    #[test]
+    fn no_two_schemas_have_one_name() {
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src/api");
+        let mut seen = HashMap::new();
+        for entry in std::fs::read_dir(directory).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            let text = std::fs::read_to_string(&path).expect("readable");
+            for (at, _) in text.match_indices("ToSchema)]") {
+                let mut words = text[at..].split_whitespace().skip_while(|w| !matches!(*w, "struct" | "enum"));
+                let Some(name) = words.nth(1) else { continue };
+                let name: String = name.chars().take_while(|c| c.is_ascii_alphanumeric()).collect();
+                if let Some(other) = seen.insert(name.clone(), path.clone()) {
+                    panic!("{name} is in {} and in {}", other.display(), path.display());
+                }
+            }
+        }
+        assert!(seen.len() > 60, "{}", seen.len());
     }
 
     fn has_example(content: &serde_json::Value, schemas: &serde_json::Value) -> bool {

@@ -40,7 +40,7 @@ pub struct Problem {
 /// One thing that is wrong in a request.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ProblemField {
-    /// JSON pointer into the body, `?name` for a query parameter, `{name}` for a path parameter.
+    /// JSON pointer into the body, `?name` for a query parameter, `{name}` for a path parameter, `name:` for a header.
     #[schema(example = "/snapshot_name")]
     pub pointer: String,
     #[schema(example = "must not be empty")]
@@ -57,6 +57,9 @@ pub fn status(code: Code) -> StatusCode {
         Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Kind::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Kind::Precondition => StatusCode::PRECONDITION_FAILED,
+        Kind::TooMany => StatusCode::TOO_MANY_REQUESTS,
+        Kind::Slow => StatusCode::REQUEST_TIMEOUT,
         Kind::Timeout => StatusCode::GATEWAY_TIMEOUT,
         Kind::Refused => StatusCode::BAD_GATEWAY,
         Kind::Full => StatusCode::INSUFFICIENT_STORAGE,
@@ -119,7 +122,7 @@ pub fn render(error: &Error, path: &str, request_id: &str) -> Response {
     let mut response = (status, body).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-    if matches!(code.kind(), Kind::Unavailable) {
+    if matches!(code.kind(), Kind::Unavailable) || code == Code::IdempotencyKeyInUse {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response

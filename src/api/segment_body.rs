@@ -31,6 +31,7 @@ pub struct PositionBody {
     #[serde(default)]
     pub msg_group: String,
     /// Hybrid timestamp.
+    #[schema(value_type = Id, required = true)]
     pub timestamp: Option<Id>,
 }
 

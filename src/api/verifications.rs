@@ -17,7 +17,7 @@ use crate::domain::verification::{Level, Verification};
 /// How closely the files are looked at.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum LevelText {
+pub enum VerifyLevelText {
     /// They are there.
     Exists,
     /// And have the recorded size.
@@ -31,7 +31,7 @@ pub enum LevelText {
 #[serde(deny_unknown_fields)]
 #[schema(examples(json!({"level": "checksum", "sample": 0.1})))]
 pub struct VerifySnapshotRequest {
-    pub level: LevelText,
+    pub level: VerifyLevelText,
     /// At level `checksum`: the fraction of the data files to read, chosen at random; all of them when absent. Manifests are all read.
     #[serde(default = "everything")]
     #[schema(exclusive_minimum = 0.0, maximum = 1.0, default = 1.0)]
@@ -59,7 +59,7 @@ pub enum OutcomeText {
     "started_at": "2024-01-01T00:00:00Z", "finished_at": "2024-01-01T00:00:01Z"
 })))]
 pub struct VerificationResponse {
-    pub level: LevelText,
+    pub level: VerifyLevelText,
     pub sample: f64,
     pub outcome: OutcomeText,
     /// Data files that were looked for.
@@ -85,9 +85,9 @@ impl From<Verification> for VerificationResponse {
     fn from(done: Verification) -> Self {
         Self {
             level: match done.level {
-                Level::Exists => LevelText::Exists,
-                Level::Size => LevelText::Size,
-                Level::Checksum => LevelText::Checksum,
+                Level::Exists => VerifyLevelText::Exists,
+                Level::Size => VerifyLevelText::Size,
+                Level::Checksum => VerifyLevelText::Checksum,
             },
             sample: done.sample,
             outcome: if done.passed() {
@@ -125,9 +125,9 @@ pub async fn verify_snapshot(
 ) -> Result<Json<VerificationResponse>, ApiError> {
     patience.extend(MAX_WAIT);
     let level = match body.level {
-        LevelText::Exists => Level::Exists,
-        LevelText::Size => Level::Size,
-        LevelText::Checksum => Level::Checksum,
+        VerifyLevelText::Exists => Level::Exists,
+        VerifyLevelText::Size => Level::Size,
+        VerifyLevelText::Checksum => Level::Checksum,
     };
     let done = state
         .service

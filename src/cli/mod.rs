@@ -61,7 +61,7 @@ enum Command {
     /// Look at everything that `serve` needs with these settings, and say what to do about what is wrong
     Doctor(Box<ServeArgs>),
     /// Print the OpenAPI document of the service
-    Openapi,
+    Openapi(server::OpenapiArgs),
     /// List, describe and drop collections
     #[command(subcommand)]
     Collection(collection::CollectionCommand),
@@ -125,8 +125,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), Failure> {
-    if let Command::Openapi = cli.command {
-        return server::print_openapi();
+    if let Command::Openapi(args) = &cli.command {
+        return server::print_openapi(args);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -140,7 +140,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Bench(command) => bench::run(command).await,
             Command::Catalog(command) => catalog::run(command, cli.client.json).await,
             Command::Doctor(args) => doctor::run(*args, cli.client.json).await,
-            Command::Openapi => Ok(()),
+            Command::Openapi(_) => Ok(()),
             Command::Collection(command) => collection::run(&Client::new(cli.client)?, command).await,
             Command::Snapshot(command) => snapshot::run(&Client::new(cli.client)?, command).await,
             Command::Restore(args) => restore::run(&Client::new(cli.client)?, args).await,

@@ -16,6 +16,13 @@ pub struct MigrateArgs {
     database_url: String,
 }
 
+#[derive(Debug, Args)]
+pub struct OpenapiArgs {
+    /// Version of OpenAPI to write it in
+    #[arg(long = "as", default_value = "3.1", value_parser = ["3.0", "3.1"])]
+    dialect: String,
+}
+
 /// Runs the service until a signal.
 ///
 /// # Errors
@@ -55,7 +62,6 @@ pub async fn migrate(args: &MigrateArgs) -> Result<(), Failure> {
 ///
 /// # Errors
 /// When standard output can't be written.
-pub fn print_openapi() -> Result<(), Failure> {
-    let text = app::document().to_pretty_json().context("the document is not JSON")?;
-    output::line(&text)
+pub fn print_openapi(args: &OpenapiArgs) -> Result<(), Failure> {
+    output::line(&app::document_text(args.dialect == "3.0"))
 }

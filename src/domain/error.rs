@@ -18,6 +18,12 @@ pub enum Kind {
     MethodNotAllowed,
     UnsupportedMediaType,
     TooLarge,
+    /// A condition that the request made does not hold.
+    Precondition,
+    /// The client sends more requests than it may.
+    TooMany,
+    /// The client sends its request too slowly.
+    Slow,
     Timeout,
     /// A store behind the service refused it.
     Refused,
@@ -84,6 +90,11 @@ codes! {
     MethodNotAllowed "method_not_allowed" MethodNotAllowed "This path has no such method",
     UnsupportedMediaType "unsupported_media_type" UnsupportedMediaType "The body must be application/json",
     PayloadTooLarge "payload_too_large" TooLarge "The request body is too large",
+    BodyTimeout "body_timeout" Slow "The request body came too slowly",
+    RateLimited "rate_limited" TooMany "The client sends more requests than it may",
+    PreconditionFailed "precondition_failed" Precondition "The condition of the request does not hold",
+    IdempotencyKeyReused "idempotency_key_reused" Invalid "The idempotency key belongs to another call",
+    IdempotencyKeyInUse "idempotency_key_in_use" Conflict "The call with this idempotency key is still running",
     DatabaseAlreadyExists "database_already_exists" Conflict "The database exists already",
     DatabaseNotEmpty "database_not_empty" Conflict "The database is not empty",
     CollectionAlreadyExists "collection_already_exists" Conflict "The name or id of the collection is taken",
@@ -113,6 +124,7 @@ codes! {
     ExternalSnapshotChanged "external_snapshot_changed" Conflict "The snapshot was changed after the restore was asked for",
     CredentialsLost "credentials_lost" Conflict "The credentials of the request are gone",
     TooManyStreams "too_many_streams" Unavailable "This process serves as many event streams as it may",
+    Overloaded "overloaded" Unavailable "The service holds as many large requests as it may",
     RequestTimeout "request_timeout" Timeout "The request took too long",
     PermissionDenied "permission_denied" Refused "The object storage refused access",
     PartCopyUnsupported "part_copy_unsupported" Refused "The object storage can't copy objects in parts",

@@ -27,6 +27,7 @@ pub mod gauges;
 pub mod gc;
 pub mod gc_runs;
 pub mod id_blocks;
+pub mod idempotency;
 pub mod indexes;
 pub mod jobs;
 pub mod manifests;

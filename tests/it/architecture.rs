@@ -9,6 +9,7 @@ const RULE: &[(&str, &[&str])] = &[
     ("crash_point", &[]),
     ("telemetry", &[]),
     ("lifecycle", &[]),
+    ("serving", &[]),
     ("private_postgres", &[]),
     ("store", &["domain"]),
     ("objects", &["domain", "telemetry"]),
@@ -16,7 +17,7 @@ const RULE: &[(&str, &[&str])] = &[
     ("api", &["domain", "service", "telemetry"]),
     ("jobs", &["domain", "service", "telemetry"]),
     ("milvus", &["domain", "service", "telemetry"]),
-    ("config", &["domain", "objects", "service", "api", "milvus", "telemetry"]),
+    ("config", &["domain", "objects", "service", "serving", "api", "milvus", "telemetry"]),
     (
         "app",
         &[
@@ -29,6 +30,7 @@ const RULE: &[(&str, &[&str])] = &[
             "objects",
             "private_postgres",
             "service",
+            "serving",
             "store",
             "telemetry",
         ],

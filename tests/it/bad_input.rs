@@ -107,6 +107,16 @@ async fn bodies_that_are_no_json_are_refused() {
 }
 
 #[tokio::test]
+async fn a_body_that_may_be_left_out_may_be_empty_in_any_way() {
+    let app = app().await;
+    let send = |body: Body| app.send(Request::post("/v1/collections/c/flush").body(body).expect("a request"));
+    send(Body::empty()).await.ok();
+    let no_chunk = futures::stream::iter(Vec::<Result<Vec<u8>, std::io::Error>>::new());
+    send(Body::from_stream(no_chunk)).await.ok();
+    send(Body::from("{}")).await.refused(415, "unsupported_media_type");
+}
+
+#[tokio::test]
 async fn unknown_routes_and_wrong_methods_are_problems_too() {
     let app = app().await;
     app.get("/nothing").await.refused(404, "route_not_found");

@@ -46,6 +46,7 @@ fn replica(app: &TestApp) -> (Service, Router) {
     let limits = RequestLimits {
         timeout: Duration::from_secs(2),
         body_bytes: 1024,
+        ..RequestLimits::default()
     };
     (service, api::router(state, limits))
 }

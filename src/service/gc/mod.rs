@@ -145,6 +145,7 @@ impl Service {
         if !scope.dry_run {
             self.objects.sweep_temporary().await?;
             store::pins::expire(&mut conn).await?;
+            self.expire_keys(&mut conn).await?;
             store::jobs::expire(&mut conn, self.settings.history_seconds).await?;
             store::gc_runs::expire(&mut conn, self.settings.history_seconds).await?;
             store::deliveries::expire(&mut conn, self.settings.history_seconds).await?;

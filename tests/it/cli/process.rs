@@ -131,6 +131,10 @@ impl Running {
         self.out.seen.clone()
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("is ours and was not waited for");
     }

@@ -181,6 +181,7 @@ impl TestApp {
         let limits = RequestLimits {
             timeout: std::time::Duration::from_secs(60),
             body_bytes: 16 * 1024 * 1024,
+            ..RequestLimits::default()
         };
         let milvus = MilvusSettings {
             drop_collection_cascades: false,
@@ -199,6 +200,15 @@ impl TestApp {
 
     pub fn router(&self) -> Router {
         self.router.clone()
+    }
+
+    /// The same service with other limits.
+    pub fn router_with(&self, limits: RequestLimits) -> Router {
+        let state = ApiState {
+            service: self.service.clone(),
+            metrics: telemetry::start_metrics().expect("metrics"),
+        };
+        api::router(state, limits)
     }
 
     /// Moves the only clock of ages and leases.

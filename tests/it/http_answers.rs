@@ -1,0 +1,234 @@
+//! How answers go out: HEAD, compression, other origins, rates; pages under concurrent writes.
+
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+
+use axum::body::Body;
+use axum::http::{Method, Request};
+use serde_json::{Value, json};
+use stillframe::api::{Rate, RequestLimits};
+
+use crate::http_semantics::{app, call, header, request, snapshot};
+
+#[tokio::test]
+async fn head_answers_as_get_does_and_refuses_what_get_refuses() {
+    let app = app().await;
+    for path in ["/healthz", "/v1/collections", "/openapi.json"] {
+        let get = app.get(path).await.ok();
+        let head = call(&app, Method::HEAD, path, &[], None).await.ok();
+        assert_eq!(
+            (head.text.as_str(), &head.headers["content-type"]),
+            ("", &get.headers["content-type"]),
+            "{path}"
+        );
+    }
+    let status = async |path: &str| {
+        let response = tower::ServiceExt::oneshot(app.router(), request(Method::HEAD, path, &[], None)).await;
+        response.expect("never fails").status().as_u16()
+    };
+    assert_eq!(status("/v1/collections?page_sise=1").await, 422);
+    assert_eq!(status("/v1/collections/nope").await, 404);
+    assert_eq!(status("/v1/collections/c/flush").await, 405);
+}
+
+#[tokio::test]
+async fn answers_are_compressed_for_those_who_can_read_it_and_bodies_may_be() {
+    let app = app().await;
+    let plain = app.get("/openapi.json").await.ok();
+    let raw = async |coding: &str| {
+        let request = request(Method::GET, "/openapi.json", &[("accept-encoding", coding)], None);
+        let response = tower::ServiceExt::oneshot(app.router(), request).await.expect("never fails");
+        let headers = response.headers().clone();
+        (
+            headers,
+            axum::body::to_bytes(response.into_body(), usize::MAX).await.expect("a body"),
+        )
+    };
+    let (headers, bytes) = raw("gzip").await;
+    assert_eq!(headers["content-encoding"], "gzip");
+    assert!(bytes.len() * 5 < plain.text.len(), "{} of {}", bytes.len(), plain.text.len());
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(bytes.as_ref())
+        .read_to_string(&mut text)
+        .expect("gzip");
+    assert_eq!(text, plain.text);
+    let tag = headers["etag"].to_str().expect("text");
+    assert_eq!(tag, header(&plain, "etag").trim_end_matches('"').to_string() + "-gzip\"");
+    let same = call(
+        &app,
+        Method::GET,
+        "/openapi.json",
+        &[("if-none-match", tag), ("accept-encoding", "gzip")],
+        None,
+    )
+    .await;
+    assert_eq!(header(&same.expect(304), "etag"), tag);
+    assert_eq!(raw("br").await.0["content-encoding"], "br");
+    assert!(!raw("zstd").await.0.contains_key("content-encoding"));
+    let (headers, _) = {
+        let request = request(Method::GET, "/v1/databases", &[("accept-encoding", "gzip")], None);
+        let response = tower::ServiceExt::oneshot(app.router(), request).await.expect("never fails");
+        (response.headers().clone(), ())
+    };
+    assert!(!headers.contains_key("content-encoding"), "a short answer is not worth it");
+
+    let send = async |coding: &'static str, bytes: Vec<u8>| {
+        let request = Request::post("/v1/databases")
+            .header("content-type", "application/json")
+            .header("content-encoding", coding)
+            .body(Body::from(bytes))
+            .expect("a request");
+        app.send(request).await
+    };
+    send("gzip", gzip(br#"{"name": "packed"}"#)).await.created();
+    send("gzip", b"{\"name\": \"x\"}".to_vec())
+        .await
+        .refused(400, "malformed_request");
+    send("br", b"x".to_vec()).await.refused(415, "unsupported_media_type");
+    // a bomb: 64 MiB of spaces in 64 KiB; the application of tests takes 16 MiB
+    let bomb = gzip(&vec![b' '; 64 * 1024 * 1024]);
+    assert!(bomb.len() < 100_000);
+    send("gzip", bomb).await.refused(413, "payload_too_large");
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes).expect("in memory");
+    encoder.finish().expect("in memory")
+}
+
+#[tokio::test]
+async fn pages_of_allowed_origins_may_read_answers_and_errors_and_no_others() {
+    let limits = |origins: &[&str]| RequestLimits {
+        cors_origins: origins.iter().map(ToString::to_string).collect(),
+        ..RequestLimits::default()
+    };
+    let page = "https://dashboard.example.com";
+    let app = app().await;
+    let ask = async |limits: RequestLimits, method: Method, path: &str, origin: &str| {
+        let headers = [
+            ("origin", origin),
+            ("access-control-request-method", "PATCH"),
+            ("access-control-request-headers", "idempotency-key"),
+        ];
+        let response = tower::ServiceExt::oneshot(app.router_with(limits), request(method, path, &headers, None)).await;
+        response.expect("never fails")
+    };
+    let allowed = |r: &axum::response::Response| {
+        r.headers()
+            .get("access-control-allow-origin")
+            .map(|v| v.to_str().expect("text").to_string())
+    };
+    assert_eq!(allowed(&ask(limits(&[]), Method::GET, "/v1/collections", page).await), None);
+    let preflight = ask(limits(&[page]), Method::OPTIONS, "/v1/collections/c", page).await;
+    assert_eq!(
+        (preflight.status().as_u16(), allowed(&preflight).as_deref()),
+        (200, Some(page))
+    );
+    assert!(
+        preflight.headers()["access-control-allow-methods"]
+            .to_str()
+            .expect("text")
+            .contains("PATCH")
+    );
+    assert!(
+        preflight.headers()["access-control-allow-headers"]
+            .to_str()
+            .expect("text")
+            .contains("idempotency-key")
+    );
+    let missing = ask(limits(&[page]), Method::GET, "/v1/collections/nope", page).await;
+    assert_eq!((missing.status().as_u16(), allowed(&missing).as_deref()), (404, Some(page)));
+    assert!(
+        missing.headers()["access-control-expose-headers"]
+            .to_str()
+            .expect("text")
+            .contains("x-request-id")
+    );
+    assert_eq!(
+        allowed(&ask(limits(&[page]), Method::GET, "/v1/collections", "https://evil.example").await),
+        None
+    );
+    assert_eq!(
+        allowed(&ask(limits(&["*"]), Method::GET, "/v1/collections", "https://any.example").await).as_deref(),
+        Some("*")
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_sends_too_much_is_told_when_to_come_back_and_probes_always_pass() {
+    let app = app().await;
+    let router = app.router_with(RequestLimits {
+        rate: Some(Rate { per_second: 1, burst: 3 }),
+        ..RequestLimits::default()
+    });
+    let ask = async |path: &str, address: &str| {
+        let mut request = request(Method::GET, path, &[], None);
+        let peer: std::net::SocketAddr = format!("{address}:1").parse().expect("an address");
+        request.extensions_mut().insert(axum::extract::ConnectInfo(peer));
+        tower::ServiceExt::oneshot(router.clone(), request)
+            .await
+            .expect("never fails")
+    };
+    for _ in 0..3 {
+        assert_eq!(ask("/v1/databases", "192.0.2.1").await.status(), 200);
+    }
+    let refused = ask("/v1/databases", "192.0.2.1").await;
+    assert_eq!(refused.status(), 429);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    assert_eq!(refused.headers()["content-type"], "application/problem+json");
+    let body = axum::body::to_bytes(refused.into_body(), usize::MAX).await.expect("a body");
+    assert_eq!(serde_json::from_slice::<Value>(&body).expect("JSON")["code"], "rate_limited");
+    assert_eq!(ask("/healthz", "192.0.2.1").await.status(), 200);
+    assert_eq!(ask("/v1/databases", "192.0.2.2").await.status(), 200);
+}
+
+#[tokio::test]
+async fn pages_stay_whole_while_others_write() {
+    let app = app().await;
+    for n in 0..30 {
+        app.post("/v1/snapshots", &snapshot(&format!("old_{n:02}"))).await.created();
+    }
+    let (mut seen, mut token) = (Vec::new(), String::new());
+    for page in 0.. {
+        let answer = app.get(&format!("/v1/snapshots?page_size=4{token}")).await.ok().json;
+        seen.extend(
+            answer["items"]
+                .as_array()
+                .expect("items")
+                .iter()
+                .map(|s| s["snapshot_name"].as_str().expect("text").to_string()),
+        );
+        let Some(next) = answer["next_page_token"].as_str() else {
+            break;
+        };
+        token = format!("&page_token={next}");
+        // one before, one behind the reader; what is dropped is no longer there
+        app.post("/v1/snapshots", &snapshot(&format!("new_{page}"))).await.created();
+        if page == 2 {
+            app.delete("/v1/snapshots/old_00").await.expect(204);
+        }
+    }
+    let old: Vec<&String> = seen.iter().filter(|n| n.starts_with("old_")).collect();
+    assert_eq!(old.len(), old.iter().collect::<BTreeSet<_>>().len(), "none twice: {seen:?}");
+    assert_eq!(old.len(), 29, "every one that stayed: {seen:?}");
+}
+
+#[tokio::test]
+async fn deeply_nested_json_is_refused() {
+    let app = app().await;
+    for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+        let text = format!("{{\"name\": {}1{}}}", open.repeat(100_000), close.repeat(100_000));
+        let request = Request::post("/v1/databases")
+            .header("content-type", "application/json")
+            .body(Body::from(text));
+        let answer = app.send(request.expect("a request")).await;
+        assert!(matches!(answer.status.as_u16(), 400 | 422), "{answer:?}");
+    }
+    let properties = format!("{{\"properties\": {}1{}}}", "{\"a\":".repeat(100_000), "}".repeat(100_000));
+    let request = Request::patch("/v1/collections/c")
+        .header("content-type", "application/json")
+        .body(Body::from(properties));
+    let answer = app.send(request.expect("a request")).await;
+    assert!(matches!(answer.status.as_u16(), 400 | 422), "{answer:?}");
+}
