@@ -126,8 +126,10 @@ async fn cancelled_export(point: &str) {
         (&json!("Cancelled"), &json!("pending"))
     );
     drop(server);
+    // it listens before the clean-up is due
+    let server = place.serve_until(point, &["--store", &shared]);
     place.pass(120).await;
-    place.serve_until(point, &["--store", &shared]).dies();
+    server.dies();
     place.pass(60).await;
     let server = place.serve(&["--store", &shared]);
     server.wait_for(&job, |job| job["cleanup"] == "done").await;

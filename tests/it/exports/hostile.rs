@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use super::{beside, exported, restore};
 use crate::support::TestApp;
 
+/// Words of the refusal, and what is changed of the metadata.
+type Edit = (&'static str, fn(&mut Value));
+
 struct Bundle {
     shared: tempfile::TempDir,
     app: TestApp,
@@ -165,7 +168,7 @@ async fn metadata_that_changes_after_the_request_fails_the_job() {
 async fn metadata_that_is_not_of_a_bundle_is_refused() {
     let bundle = bundle().await;
     let whole = std::fs::read(bundle.metadata()).expect("readable");
-    let edits: Vec<(&str, fn(&mut Value))> = vec![
+    let edits: Vec<Edit> = vec![
         ("not SnapshotLayoutSelfContained", |m| {
             m["layout"] = json!("SnapshotLayoutReferenced")
         }),
