@@ -9,7 +9,7 @@ use crate::milvus::MilvusSettings;
 use crate::milvus::status::Refusal;
 use crate::service::Service;
 
-pub use pages::every_page;
+pub use pages::{every_page, every_page_as};
 pub use restores::{RestoreCall, state_number};
 pub use snapshots::SnapshotCall;
 

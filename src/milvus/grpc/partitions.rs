@@ -55,7 +55,7 @@ pub async fn show_partitions(call: Call<ShowPartitionsRequest>) -> Result<ShowPa
         for name in &message.partition_names {
             if !all.iter().any(|p| p.name == *name) {
                 return Err(Code::PartitionNotFound
-                    .error(format!("partition not found[partition={name}]"))
+                    .error(format!("{name:?} in collection {:?}", found.name))
                     .into());
             }
         }

@@ -1,12 +1,11 @@
 //! Flush and segments.
 
-use std::collections::BTreeMap;
-
 use super::call::Call;
 use crate::domain::id::SegmentId;
-use crate::domain::segment::{Level, SegmentState};
+use crate::domain::index::IndexBuild;
+use crate::domain::segment::{Level, Segment, SegmentState};
 use crate::domain::timestamp::to_millis;
-use crate::milvus::facade::every_page;
+use crate::milvus::facade::every_page_as;
 use crate::milvus::proto::common::{SegmentLevel as WireLevel, SegmentState as WireState};
 use crate::milvus::proto::milvus::{
     FlushRequest, FlushResponse, GetFlushStateRequest, GetFlushStateResponse, GetPersistentSegmentInfoRequest,
@@ -82,31 +81,27 @@ pub async fn get_persistent_segment_info(
     let message = &call.message;
     let db = call.db(&message.db_name);
     let (service, name) = (&call.facade.service, &message.collection_name);
-    let all = every_page(|page| async move { service.list_segments(db, name, None, None, &page).await }).await?;
-    let mut infos = BTreeMap::new();
-    for (segment, _) in all {
+    let info = |(segment, _): (Segment, Vec<IndexBuild>)| {
         let wire = state(segment.state);
         let wanted = match message.states.as_slice() {
             [] => matches!(wire, WireState::Flushed | WireState::Sealed),
             states => states.contains(&wire.into()),
         };
-        if wanted {
-            let info = PersistentSegmentInfo {
-                segment_id: segment.segment_id.0,
-                collection_id: segment.collection_id.0,
-                partition_id: segment.partition_id.0,
-                num_rows: segment.num_of_rows,
-                state: wire.into(),
-                level: level(segment.level).into(),
-                is_sorted: segment.content.is_sorted,
-                storage_version: segment.content.storage_version,
-                insert_channel: segment.channel_name,
-            };
-            infos.insert(info.segment_id, info);
-        }
-    }
+        wanted.then(|| PersistentSegmentInfo {
+            segment_id: segment.segment_id.0,
+            collection_id: segment.collection_id.0,
+            partition_id: segment.partition_id.0,
+            num_rows: segment.num_of_rows,
+            state: wire.into(),
+            level: level(segment.level).into(),
+            is_sorted: segment.content.is_sorted,
+            storage_version: segment.content.storage_version,
+            insert_channel: segment.channel_name,
+        })
+    };
+    let read = |page| async move { service.list_segments(db, name, None, None, &page).await };
     Ok(GetPersistentSegmentInfoResponse {
         status: Some(success()),
-        infos: infos.into_values().collect(),
+        infos: every_page_as(read, info).await?,
     })
 }

@@ -161,8 +161,10 @@ async fn names_and_limits_are_refused_in_milvus_words() {
     app.milvus_refused::<Status>("CreateSnapshot", protected(-1), 1100).await;
     app.milvus_ok::<Status>("CreateSnapshot", protected(604_800)).await;
 
-    app.milvus_refused::<Status>("CreateSnapshot", create("s", "nowhere"), 100)
+    let said = app
+        .milvus_refused::<Status>("CreateSnapshot", create("s", "nowhere"), 100)
         .await;
+    assert!(said.starts_with("collection not found"), "{said}");
     app.milvus_refused::<m::ListSnapshotsResponse>("ListSnapshots", list("nowhere"), 100)
         .await;
     let said = app
