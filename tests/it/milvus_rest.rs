@@ -200,7 +200,7 @@ async fn integers_are_strings_unless_the_request_allows_numbers() {
 #[tokio::test]
 async fn the_database_is_that_of_the_body_else_of_the_header_else_the_default_one() {
     let rest = Rest::start().await;
-    rest.app.post("/v1/databases", &json!({"db_name": "prod"})).await.created();
+    rest.app.post("/v1/databases", &json!({"name": "prod"})).await.created();
     let collection = json!({"name": "c", "db_name": "prod", "fields": [{"field_id": "100", "name": "id", "data_type": "Int64", "is_primary_key": true}],
         "channels": [{"channel_name": "c0", "seek_position": {"timestamp": "1000"}}]});
     rest.app.post("/v1/collections", &collection).await.created();

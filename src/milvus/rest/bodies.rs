@@ -11,15 +11,14 @@ use super::request::{Fields, id_text};
 #[serde(rename_all = "camelCase", default)]
 #[schema(examples(json!({"collectionName": "my_collection", "snapshotName": "backup_20240101", "description": "Daily backup"})))]
 pub struct MilvusCreateSnapshot {
-    #[schema(required = false)]
     pub db_name: String,
     /// Name or alias.
+    #[schema(required = true)]
     pub collection_name: String,
+    #[schema(required = true)]
     pub snapshot_name: String,
-    #[schema(required = false)]
     pub description: String,
     /// 0 to 604800. Checked, and without effect: what a snapshot needs is kept whatever is compacted.
-    #[schema(required = false)]
     pub compaction_protection_seconds: i64,
 }
 
@@ -37,10 +36,11 @@ impl Fields for MilvusCreateSnapshot {
 #[serde(rename_all = "camelCase", default)]
 #[schema(examples(json!({"collectionName": "my_collection", "snapshotName": "backup_20240101"})))]
 pub struct MilvusSnapshotName {
-    #[schema(required = false)]
     pub db_name: String,
     /// Name or alias.
+    #[schema(required = true)]
     pub collection_name: String,
+    #[schema(required = true)]
     pub snapshot_name: String,
 }
 
@@ -58,11 +58,10 @@ impl Fields for MilvusSnapshotName {
 #[serde(rename_all = "camelCase", default)]
 #[schema(examples(json!({"collectionName": "my_collection", "snapshotName": "backup_20240101"})))]
 pub struct MilvusDescribeSnapshot {
-    #[schema(required = false)]
     pub db_name: String,
     /// Name or alias; may be left out where only one collection has a snapshot of this name.
-    #[schema(required = false)]
     pub collection_name: String,
+    #[schema(required = true)]
     pub snapshot_name: String,
 }
 
@@ -77,10 +76,8 @@ impl Fields for MilvusDescribeSnapshot {
 #[serde(rename_all = "camelCase", default)]
 #[schema(examples(json!({"collectionName": "my_collection"})))]
 pub struct MilvusListSnapshots {
-    #[schema(required = false)]
     pub db_name: String,
     /// Name or alias; those of the whole database without it.
-    #[schema(required = false)]
     pub collection_name: String,
 }
 
@@ -112,16 +109,15 @@ pub struct MilvusSnapshot {
 #[schema(examples(json!({"snapshotName": "backup_20240101", "sourceCollectionName": "my_collection", "targetCollectionName": "restored_collection"})))]
 pub struct MilvusRestoreSnapshot {
     /// Of the source.
-    #[schema(required = false)]
     pub db_name: String,
+    #[schema(required = true)]
     pub snapshot_name: String,
     /// Name or alias; may be left out where only one collection has a snapshot of this name.
-    #[schema(required = false)]
     pub source_collection_name: String,
     /// The header's database, else `default`, without it.
-    #[schema(required = false)]
     pub target_db_name: String,
     /// Must be free.
+    #[schema(required = true)]
     pub target_collection_name: String,
 }
 
@@ -147,13 +143,13 @@ pub struct MilvusJobId {
 #[serde(rename_all = "camelCase", default)]
 #[schema(examples(json!({"collectionName": "my_collection", "snapshotName": "backup_20240101", "ttlSeconds": 3600})))]
 pub struct MilvusPinSnapshot {
-    #[schema(required = false)]
     pub db_name: String,
     /// Name or alias.
+    #[schema(required = true)]
     pub collection_name: String,
+    #[schema(required = true)]
     pub snapshot_name: String,
     /// 0 to 2592000; 0: until it is unpinned.
-    #[schema(required = false)]
     pub ttl_seconds: i64,
 }
 
@@ -180,6 +176,7 @@ pub struct MilvusPinId {
 #[schema(examples(json!({"pinId": "470700000000000300"})))]
 pub struct MilvusUnpinSnapshot {
     #[serde(deserialize_with = "id_text")]
+    #[schema(required = true)]
     pub pin_id: String,
 }
 

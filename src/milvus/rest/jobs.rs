@@ -16,6 +16,7 @@ use crate::milvus::facade::state_number;
 #[schema(examples(json!({"jobId": "470700000000000100"})))]
 pub struct MilvusDescribeJob {
     #[serde(deserialize_with = "id_text")]
+    #[schema(required = true)]
     job_id: String,
 }
 
@@ -31,10 +32,8 @@ impl Fields for MilvusDescribeJob {
 #[schema(examples(json!({"collectionName": "restored_collection"})))]
 pub struct MilvusListJobs {
     /// Database of the target; every one when neither this nor the header names one.
-    #[schema(required = false)]
     db_name: String,
     /// Only jobs with this target.
-    #[schema(required = false)]
     collection_name: String,
 }
 
