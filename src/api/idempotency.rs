@@ -93,7 +93,7 @@ async fn begin(service: &Service, principal: &str, key: &str, request: Request) 
 
 /// Runs the call and keeps its answer when it succeeded. What failed did nothing, so that the
 /// same key may be tried again.
-async fn run(call: KeyedCall, request: Request, next: Next) -> Response {
+async fn run(call: Box<KeyedCall>, request: Request, next: Next) -> Response {
     let response = tokio::select! {
         response = next.run(request) => response,
         () = call.keep() => unreachable!("it goes on until it is dropped"),

@@ -29,6 +29,15 @@ async fn service(directory: &Path, args: &[&str]) -> Service {
     Service::start(directory, &[common.as_slice(), args].concat())
 }
 
+/// A client that makes a connection for every call.
+fn client() -> &'static reqwest::Client {
+    static CLIENT: std::sync::LazyLock<reqwest::Client> = std::sync::LazyLock::new(|| {
+        let builder = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0);
+        builder.timeout(Duration::from_secs(10)).build().expect("a client")
+    });
+    &CLIENT
+}
+
 impl Service {
     fn address(&self) -> String {
         self.url.trim_start_matches("http://").to_string()
@@ -49,11 +58,7 @@ impl Service {
     /// Others are answered, quickly.
     async fn answers_others(&self) {
         let began = Instant::now();
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(Duration::from_secs(10))
-            .build()
-            .expect("a client");
+        let client = client();
         for path in ["/healthz", "/v1/collections"] {
             let answer = client.get(format!("{}{path}", self.url)).send().await.expect("an answer");
             assert_eq!(answer.status().as_u16(), 200, "{path}");
