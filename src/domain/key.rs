@@ -175,10 +175,10 @@ fn is_keyword(part: &str) -> bool {
 /// One sentence that says which rule it breaks: as [`check`], and no part of it may be one that data
 /// files or the service's own files begin with, so that it is always clear where a file's own path begins.
 pub fn check_prefix(prefix: &str) -> Result<String, String> {
-    let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
     if prefix.is_empty() {
         return Ok(String::new());
     }
+    let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
     check(prefix)?;
     let own = |part: &&str| is_keyword(part) || *part == "snapshots" || part.starts_with(".stillframe");
     match prefix.split('/').find(own) {

@@ -16,7 +16,7 @@ use crate::objects::stored::corrupt;
 /// Bytes of one top-level value at most; those of lists as long as the snapshot are not read.
 const MAX_VALUE: usize = 16 * 1024 * 1024;
 
-/// Writes the metadata file as [`super::encode`] does, with every key of `original` that this version
+/// Writes the metadata file as [`super::encode()`] does, with every key of `original` that this version
 /// does not know at its place. Members of lists are told by their ids, or names where they have none;
 /// what was taken out of `metadata` is not put back.
 ///
