@@ -145,7 +145,8 @@ impl TestApp {
             .await
             .expect("an id");
         marker::claim(&objects, id, false, false).await.expect("ours");
-        Self::assemble(pool, objects, settings, directory)
+        let stores = stores(&objects);
+        Self::assemble(pool, objects, settings, directory, stores)
     }
 
     /// The same storage with an empty catalog that has taken it over: what is left after the loss of the database.
@@ -156,12 +157,12 @@ impl TestApp {
             .expect("an id");
         marker::claim(&self.objects, id, false, true).await.expect("taken over");
         let settings = self.service.settings().clone();
-        Self::assemble(pool, self.objects, settings, self.directory)
+        Self::assemble(pool, self.objects, settings, self.directory, Stores::default())
     }
 
-    fn assemble(pool: PgPool, objects: Objects, settings: ServiceSettings, directory: tempfile::TempDir) -> Self {
+    fn assemble(pool: PgPool, objects: Objects, settings: ServiceSettings, directory: tempfile::TempDir, stores: Stores) -> Self {
         let lease = settings.task_lease;
-        let service = Service::new(pool.clone(), objects.clone(), settings).with_stores(stores(&objects));
+        let service = Service::new(pool.clone(), objects.clone(), settings).with_stores(stores);
         let worker_settings = WorkerSettings {
             slots: 4,
             lease,
