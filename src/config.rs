@@ -12,12 +12,12 @@ use clap::Args;
 use self::stores::StoresConfig;
 use crate::api::{Rate, RequestLimits};
 use crate::domain::manifest::ManifestEncoding;
-use crate::milvus::MilvusSettings;
 use crate::domain::webhook::WebhookKey;
+use crate::milvus::MilvusSettings;
 use crate::objects::{CopyFallback, SINGLE_COPY_MAX, StorageOptions, StorageUrl};
 use crate::service::ServiceSettings;
-use crate::telemetry::{LogFormat, TraceSettings};
 use crate::serving::Serving;
+use crate::telemetry::{LogFormat, TraceSettings};
 
 /// How manifests are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -1,7 +1,7 @@
 //! The words of the product and their rules. Pure: no I/O, no clock, no async.
 
-pub mod bundle;
 pub mod address;
+pub mod bundle;
 pub mod collection;
 pub mod error;
 pub mod explain;

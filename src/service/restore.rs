@@ -18,9 +18,9 @@ use crate::domain::{Code, Error, Result};
 use crate::store::jobs::{JobFilter, NewJob};
 use crate::store::names::NameKind;
 use crate::store::{self, PgConnection};
+use crate::telemetry;
 use std::time::Duration;
 use time::OffsetDateTime;
-use crate::telemetry;
 
 /// A restore to be started.
 #[derive(Debug, Clone)]

@@ -17,7 +17,10 @@ const RULE: &[(&str, &[&str])] = &[
     ("api", &["domain", "service", "telemetry"]),
     ("jobs", &["domain", "service", "telemetry"]),
     ("milvus", &["domain", "service", "telemetry"]),
-    ("config", &["domain", "objects", "service", "serving", "api", "milvus", "telemetry"]),
+    (
+        "config",
+        &["domain", "objects", "service", "serving", "api", "milvus", "telemetry"],
+    ),
     (
         "app",
         &[
