@@ -36,7 +36,7 @@ fn means_something(command: &str, option: &str) -> bool {
 
 /// A client's option given to a command that is no client.
 pub fn misplaced(matches: &ArgMatches) -> Option<String> {
-    let (name, sub) = matches.subcommand()?;
+    let (name, sub) = matches.subcommand().filter(|(name, _)| NOT_CLIENTS.contains(name))?;
     let said = |id: &str| {
         [matches, sub]
             .iter()
