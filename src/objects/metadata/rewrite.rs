@@ -16,6 +16,9 @@ use crate::objects::stored::corrupt;
 /// Bytes of one top-level value at most; those of lists as long as the snapshot are not read.
 const MAX_VALUE: usize = 16 * 1024 * 1024;
 
+/// Known, but written into bundles only: elsewhere it stays as it was.
+const NOT_OURS: [&str; 1] = ["s3_location"];
+
 /// Writes the metadata file as [`super::encode()`] does, with every key of `original` that this version
 /// does not know at its place. Members of lists are told by their ids, or names where they have none;
 /// what was taken out of `metadata` is not put back.
@@ -111,7 +114,7 @@ impl Shape {
                     // not there any more
                     _ => {}
                 }
-            } else if !self.keys.contains(&key.as_str()) {
+            } else if !self.keys.contains(&key.as_str()) || NOT_OURS.contains(&key.as_str()) {
                 new.entry(key).or_insert(value);
             }
         }

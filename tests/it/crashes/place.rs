@@ -65,12 +65,17 @@ impl Place {
         self.start(Some(crash_point), args)
     }
 
+    /// Starts a service whose worker brings it to a crash point by itself, it may be before it listens.
+    pub fn dies_by_itself(&self, crash_point: &str) {
+        self.launch(Some(crash_point), &[]).ended_by(Signal::SIGKILL);
+    }
+
     /// Starts a service.
     pub fn serve(&self, args: &[&str]) -> Server {
         self.start(None, args)
     }
 
-    fn start(&self, crash_point: Option<&str>, args: &[&str]) -> Server {
+    fn launch(&self, crash_point: Option<&str>, args: &[&str]) -> Running {
         let storage = format!("file://{}", self.root().display());
         let data_dir = self.directory.path().join("data").display().to_string();
         let own = [
@@ -96,7 +101,11 @@ impl Place {
         if let Some(point) = crash_point {
             command.env("TEST_STILLFRAME_CRASH_AT", point);
         }
-        let mut process = Running::start(command);
+        Running::start(command)
+    }
+
+    fn start(&self, crash_point: Option<&str>, args: &[&str]) -> Server {
+        let mut process = self.launch(crash_point, args);
         let line = process.err_line("listening");
         let port: String = line
             .split("http://127.0.0.1:")

@@ -250,7 +250,7 @@ async fn cancelled_restore(point: &str) {
         server.post(&path, &json!({})).await;
         drop(server);
         place.pass(60).await;
-        place.serve_until(point, &[]).dies();
+        place.dies_by_itself(point);
     }
     let server = place.serve(&[]);
     let job = server
