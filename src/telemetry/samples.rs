@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::names::ALL;
 
-/// One value of a metric of [`super::names`].
+/// One value of a metric of `names`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
     pub name: &'static str,
