@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use axum::Router;
 
-pub use facade::{Facade, RestoreCall, SnapshotCall};
+pub use facade::{ExportCall, ExternalCall, Facade, RestoreCall, SnapshotCall};
 pub use grpc::{CALLS, UNSERVED};
 pub use rest::openapi;
 

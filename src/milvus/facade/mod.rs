@@ -1,5 +1,6 @@
 //! What Milvus' snapshot calls mean here, whatever they came over.
 
+mod exports;
 mod pages;
 mod pins;
 mod restores;
@@ -9,6 +10,7 @@ use crate::milvus::MilvusSettings;
 use crate::milvus::status::Refusal;
 use crate::service::Service;
 
+pub use exports::{ExportCall, ExportInfo, ExternalCall};
 pub use pages::{every_page, every_page_as};
 pub use restores::{RestoreCall, state_number};
 pub use snapshots::SnapshotCall;

@@ -1,10 +1,10 @@
 //! Restores and their jobs.
 
 use super::{Facade, SnapshotCall, every_page, snapshots::explained};
-use crate::domain::Code;
 use crate::domain::id::JobId;
 use crate::domain::restore::{JobState, RestoreJob, RestoreOptions};
 use crate::domain::schedule::Control;
+use crate::domain::{Code, Error};
 use crate::milvus::names;
 use crate::milvus::proto::milvus::RestoreSnapshotState;
 use crate::milvus::status::{Refusal, code};
@@ -29,6 +29,26 @@ pub fn state_number(state: JobState) -> RestoreSnapshotState {
         }
         JobState::Completed => RestoreSnapshotState::RestoreSnapshotCompleted,
         JobState::Failed | JobState::Cancelled => RestoreSnapshotState::RestoreSnapshotFailed,
+    }
+}
+
+/// A failure to start a restore; that the target exists already has Milvus' words.
+pub(super) fn target_exists(error: Error, target: &str, db_name: &str) -> Refusal {
+    match error.code() {
+        Code::CollectionAlreadyExists => Refusal::from(error).say(
+            code::UNTYPED,
+            format!("duplicate collection: target collection {target} already exists in database {db_name}"),
+        ),
+        _ => error.into(),
+    }
+}
+
+/// A failure to find a job; that there is none has Milvus' text.
+pub(super) fn unknown_job(error: Error, unknown: Code, text: impl Fn() -> String) -> Refusal {
+    if error.code() == unknown {
+        Refusal::from(error).say(code::IMPORT_FAILED, text())
+    } else {
+        error.into()
     }
 }
 
@@ -60,10 +80,7 @@ impl Facade {
         };
         match self.service.start_restore(&request).await {
             Ok(job) => Ok(job.job_id),
-            Err(error) if error.code() == Code::CollectionAlreadyExists => Err(Refusal::from(error).say(
-                code::UNTYPED,
-                format!("duplicate collection: target collection {target} already exists in database {target_db}"),
-            )),
+            Err(error) if error.code() == Code::CollectionAlreadyExists => Err(target_exists(error, target, target_db)),
             Err(error) => Err(explained(error, &wanted, "restore snapshot")),
         }
     }
@@ -74,12 +91,8 @@ impl Facade {
     /// In Milvus' words; no gRPC or HTTP failure.
     pub async fn restore_job(&self, job_id: i64) -> Result<RestoreJob, Refusal> {
         let found = self.service.restore_job(JobId(job_id)).await;
-        found.map_err(|error| match error.code() {
-            Code::RestoreJobNotFound => {
-                Refusal::from(error).say(code::IMPORT_FAILED, format!("restore job not found: jobID={job_id}"))
-            }
-            _ => error.into(),
-        })
+        let text = || format!("restore job not found: jobID={job_id}");
+        found.map_err(|error| unknown_job(error, Code::RestoreJobNotFound, text))
     }
 
     /// Lists jobs, newest first: to a target, of a database, or all.

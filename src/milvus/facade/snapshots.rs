@@ -71,6 +71,10 @@ pub(super) fn explained(error: crate::domain::Error, wanted: &SnapshotRef, call:
             code::PARAMETER_INVALID,
             format!("snapshot pinned[snapshot={name}]: active pins, unpin before dropping: {detail}"),
         ),
+        // Milvus' exports pin their snapshot, too
+        Code::SnapshotBeingExported => {
+            refusal.say(code::PARAMETER_INVALID, format!("snapshot pinned[snapshot={name}]: {detail}"))
+        }
         Code::SnapshotBeingRestored => refusal.say(code::SERVICE_INTERNAL, format!("snapshot {name} is restoring: {detail}")),
         _ => refusal,
     }

@@ -5,6 +5,7 @@ pub(super) mod call;
 mod collections;
 mod connection;
 mod databases;
+mod exports;
 mod indexes;
 mod load;
 mod partitions;
@@ -84,6 +85,9 @@ calls! {
     "RestoreSnapshot" restores::restore_snapshot,
     "GetRestoreSnapshotState" restores::get_restore_snapshot_state,
     "ListRestoreSnapshotJobs" restores::list_restore_snapshot_jobs,
+    "ExportSnapshot" exports::export_snapshot,
+    "GetExportSnapshotState" exports::get_export_snapshot_state,
+    "RestoreExternalSnapshot" exports::restore_external_snapshot,
 }
 
 /// Milvus' API over gRPC, to be merged with the other routes of the port.

@@ -18,8 +18,6 @@ pub enum Why {
     Rows,
     /// It is about what a catalog does not have.
     NotACatalogs,
-    /// It is to come.
-    NotYet,
 }
 
 /// Where the answer of a call has its status.
@@ -32,7 +30,7 @@ pub enum Shape {
 }
 
 use Shape::{First, Status as Whole};
-use Why::{NotACatalogs as Other, NotYet, Rows};
+use Why::{NotACatalogs as Other, Rows};
 
 /// The calls that are answered with "not served here".
 pub const UNSERVED: &[(&str, Why, Shape)] = &[
@@ -47,9 +45,6 @@ pub const UNSERVED: &[(&str, Why, Shape)] = &[
     ("GetImportState", Rows, First),
     ("ListImportTasks", Rows, First),
     ("TruncateCollection", Rows, First),
-    ("ExportSnapshot", NotYet, First),
-    ("GetExportSnapshotState", NotYet, First),
-    ("RestoreExternalSnapshot", NotYet, First),
     ("AddCollectionField", Other, Whole),
     ("AddCollectionFunction", Other, Whole),
     ("AddCollectionStructField", Other, Whole),
@@ -131,13 +126,12 @@ pub const UNSERVED: &[(&str, Why, Shape)] = &[
 
 /// What is served, in a sentence.
 const SERVED: &str = "served are the calls about databases, collections, partitions, aliases, index definitions, flushing, \
-                      segment information, snapshots, pins and restore jobs";
+                      segment information, snapshots, pins, restores and exports";
 
 fn refusal(name: &str, why: Why) -> Refusal {
     let reason = match why {
         Why::Rows => format!("{name} is not served here: this is Stillframe, a catalog of snapshots, without rows; {SERVED}"),
         Why::NotACatalogs => format!("{name} is not served here: this is Stillframe, a catalog of snapshots; {SERVED}"),
-        Why::NotYet => format!("{name} is not served here yet; {SERVED}"),
     };
     Refusal::new(code::NOT_SUPPORTED, reason)
 }

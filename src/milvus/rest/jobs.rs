@@ -17,7 +17,7 @@ use crate::milvus::facade::state_number;
 pub struct MilvusDescribeJob {
     #[serde(deserialize_with = "id_text")]
     #[schema(required = true)]
-    job_id: String,
+    pub(super) job_id: String,
 }
 
 impl Fields for MilvusDescribeJob {

@@ -3,6 +3,7 @@
 
 mod answer;
 mod bodies;
+mod exports;
 mod jobs;
 mod passage;
 mod request;
@@ -38,6 +39,9 @@ fn routes() -> OpenApiRouter<Facade> {
         .routes(routes!(snapshots::unpin))
         .routes(routes!(jobs::describe_job))
         .routes(routes!(jobs::list_jobs))
+        .routes(routes!(exports::export))
+        .routes(routes!(exports::describe_export))
+        .routes(routes!(exports::restore_external))
 }
 
 /// The paths, to be merged with the other routes of the port.

@@ -89,7 +89,7 @@ async fn restored(app: &TestApp, body: Value) -> Value {
 }
 
 /// The bytes of every data file of a collection, sorted, without the names that a restore changes.
-async fn contents(app: &TestApp, collection: &str) -> Vec<Vec<u8>> {
+pub async fn contents(app: &TestApp, collection: &str) -> Vec<Vec<u8>> {
     let list = app
         .get(&format!(
             "/v1/collections/{collection}/segments?page_size=1000&include_files=true"

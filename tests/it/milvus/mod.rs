@@ -1,6 +1,7 @@
 //! Milvus' gRPC API: called as its clients call it, and by its clients.
 
 mod catalog;
+mod exports;
 mod go;
 mod guide;
 mod numbers;

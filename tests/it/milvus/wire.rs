@@ -59,7 +59,8 @@ macro_rules! answers {
 
 answers! {
     BoolResponse, ConnectResponse, DescribeAliasResponse, DescribeCollectionResponse, DescribeDatabaseResponse,
-    DescribeIndexResponse, DescribeSnapshotResponse, FlushResponse, GetCollectionStatisticsResponse, GetFlushStateResponse,
+    DescribeIndexResponse, DescribeSnapshotResponse, ExportSnapshotResponse, FlushResponse, GetCollectionStatisticsResponse, GetFlushStateResponse,
+    GetExportSnapshotStateResponse, RestoreExternalSnapshotResponse,
     GetLoadStateResponse, GetLoadingProgressResponse, GetPersistentSegmentInfoResponse, GetRestoreSnapshotStateResponse,
     ListAliasesResponse, ListDatabasesResponse, ListRestoreSnapshotJobsResponse, ListSnapshotsResponse,
     PinSnapshotDataResponse, RestoreSnapshotResponse, ShowCollectionsResponse, ShowPartitionsResponse, RefusedResponse,

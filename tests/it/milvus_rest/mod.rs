@@ -1,6 +1,7 @@
 //! Milvus' REST v2 paths, over real HTTP.
 
 mod calls;
+mod exports;
 mod refusals;
 
 use reqwest::Method;
@@ -11,7 +12,7 @@ use crate::support::TestApp;
 use crate::support::fixture::COLLECTION;
 
 /// Paths and the fields without which they refuse.
-const PATHS: [(&str, &[&str]); 9] = [
+const PATHS: [(&str, &[&str]); 12] = [
     ("snapshots/create", &["collectionName", "snapshotName"]),
     ("snapshots/drop", &["collectionName", "snapshotName"]),
     ("snapshots/list", &[]),
@@ -21,6 +22,12 @@ const PATHS: [(&str, &[&str]); 9] = [
     ("snapshots/unpin", &["pinId"]),
     ("jobs/snapshot/describe", &["jobId"]),
     ("jobs/snapshot/list", &[]),
+    ("jobs/snapshot/export", &["snapshotName", "targetS3Path"]),
+    ("jobs/snapshot/export/describe", &["jobId"]),
+    (
+        "jobs/snapshot/restore_external",
+        &["targetCollectionName", "snapshotMetadataURI"],
+    ),
 ];
 
 /// The service behind a socket.

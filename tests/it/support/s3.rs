@@ -13,8 +13,8 @@ use tokio::net::TcpListener;
 use super::etags::{Spoil, WithEtags};
 use super::faults::Faults;
 
-const KEY: &str = "test-key";
-const SECRET: &str = "test-secret";
+pub const KEY: &str = "test-key";
+pub const SECRET: &str = "test-secret";
 
 /// Starts a server with one bucket on the directory; gives the storage setting and options.
 pub async fn start(directory: &Path) -> (StorageUrl, StorageOptions) {
