@@ -3,17 +3,22 @@
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
+use axum::Router;
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 use tokio::net::TcpListener;
 
-use crate::api::{self, ApiState};
+use crate::api::{self, ApiState, Peer};
 use crate::config::Config;
+use crate::domain::access::Grant;
 use crate::jobs::{Worker, WorkerSettings, run_collector, run_job_watch};
 use crate::lifecycle::Lifecycle;
 use crate::objects::{Objects, marker};
 use crate::private_postgres::{self, PrivatePostgres};
-use crate::service::Service;
+use crate::service::{Auth, CreatedKey, NewApiKey, Service, insert_key};
+use crate::serving::{TlsListener, TlsSettings};
 use crate::{store, telemetry};
 
 /// A running service.
@@ -109,7 +114,8 @@ impl App {
             "storage probed: write, copy, read, list and delete work"
         );
 
-        let service = Service::new(pool.clone(), objects.clone(), config.service.clone());
+        let auth = Auth::new(config.auth.clone()).context("the file of the audit log can't be opened")?;
+        let service = Service::new(pool.clone(), objects.clone(), config.service.clone()).with_auth(auth);
         let lifecycle = Lifecycle::default();
         if config.workers > 0 {
             let settings = WorkerSettings {
@@ -136,19 +142,18 @@ impl App {
         };
         let router = api::router(state, config.limits);
         let address = listener.local_addr()?;
-        let stop = lifecycle.soft.clone();
-        let server = tokio::spawn(async move {
-            axum::serve(listener, router)
-                .with_graceful_shutdown(stop.cancelled_owned())
-                .await
-        });
-        tracing::info!(url = %format!("http://{address}"), docs = %format!("http://{address}/docs"), "listening");
+        let server = serve(listener, router, config.tls.as_ref(), &lifecycle)?;
+        let url = base_url(config, address);
+        tracing::info!(%url, docs = %format!("{url}/docs"), auth = config.auth.required, "listening");
+        if config.auth.required && config.tls.is_none() && !address.ip().is_loopback() {
+            tracing::warn!("keys and tokens come without TLS; set --tls-cert, or let a proxy speak TLS");
+        }
         Ok((address, lifecycle, pool, objects, server))
     }
 
     /// Base URL of the API.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        base_url(&self.config, self.address)
     }
 
     /// Runs until a signal, then stops.
@@ -204,6 +209,41 @@ impl App {
     }
 }
 
+fn base_url(config: &Config, address: SocketAddr) -> String {
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    format!("{scheme}://{address}")
+}
+
+/// Serves connections until told to stop.
+fn serve(
+    listener: TcpListener,
+    router: Router,
+    tls: Option<&TlsSettings>,
+    lifecycle: &Lifecycle,
+) -> anyhow::Result<tokio::task::JoinHandle<std::io::Result<()>>> {
+    let stop = lifecycle.soft.clone().cancelled_owned();
+    let router = router.into_make_service_with_connect_info::<Peer>();
+    Ok(match tls {
+        None => tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(stop).await }),
+        Some(settings) => {
+            let listener = TlsListener::new(listener, settings).context("TLS can't be set up")?;
+            tokio::spawn(async move { axum::serve(listener, router).with_graceful_shutdown(stop).await })
+        }
+    })
+}
+
+impl Connected<IncomingStream<'_, TcpListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
+impl Connected<IncomingStream<'_, TlsListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
 /// Ends when the private Postgres does; never where there is none.
 async fn postgres_ended(postgres: Option<&PrivatePostgres>) {
     match postgres {
@@ -243,6 +283,25 @@ pub async fn connect(url: &str, max_connections: u32) -> anyhow::Result<PgPool> 
         .connect_with(options)
         .await
         .context("the catalog database does not answer")
+}
+
+/// Makes an API key in a catalog database, without a running service.
+///
+/// # Errors
+/// When the database does not answer, lacks migrations, or the key is refused.
+pub async fn create_key(url: &str, name: &str, grants: Vec<Grant>, ttl_seconds: Option<i64>) -> anyhow::Result<CreatedKey> {
+    let pool = connect(url, 1).await?;
+    migrate(&pool, false).await?;
+    let new = NewApiKey {
+        name: name.into(),
+        grants,
+        ttl_seconds,
+    };
+    let mut conn = pool.acquire().await?;
+    let created = insert_key(&mut conn, new, "stillframe key create").await.map_err(explained)?;
+    drop(conn);
+    pool.close().await;
+    Ok(created)
 }
 
 /// Applies missing migrations under sqlx' advisory lock, or refuses when they are missing.

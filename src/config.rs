@@ -1,5 +1,7 @@
 //! Settings of `stillframe serve`: command line and environment, validated once, passed by value.
 
+mod security;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,8 +12,11 @@ use clap::Args;
 use crate::api::RequestLimits;
 use crate::domain::manifest::ManifestEncoding;
 use crate::objects::{CopyFallback, SINGLE_COPY_MAX, StorageOptions, StorageUrl};
-use crate::service::ServiceSettings;
+use crate::service::{AuthSettings, ServiceSettings};
+use crate::serving::TlsSettings;
 use crate::telemetry::LogFormat;
+
+pub use security::SecurityArgs;
 
 /// How manifests are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -58,6 +63,9 @@ pub struct ServeArgs {
     /// Listen beyond loopback although there is no authentication
     #[arg(long, env = "STILLFRAME_INSECURE")]
     pub insecure: bool,
+
+    #[command(flatten)]
+    pub security: SecurityArgs,
 
     /// Refuse to start when migrations are missing, instead of applying them
     #[arg(long, env = "STILLFRAME_NO_MIGRATE")]
@@ -173,6 +181,8 @@ pub struct Config {
     pub shutdown: Duration,
     pub service: ServiceSettings,
     pub limits: RequestLimits,
+    pub auth: AuthSettings,
+    pub tls: Option<TlsSettings>,
 }
 
 /// Environment variables that belong to other commands of this binary.
@@ -226,9 +236,11 @@ impl Config {
     /// # Errors
     /// One sentence about the first thing that is wrong.
     pub fn new(args: ServeArgs) -> anyhow::Result<Self> {
-        if !args.listen.ip().is_loopback() && !args.insecure {
+        let auth = args.security.auth()?;
+        ensure!(!(auth.required && args.insecure), "--insecure has no effect with --auth");
+        if !args.listen.ip().is_loopback() && !auth.required && !args.insecure {
             bail!(
-                "refusing to listen on {} without authentication; listen on 127.0.0.1, or say --insecure",
+                "refusing to listen on {} without authentication; say --auth, listen on 127.0.0.1, or say --insecure",
                 args.listen
             );
         }
@@ -287,6 +299,8 @@ impl Config {
                 quota_bytes: args.quota_bytes,
                 ..ServiceSettings::default()
             },
+            auth,
+            tls: args.security.tls(),
             limits: RequestLimits {
                 timeout: Duration::from_secs(args.request_timeout_seconds),
                 body_bytes: args.max_body_bytes,

@@ -1,14 +1,17 @@
 //! REST. Handlers map JSON endpoints onto the service; DTOs live beside their handlers.
 
 mod aliases;
+mod audit;
 mod channels;
 mod collections;
 mod databases;
 mod explain;
 mod extract;
 mod gc;
+mod guard;
 mod health;
 mod indexes;
+mod keys;
 mod layers;
 mod openapi;
 mod partitions;
@@ -41,6 +44,7 @@ use utoipa_axum::routes;
 use crate::domain::Code;
 use crate::service::Service;
 
+pub use guard::Peer;
 pub use layers::RequestLimits;
 pub use openapi::document;
 
@@ -55,7 +59,7 @@ pub struct ApiState {
 }
 
 /// Every route, each declared together with its OpenAPI entry.
-fn routes() -> OpenApiRouter<ApiState> {
+fn routes() -> OpenApiRouter<guard::Guarded> {
     OpenApiRouter::with_openapi(openapi::base())
         .routes(routes!(databases::list_databases, databases::create_database))
         .routes(routes!(databases::get_database, databases::drop_database))
@@ -112,6 +116,9 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(explain::explain_object))
         .routes(routes!(usage::get_usage))
         .routes(routes!(usage::simulate_drop))
+        .routes(routes!(keys::list_keys, keys::create_key))
+        .routes(routes!(keys::get_key, keys::delete_key))
+        .routes(routes!(audit::list_audit_events))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::prometheus))
@@ -120,6 +127,9 @@ fn routes() -> OpenApiRouter<ApiState> {
 /// The whole HTTP service.
 pub fn router(state: ApiState, limits: RequestLimits) -> Router {
     let (router, _) = routes().split_for_parts();
+    let state = guard::Guarded(state);
+    // of routes only: it must know which one it guards
+    let router = router.route_layer(middleware::from_fn_with_state(state.clone(), guard::guard));
     guarded(router.with_state(state).merge(openapi::docs()), limits)
 }
 

@@ -12,6 +12,7 @@ mod failure;
 mod gc;
 mod http;
 mod job;
+mod key;
 mod options;
 mod output;
 mod progress;
@@ -68,6 +69,9 @@ enum Command {
     /// Run the collector, and list its runs
     #[command(subcommand)]
     Gc(gc::GcCommand),
+    /// Make, list and delete API keys
+    #[command(subcommand)]
+    Key(key::KeyCommand),
 }
 
 fn refuse_unknown_variables() -> Result<(), Failure> {
@@ -132,6 +136,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Snapshot(command) => snapshot::run(&Client::new(cli.client)?, command).await,
             Command::Restore(args) => restore::run(&Client::new(cli.client)?, args).await,
             Command::Job(command) => job::run(&Client::new(cli.client)?, command).await,
+            Command::Key(command) => key::run(cli.client, command).await,
             Command::Gc(command) => gc::run(&Client::new(cli.client)?, command).await,
         }
     })

@@ -9,10 +9,12 @@ use super::Cli;
 const NOT_CLIENTS: [&str; 5] = ["serve", "demo", "bench", "migrate", "openapi"];
 
 /// The options of [`super::args::ClientArgs`].
-const CLIENT_OPTIONS: [(&str, ArgAction); 3] = [
-    ("server", ArgAction::Set),
-    ("json", ArgAction::SetTrue),
-    ("db", ArgAction::Set),
+const CLIENT_OPTIONS: [(&str, &str, ArgAction); 5] = [
+    ("server", "server", ArgAction::Set),
+    ("api_key", "api-key", ArgAction::Set),
+    ("ca_file", "ca-file", ArgAction::Set),
+    ("json", "json", ArgAction::SetTrue),
+    ("db", "db", ArgAction::Set),
 ];
 
 /// The whole command line. What is global for clients is hidden from the other commands, and
@@ -20,7 +22,7 @@ const CLIENT_OPTIONS: [(&str, ArgAction); 3] = [
 pub fn command() -> clap::Command {
     NOT_CLIENTS.iter().fold(Cli::command(), |command, name| {
         command.mut_subcommand(name, |sub| {
-            let hidden = |(id, action)| Arg::new(id).long(id).action(action).hide(true);
+            let hidden = |(id, long, action)| Arg::new(id).long(long).action(action).hide(true);
             sub.args(CLIENT_OPTIONS.map(hidden))
         })
     })
@@ -36,8 +38,8 @@ pub fn misplaced(matches: &ArgMatches) -> Option<String> {
     };
     CLIENT_OPTIONS
         .iter()
-        .find(|(id, _)| said(id))
-        .map(|(id, _)| format!("--{id} means nothing to `stillframe {name}`"))
+        .find(|(id, ..)| said(id))
+        .map(|(_, long, _)| format!("--{long} means nothing to `stillframe {name}`"))
 }
 
 /// Every environment variable that some command reads.

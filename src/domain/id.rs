@@ -96,6 +96,8 @@ id_types! {
     RunId,
     /// A pin of a snapshot.
     PinId,
+    /// An API key.
+    KeyId,
 }
 
 impl PartitionId {

@@ -1,5 +1,8 @@
 //! The words of the product and their rules. Pure: no I/O, no clock, no async.
 
+pub mod access;
+pub mod api_key;
+pub mod audit;
 pub mod collection;
 pub mod error;
 pub mod explain;

@@ -42,7 +42,7 @@ impl Service {
         while !unflushed.is_empty() && began.elapsed() < timeout {
             tokio::time::sleep(LOOK_EVERY.min(timeout.saturating_sub(began.elapsed()))).await;
             // a collection that was dropped meanwhile has nothing left to flush
-            collection(&mut *self.conn().await?, &found.db_name, &found.name).await?;
+            collection(&mut *self.conn().await?, &self.caller, &found.db_name, &found.name).await?;
             unflushed = store::segments::unflushed(&mut *self.conn().await?, found.collection_id).await?;
         }
         Ok(Flushed {

@@ -1,6 +1,7 @@
 //! Use cases. They own transactions and the order of effects between Postgres and object storage.
 
 mod aliases;
+mod auth;
 mod channels;
 mod collections;
 mod create;
@@ -37,10 +38,12 @@ use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres, Transaction};
 
 use crate::domain::Result;
+use crate::domain::access::Caller;
 use crate::domain::manifest::ManifestEncoding;
 use crate::objects::Objects;
 use crate::store;
 
+pub use auth::{AuditLines, AuditSettings, Auth, AuthSettings, CreatedKey, NewApiKey, OidcSettings, Secret, insert_key};
 pub use collections::{CollectionChange, CollectionDescription, NewCollection};
 pub use create::{CreateSnapshot, CreatedSnapshot};
 pub use flush::Flushed;
@@ -108,7 +111,8 @@ impl Default for ServiceSettings {
     }
 }
 
-/// The use cases. Cheap to clone.
+/// The use cases, as the service itself uses them, or as one call of somebody does
+/// ([`Service::called_by`]). Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Service {
     pool: PgPool,
@@ -117,6 +121,8 @@ pub struct Service {
     watches: Arc<job_watch::Watches>,
     /// Held by what collects.
     collecting: Arc<tokio::sync::Mutex<()>>,
+    auth: Arc<Auth>,
+    caller: Caller,
 }
 
 impl Service {
@@ -127,7 +133,16 @@ impl Service {
             settings: Arc::new(settings),
             watches: Arc::default(),
             collecting: Arc::default(),
+            auth: Arc::new(Auth::off()),
+            caller: Caller::service(),
         }
+    }
+
+    /// With authentication, and what else is set of it.
+    #[must_use]
+    pub fn with_auth(mut self, auth: Auth) -> Self {
+        self.auth = Arc::new(auth);
+        self
     }
 
     pub fn settings(&self) -> &ServiceSettings {

@@ -7,6 +7,7 @@ use super::restore_check::{check_aliases, check_options, warnings};
 use super::snapshots::{SnapshotRef, find};
 use super::{Service, commit};
 use crate::crash_point;
+use crate::domain::access::Caller;
 use crate::domain::collection::{Channel, Collection, Ownership, Partition};
 use crate::domain::id::{CollectionId, JobId, PartitionId, TaskId};
 use crate::domain::page::{Page, PageRequest};
@@ -41,8 +42,9 @@ impl Service {
     pub async fn start_restore(&self, request: &RestoreRequest) -> Result<RestoreJob> {
         check_name("/collection_name", &request.collection_name)?;
         request.control.check()?;
+        self.caller.need_collection(&request.db_name, &request.collection_name)?;
         let mut tx = self.begin().await?;
-        let snapshot = find(&mut tx, &request.source, false).await?;
+        let snapshot = find(&mut tx, &self.caller, &request.source, false).await?;
         if !store::snapshots::hold(&mut tx, snapshot.snapshot_id).await? {
             return Err(Code::SnapshotNotFound.error(format!("snapshot {:?} has just been dropped", snapshot.name)));
         }
@@ -51,10 +53,11 @@ impl Service {
             .into_iter()
             .next()
             .map_or(Ok(()), Err)?;
+        may_take_aliases(&self.caller, request, &captured)?;
         let first = store::catalog::allocate_ids(&mut tx, 3 + captured.partitions.len() as i64).await?;
         let (job_id, collection_id, task_id) = (JobId(first), CollectionId(first + 1), TaskId(first + 2));
-        reserve_target(&mut tx, request, &snapshot, &captured, collection_id, first + 3).await?;
-        let db = database(&mut tx, &request.db_name).await?;
+        reserve_target(&mut tx, &self.caller, request, &snapshot, &captured, collection_id, first + 3).await?;
+        let db = database(&mut tx, &self.caller, &request.db_name).await?;
         let taken = check_aliases(&mut tx, db.db_id, &captured, &request.options, &request.collection_name).await?;
         taken.into_iter().next().map_or(Ok(()), Err)?;
         store::jobs::insert(
@@ -76,7 +79,7 @@ impl Service {
         let warnings = warnings(&snapshot, &captured, &request.options, now_ms);
         store::jobs::set_warnings(&mut tx, job_id, &warnings).await?;
         store::tasks::enqueue(&mut tx, task_id, job_id, TaskKind::Validate, None).await?;
-        let job = one_job(&mut tx, job_id).await?;
+        let job = one_job(&mut tx, &self.caller, job_id).await?;
         crash_point::reached("restore.reserved");
         commit(tx).await?;
         crash_point::reached("restore.queued");
@@ -88,7 +91,7 @@ impl Service {
     /// # Errors
     /// `restore_job_not_found`, also when its history has expired.
     pub async fn restore_job(&self, id: JobId) -> Result<RestoreJob> {
-        one_job(&mut *self.conn().await?, id).await
+        one_job(&mut *self.conn().await?, &self.caller, id).await
     }
 
     /// Lists jobs, newest first.
@@ -104,8 +107,11 @@ impl Service {
         page: &PageRequest,
     ) -> Result<Page<RestoreJob>> {
         let mut conn = self.conn().await?;
+        if let (Some(db), Some(name)) = (db_name, &collection_name) {
+            self.caller.need_collection(db, name)?;
+        }
         let db = match db_name {
-            Some(name) => Some(database(&mut conn, name).await?.db_id),
+            Some(name) => Some(database(&mut conn, &self.caller, name).await?.db_id),
             None => None,
         };
         let filter = JobFilter {
@@ -114,6 +120,7 @@ impl Service {
             collection_name,
             snapshot_name,
             state,
+            visible: self.caller.visible(),
         };
         let list = format!("restore-jobs?{filter:?}");
         let after = page.cursor(&list)?;
@@ -127,7 +134,7 @@ impl Service {
     /// `restore_job_not_found`.
     pub async fn list_restore_tasks(&self, id: JobId, page: &PageRequest) -> Result<Page<TaskView>> {
         let mut conn = self.conn().await?;
-        one_job(&mut conn, id).await?;
+        one_job(&mut conn, &self.caller, id).await?;
         let list = format!("restore-tasks?{id}");
         let after: Option<i64> = page.cursor(&list)?;
         let items = store::jobs::tasks(&mut conn, id, after, page.limit()).await?;
@@ -139,7 +146,18 @@ pub(super) fn job_not_found(id: JobId) -> Error {
     Code::RestoreJobNotFound.error(format!("restore job not found: {id}; its history may have expired"))
 }
 
-pub(super) async fn one_job(conn: &mut PgConnection, id: JobId) -> Result<RestoreJob> {
+/// Finds a job whose target the caller may read; on the target it needs the operation's permission.
+pub(super) async fn one_job(conn: &mut PgConnection, caller: &Caller, id: JobId) -> Result<RestoreJob> {
+    caller.note(format!("restore job {id}"));
+    let job = any_job(conn, id).await?;
+    if !caller.sees(&job.db_name, &job.collection_name) {
+        return Err(job_not_found(id));
+    }
+    caller.need_collection(&job.db_name, &job.collection_name)?;
+    Ok(job)
+}
+
+async fn any_job(conn: &mut PgConnection, id: JobId) -> Result<RestoreJob> {
     let filter = JobFilter {
         job: Some(id),
         ..JobFilter::default()
@@ -161,7 +179,7 @@ pub(super) async fn end_unsuccessfully(
     reason: &str,
     copy_margin: std::time::Duration,
 ) -> Result<()> {
-    let job = one_job(conn, id).await?;
+    let job = any_job(conn, id).await?;
     // a claim that is under way would not be seen, and its task would run on in an ended job
     store::control::lock_claims(conn).await?;
     let last_lease = store::tasks::cancel_running(conn, id).await?;
@@ -173,16 +191,26 @@ pub(super) async fn end_unsuccessfully(
     store::tasks::enqueue(conn, task, id, TaskKind::Cleanup, Some(no_writer_after)).await
 }
 
+/// Whether the caller may give the target the captured aliases, where that is asked for.
+pub(super) fn may_take_aliases(caller: &Caller, request: &RestoreRequest, captured: &CapturedCollection) -> Result<()> {
+    let aliases = captured.aliases.iter().filter(|_| request.options.aliases);
+    for alias in aliases {
+        caller.need_collection(&request.db_name, alias)?;
+    }
+    Ok(())
+}
+
 /// Inserts the invisible target with its name reserved, its partitions, channels and indexes.
 async fn reserve_target(
     conn: &mut PgConnection,
+    caller: &Caller,
     request: &RestoreRequest,
     snapshot: &Snapshot,
     captured: &CapturedCollection,
     collection_id: CollectionId,
     first_partition: i64,
 ) -> Result<()> {
-    let db = database(conn, &request.db_name).await?;
+    let db = database(conn, caller, &request.db_name).await?;
     let target = Collection {
         collection_id,
         db_id: db.db_id,

@@ -4,6 +4,7 @@
 use super::restore::{end_unsuccessfully, job_not_found, one_job};
 use super::{Service, commit};
 use crate::crash_point;
+use crate::domain::access::Caller;
 use crate::domain::id::JobId;
 use crate::domain::restore::{JobState, RestoreJob};
 use crate::domain::schedule::{self, Control};
@@ -36,10 +37,10 @@ impl Service {
     /// `restore_job_not_found`, `restore_job_ended`.
     pub async fn pause_restore(&self, id: JobId) -> Result<RestoreJob> {
         let mut tx = self.begin().await?;
-        lock_running(&mut tx, id).await?;
+        lock_running(&mut tx, &self.caller, id).await?;
         store::control::lock_claims(&mut tx).await?;
         store::control::pause(&mut tx, id).await?;
-        let job = one_job(&mut tx, id).await?;
+        let job = one_job(&mut tx, &self.caller, id).await?;
         commit(tx).await?;
         Ok(job)
     }
@@ -50,13 +51,13 @@ impl Service {
     /// `restore_job_not_found`, `restore_job_ended`.
     pub async fn resume_restore(&self, id: JobId) -> Result<RestoreJob> {
         let mut tx = self.begin().await?;
-        let (state, _) = lock_running(&mut tx, id).await?;
+        let (state, _) = lock_running(&mut tx, &self.caller, id).await?;
         if state == JobState::Paused {
             store::control::resume(&mut tx, id).await?;
             join_line(&mut tx, id).await?;
             store::catalog::notify_workers(&mut tx).await?;
         }
-        let job = one_job(&mut tx, id).await?;
+        let job = one_job(&mut tx, &self.caller, id).await?;
         commit(tx).await?;
         Ok(job)
     }
@@ -69,7 +70,7 @@ impl Service {
     pub async fn change_restore(&self, id: JobId, change: ControlChange) -> Result<RestoreJob> {
         change.apply(Control::default()).check()?;
         let mut tx = self.begin().await?;
-        let (_, before) = lock_running(&mut tx, id).await?;
+        let (_, before) = lock_running(&mut tx, &self.caller, id).await?;
         store::control::lock_claims(&mut tx).await?;
         let after = change.apply(before);
         if after != before {
@@ -77,7 +78,7 @@ impl Service {
             join_line(&mut tx, id).await?;
             store::catalog::notify_workers(&mut tx).await?;
         }
-        let job = one_job(&mut tx, id).await?;
+        let job = one_job(&mut tx, &self.caller, id).await?;
         commit(tx).await?;
         Ok(job)
     }
@@ -89,7 +90,7 @@ impl Service {
     /// `restore_job_not_found`, `restore_job_ended`.
     pub async fn cancel_restore(&self, id: JobId) -> Result<RestoreJob> {
         let mut tx = self.begin().await?;
-        lock_running(&mut tx, id).await?;
+        lock_running(&mut tx, &self.caller, id).await?;
         end_unsuccessfully(
             &mut tx,
             id,
@@ -99,15 +100,16 @@ impl Service {
             self.objects.copy_margin(),
         )
         .await?;
-        let job = one_job(&mut tx, id).await?;
+        let job = one_job(&mut tx, &self.caller, id).await?;
         commit(tx).await?;
         crash_point::reached("restore.cancelled");
         Ok(job)
     }
 }
 
-/// Locks a job that has not ended.
-async fn lock_running(conn: &mut PgConnection, id: JobId) -> Result<(JobState, Control)> {
+/// Locks a job that has not ended, and on whose target the caller may do this.
+async fn lock_running(conn: &mut PgConnection, caller: &Caller, id: JobId) -> Result<(JobState, Control)> {
+    one_job(conn, caller, id).await?;
     match store::control::lock(conn, id).await? {
         None => Err(job_not_found(id)),
         Some((state, _)) if state.is_final() => Err(ended(id, state)),

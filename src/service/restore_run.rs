@@ -39,7 +39,7 @@ impl From<Error> for RunError {
     /// What is not said to be final may pass: a database that restarts, a storage that is slow.
     fn from(error: Error) -> Self {
         match error.code() {
-            Code::PermissionDenied | Code::InsufficientStorage => RunError::Fail(error),
+            Code::StorageAccessDenied | Code::InsufficientStorage => RunError::Fail(error),
             _ => RunError::Retry(error),
         }
     }
@@ -126,7 +126,7 @@ impl Service {
             return self.fail_task(task, &error).await;
         }
         let result = match task.kind {
-            TaskKind::Validate => match one_job(&mut *self.conn().await?, task.job_id).await {
+            TaskKind::Validate => match one_job(&mut *self.conn().await?, &self.caller, task.job_id).await {
                 Ok(job) => self.validate_restore(task, &job).await,
                 Err(e) => Err(e.into()),
             },
@@ -222,7 +222,7 @@ impl Service {
 
     /// Makes the target visible: collection, segments and builds in one transaction.
     async fn publish_restore(&self, task: &ClaimedTask) -> Result<Outcome, RunError> {
-        let job = one_job(&mut *self.conn().await?, task.job_id).await?;
+        let job = one_job(&mut *self.conn().await?, &self.caller, task.job_id).await?;
         // before the job is completed, and outside of any transaction
         let Some(receipt) = self.write_receipt(&job).await? else {
             return Ok(Outcome::Lost);
@@ -296,7 +296,7 @@ impl Service {
 
     /// Deletes what an unsuccessful job copied.
     async fn clean_up_restore(&self, task: &ClaimedTask) -> Result<Outcome, RunError> {
-        let job = one_job(&mut *self.conn().await?, task.job_id).await?;
+        let job = one_job(&mut *self.conn().await?, &self.caller, task.job_id).await?;
         self.give_up_target(&job).await?;
         let report = match self.collect_collection(job.collection_id).await {
             Ok(report) => report,

@@ -10,6 +10,7 @@
 //! Free functions on `&mut PgConnection`. None begins or commits a transaction: the service does.
 //! Never take a second connection inside a transaction.
 
+pub mod audit;
 pub mod builds;
 pub mod catalog;
 pub mod channels;
@@ -25,6 +26,7 @@ pub mod gc_runs;
 pub mod id_blocks;
 pub mod indexes;
 pub mod jobs;
+pub mod keys;
 pub mod manifests;
 pub mod names;
 pub mod orphans;

@@ -9,13 +9,14 @@ const RULE: &[(&str, &[&str])] = &[
     ("crash_point", &[]),
     ("telemetry", &[]),
     ("lifecycle", &[]),
+    ("serving", &[]),
     ("private_postgres", &[]),
     ("store", &["domain"]),
     ("objects", &["domain"]),
     ("service", &["domain", "store", "objects", "crash_point"]),
     ("api", &["domain", "service", "telemetry"]),
     ("jobs", &["domain", "service", "telemetry"]),
-    ("config", &["domain", "objects", "service", "api", "telemetry"]),
+    ("config", &["domain", "objects", "service", "serving", "api", "telemetry"]),
     (
         "app",
         &[
@@ -27,6 +28,7 @@ const RULE: &[(&str, &[&str])] = &[
             "objects",
             "private_postgres",
             "service",
+            "serving",
             "store",
             "telemetry",
         ],

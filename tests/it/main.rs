@@ -22,6 +22,7 @@ mod private_postgres;
 mod readme;
 mod receipts;
 mod restores;
+mod security;
 mod sharing;
 mod snapshots;
 mod storage;

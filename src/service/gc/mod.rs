@@ -145,6 +145,7 @@ impl Service {
             store::pins::expire(&mut conn).await?;
             store::jobs::expire(&mut conn, self.settings.history_seconds).await?;
             store::gc_runs::expire(&mut conn, self.settings.history_seconds).await?;
+            store::audit::expire(&mut conn, self.audit_seconds()).await?;
         }
         drop(conn);
         self.collect_receipts(scope, ledger).await

@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use stillframe::api::{self, ApiState, RequestLimits};
 use stillframe::jobs::{Worker, WorkerSettings};
 use stillframe::objects::{Objects, StorageOptions, StorageUrl, marker};
-use stillframe::service::{Service, ServiceSettings};
+use stillframe::service::{Auth, AuthSettings, Service, ServiceSettings};
 use stillframe::{store, telemetry};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
@@ -116,7 +116,24 @@ impl TestApp {
         .await
     }
 
+    /// On memory, with authentication or other settings of it.
+    pub async fn with_auth(auth: AuthSettings) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let options = StorageOptions::default();
+        Self::start_with(StorageUrl::Memory, options, quick(), directory, auth).await
+    }
+
     async fn start(url: StorageUrl, options: StorageOptions, settings: ServiceSettings, directory: tempfile::TempDir) -> Self {
+        Self::start_with(url, options, settings, directory, AuthSettings::default()).await
+    }
+
+    async fn start_with(
+        url: StorageUrl,
+        options: StorageOptions,
+        settings: ServiceSettings,
+        directory: tempfile::TempDir,
+        auth: AuthSettings,
+    ) -> Self {
         let (_, pool) = postgres::database().await;
         let objects = Objects::open(url, options).expect("opens");
         objects.probe().await.expect("usable");
@@ -125,7 +142,8 @@ impl TestApp {
             .expect("an id");
         marker::claim(&objects, id, false, false).await.expect("ours");
         let lease = settings.task_lease;
-        let service = Service::new(pool.clone(), objects.clone(), settings);
+        let auth = Auth::new(auth).expect("the audit log's file can be opened");
+        let service = Service::new(pool.clone(), objects.clone(), settings).with_auth(auth);
         let worker_settings = WorkerSettings {
             slots: 4,
             lease,
