@@ -111,7 +111,8 @@ struct Record {
     service: Service,
     event: NewAuditEvent,
     caller: Option<Caller>,
-    permission: Option<Permission>,
+    /// None: the operation is open, and nothing to record.
+    changes: Option<bool>,
     finished: bool,
 }
 
@@ -138,22 +139,21 @@ impl Record {
             service: service.clone(),
             event,
             caller: None,
-            permission,
+            changes: permission.map(|p| p != Permission::Read && !request.method().is_safe()),
             finished: false,
         }
     }
 
     /// Whether it is to be recorded.
     fn counts(&self, denied: bool) -> bool {
-        match self.permission {
+        match self.changes {
             _ if denied => true,
             None => false,
-            Some(Permission::Read) => self.service.audits_reads(),
-            Some(_) => true,
+            Some(changes) => changes || self.service.audits_reads(),
         }
     }
 
-    /// Records the call; what changed something is recorded before its answer goes out.
+    /// Records the call: before its answer goes out, unless it only read.
     async fn finish(mut self, status: StatusCode, code: Option<Code>) {
         self.finished = true;
         let outcome = match code {
@@ -172,7 +172,7 @@ impl Record {
             event.about(caller.touched());
         }
         let service = self.service.clone();
-        let is_read = self.permission.is_none_or(|p| p == Permission::Read);
+        let is_read = outcome == AuditOutcome::Ok && self.changes == Some(false);
         let free = RECORDING.try_acquire().ok().filter(|_| is_read);
         // in a task of its own: a caller that hangs up must not stop it
         let waits = free.is_none();
@@ -201,5 +201,52 @@ impl Drop for Record {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move { service.audit(event).await });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::middleware::from_fn_with_state;
+    use axum::routing::get;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::domain::page::PageRequest;
+
+    async fn handler_without_a_look() -> &'static str {
+        "what somebody else owns"
+    }
+
+    async fn handler_of_the_service(State(state): State<ApiState>) -> Result<&'static str, ApiError> {
+        state.service.list_keys(&PageRequest::new(None, None)?).await?;
+        Ok("never")
+    }
+
+    /// The code of the refusal.
+    async fn ask(router: Router<Guarded>, path: &str) -> Option<Code> {
+        let state = Guarded(ApiState {
+            service: Service::on_nothing(),
+            metrics: crate::telemetry::start_metrics().expect("metrics"),
+        });
+        let router = router.route_layer(from_fn_with_state(state.clone(), guard)).with_state(state);
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        let response = router.oneshot(request).await.expect("never fails");
+        response.extensions().get::<ApiError>().map(|e| e.error().code())
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_a_look_at_the_callers_rights_is_held_back() {
+        let router = Router::new().route("/v1/collections", get(handler_without_a_look));
+        assert_eq!(ask(router, "/v1/collections").await, Some(Code::Internal));
+        let router = Router::new().route("/healthz", get(handler_without_a_look));
+        assert_eq!(ask(router, "/healthz").await, None, "an open one needs none");
+    }
+
+    #[tokio::test]
+    async fn a_route_that_no_operation_describes_reaches_no_service() {
+        let router = Router::new().route("/v1/secret-door", get(handler_of_the_service));
+        assert_eq!(ask(router, "/v1/secret-door").await, Some(Code::Internal));
     }
 }

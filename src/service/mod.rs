@@ -145,6 +145,14 @@ impl Service {
         self
     }
 
+    /// A service whose database nobody reaches, for tests of what stands before it.
+    #[cfg(test)]
+    pub fn on_nothing() -> Self {
+        let pool = PgPool::connect_lazy("postgres://127.0.0.1:1/none").expect("a URL");
+        let objects = Objects::open(crate::objects::StorageUrl::Memory, crate::objects::StorageOptions::default());
+        Self::new(pool, objects.expect("opens"), ServiceSettings::default())
+    }
+
     pub fn settings(&self) -> &ServiceSettings {
         &self.settings
     }
