@@ -18,7 +18,7 @@ use crate::lifecycle::Lifecycle;
 use crate::objects::{Objects, marker};
 use crate::private_postgres::{self, PrivatePostgres};
 use crate::service::{Auth, CreatedKey, NewApiKey, Service, insert_key};
-use crate::serving::{TlsListener, TlsSettings};
+use crate::tls::{TlsListener, TlsSettings};
 use crate::{store, telemetry};
 
 /// A running service.

@@ -13,8 +13,8 @@ use crate::api::RequestLimits;
 use crate::domain::manifest::ManifestEncoding;
 use crate::objects::{CopyFallback, SINGLE_COPY_MAX, StorageOptions, StorageUrl};
 use crate::service::{AuthSettings, ServiceSettings};
-use crate::serving::TlsSettings;
 use crate::telemetry::LogFormat;
+use crate::tls::TlsSettings;
 
 pub use security::SecurityArgs;
 

@@ -6,7 +6,7 @@
 //! domain <- store, objects <- service <- {api, jobs} <- app <- cli
 //! ```
 //!
-//! `serving` knows nothing and is used by `config` and `app`. `crash_point` knows nothing and may be used by `service`.
+//! `tls` knows nothing and is used by `config` and `app`. `crash_point` knows nothing and may be used by `service`.
 
 pub mod api;
 pub mod app;
@@ -19,6 +19,7 @@ pub mod lifecycle;
 pub mod objects;
 pub mod private_postgres;
 pub mod service;
-pub mod serving;
+
 pub mod store;
 pub mod telemetry;
+pub mod tls;

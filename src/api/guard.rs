@@ -106,6 +106,13 @@ fn credential(headers: &HeaderMap) -> Result<Option<String>, Error> {
     })
 }
 
+/// The peer, whichever server accepted it.
+fn peer(request: &Request) -> Option<SocketAddr> {
+    let extensions = request.extensions();
+    let own = extensions.get::<ConnectInfo<Peer>>().map(|info| info.0.0);
+    own.or_else(|| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0))
+}
+
 /// A call that is being recorded, whatever becomes of it.
 struct Record {
     service: Service,
@@ -127,14 +134,11 @@ impl Record {
             .get::<RequestId>()
             .map(|id| id.0.clone())
             .unwrap_or_default();
-        event.peer = request
-            .extensions()
-            .get::<ConnectInfo<Peer>>()
-            .map(|ConnectInfo(Peer(peer))| {
-                let forwarded = request.headers().get_all("x-forwarded-for").iter();
-                let forwarded: Vec<&str> = forwarded.filter_map(|v| v.to_str().ok()).collect();
-                caller_address(peer.ip(), forwarded.into_iter(), service.trusted_proxies()).to_string()
-            });
+        event.peer = peer(request).map(|peer| {
+            let forwarded = request.headers().get_all("x-forwarded-for").iter();
+            let forwarded: Vec<&str> = forwarded.filter_map(|v| v.to_str().ok()).collect();
+            caller_address(peer.ip(), forwarded.into_iter(), service.trusted_proxies()).to_string()
+        });
         Self {
             service: service.clone(),
             event,

@@ -128,9 +128,9 @@ fn routes() -> OpenApiRouter<guard::Guarded> {
 pub fn router(state: ApiState, limits: RequestLimits) -> Router {
     let (router, _) = routes().split_for_parts();
     let state = guard::Guarded(state);
-    // of routes only: it must know which one it guards
-    let router = router.route_layer(middleware::from_fn_with_state(state.clone(), guard::guard));
-    guarded(router.with_state(state).merge(openapi::docs()), limits)
+    let router = router.with_state(state.clone()).merge(openapi::docs());
+    // whatever answers by itself (from a store of answers, say) must lie inside of it
+    guarded(router.layer(middleware::from_fn_with_state(state, guard::guard)), limits)
 }
 
 /// Puts what every request passes around the routes.

@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::domain::access::{Grant, Network};
 use crate::service::{AuditLines, AuditSettings, AuthSettings, OidcSettings, Secret};
-use crate::serving::TlsSettings;
+use crate::tls::TlsSettings;
 
 /// Characters that a key of the operator's own choice must have at least.
 const MIN_ADMIN_KEY: usize = 32;

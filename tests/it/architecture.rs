@@ -9,14 +9,14 @@ const RULE: &[(&str, &[&str])] = &[
     ("crash_point", &[]),
     ("telemetry", &[]),
     ("lifecycle", &[]),
-    ("serving", &[]),
+    ("tls", &[]),
     ("private_postgres", &[]),
     ("store", &["domain"]),
     ("objects", &["domain"]),
     ("service", &["domain", "store", "objects", "crash_point"]),
     ("api", &["domain", "service", "telemetry"]),
     ("jobs", &["domain", "service", "telemetry"]),
-    ("config", &["domain", "objects", "service", "serving", "api", "telemetry"]),
+    ("config", &["domain", "objects", "service", "api", "telemetry", "tls"]),
     (
         "app",
         &[
@@ -28,9 +28,9 @@ const RULE: &[(&str, &[&str])] = &[
             "objects",
             "private_postgres",
             "service",
-            "serving",
             "store",
             "telemetry",
+            "tls",
         ],
     ),
     // objects: only for `bench`, whose plain loop of copies must use the service's own client

@@ -80,6 +80,12 @@ impl Caller {
         self.permission
     }
 
+    /// The answer is one that the same principal was given before to the same call: its rights were
+    /// looked at then.
+    pub fn is_repeated(&self) {
+        self.judged(|_| ());
+    }
+
     /// What it has been about so far.
     pub fn touched(&self) -> Touched {
         self.touched.lock().unwrap_or_else(PoisonError::into_inner).clone()

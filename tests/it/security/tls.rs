@@ -8,7 +8,7 @@ use axum::Router;
 use axum::routing::get;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use reqwest::{Certificate, Identity};
-use stillframe::serving::{TlsListener, TlsSettings};
+use stillframe::tls::{TlsListener, TlsSettings};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};

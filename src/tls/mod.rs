@@ -1,6 +1,6 @@
-//! Accepting connections, with or without TLS.
+//! TLS: its settings, and accepting connections that speak it.
 
-mod tls;
+mod settings;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-pub use tls::TlsSettings;
+pub use settings::TlsSettings;
 
 /// A handshake that takes longer is given up.
 const HANDSHAKE: Duration = Duration::from_secs(10);
