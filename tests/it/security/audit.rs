@@ -10,7 +10,7 @@ use stillframe::api::Peer;
 use stillframe::service::{AuditLines, AuditSettings, AuthSettings};
 use tower::ServiceExt as _;
 
-use super::who::{ADMIN_KEY, Who, required};
+use super::who::{ADMIN_KEY, Who, required, soon};
 use crate::support::TestApp;
 
 async fn events(app: &TestApp, filter: &str) -> Vec<Value> {
@@ -120,17 +120,15 @@ async fn reads_and_json_lines_are_written_where_that_is_set() {
     admin.get("/v1/databases/x").await.ok();
     app.get("/healthz").await.ok();
     // a read is answered without waiting for its record
-    let lines = loop {
+    let lines = soon(async || {
         let text = std::fs::read_to_string(file.path()).expect("readable");
         let lines: Vec<Value> = text
             .lines()
             .map(|l| serde_json::from_str(l).expect("a line of JSON"))
             .collect();
-        if lines.len() >= 2 {
-            break lines;
-        }
-        tokio::task::yield_now().await;
-    };
+        (lines.len() >= 2).then_some(lines)
+    })
+    .await;
     assert_eq!(lines.len(), 2, "health is nothing to record: {lines:?}");
     assert_eq!(
         (&lines[0]["operation"], &lines[0]["principal"]),
@@ -178,25 +176,10 @@ async fn what_is_cut_short_is_recorded_all_the_same() {
         .body(Body::from(body))
         .expect("a request");
     let call = tokio::spawn(app.router().oneshot(request));
-    let waiting = async || -> bool {
-        let Ok(connections) = sqlx::query_scalar::<_, i64>("select count(*) from segments where state = 'sealed'")
-            .fetch_one(&app.pool)
-            .await
-        else {
-            return false;
-        };
-        connections == 1
-    };
-    assert!(waiting().await);
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(!call.is_finished(), "it waits");
     call.abort();
-    let event = loop {
-        if let Some(event) = events(&app, "request_id=cut-short").await.pop() {
-            break event;
-        }
-        tokio::task::yield_now().await;
-    };
+    let event = soon(async || events(&app, "request_id=cut-short").await.pop()).await;
     assert_eq!(
         (&event["outcome"], &event["operation"]),
         (&json!("unknown"), &json!("flush_collection"))

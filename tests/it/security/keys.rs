@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
-use super::who::{ADMIN_KEY, Who, required};
+use super::who::{ADMIN_KEY, Who, required, soon};
 use crate::support::TestApp;
 
 #[tokio::test]
@@ -86,12 +86,7 @@ async fn the_last_use_is_written_once_a_minute_at_most() {
     };
     assert_eq!(last_use().await, None);
     who.get("/v1/collections").await.ok();
-    let first = loop {
-        if let Some(at) = last_use().await {
-            break at;
-        }
-        tokio::task::yield_now().await;
-    };
+    let first = soon(async || last_use().await).await;
     let note = async || {
         let mut conn = app.pool.acquire().await.expect("a connection");
         let id: i64 = sqlx::query_scalar("select key_id from api_keys")

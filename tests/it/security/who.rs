@@ -108,3 +108,18 @@ pub async fn own_segment(app: &TestApp, collection: &str, channel: &str, segment
         "start_position": {"timestamp": "10"},
         "binlogs": [{"field_id": "100", "logs": [{"log_id": "1", "path": path, "size_bytes": size, "entries_num": 1}]}]})
 }
+
+/// Looks until there is something to see; far longer than anything here takes.
+pub async fn soon<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let look = async {
+        loop {
+            if let Some(seen) = look().await {
+                return seen;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), look)
+        .await
+        .expect("it comes in time")
+}
