@@ -1,7 +1,10 @@
 //! The words of the product and their rules. Pure: no I/O, no clock, no async.
 
-pub mod bundle;
+pub mod access;
 pub mod address;
+pub mod api_key;
+pub mod audit;
+pub mod bundle;
 pub mod collection;
 pub mod error;
 pub mod explain;

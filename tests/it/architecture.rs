@@ -10,6 +10,7 @@ const RULE: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("lifecycle", &[]),
     ("serving", &[]),
+    ("tls", &[]),
     ("private_postgres", &[]),
     ("store", &["domain"]),
     ("objects", &["domain", "telemetry"]),
@@ -17,7 +18,10 @@ const RULE: &[(&str, &[&str])] = &[
     ("api", &["domain", "service", "telemetry"]),
     ("jobs", &["domain", "service", "telemetry"]),
     ("milvus", &["domain", "service", "telemetry"]),
-    ("config", &["domain", "objects", "service", "serving", "api", "milvus", "telemetry"]),
+    (
+        "config",
+        &["domain", "objects", "service", "serving", "api", "milvus", "telemetry", "tls"],
+    ),
     (
         "app",
         &[
@@ -33,6 +37,7 @@ const RULE: &[(&str, &[&str])] = &[
             "serving",
             "store",
             "telemetry",
+            "tls",
         ],
     ),
     ("doctor", &["app", "config", "domain", "objects", "private_postgres", "store"]),

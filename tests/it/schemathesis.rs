@@ -82,6 +82,14 @@ async fn made_up_calls_are_answered_as_the_document_says() {
 #[tokio::test]
 #[ignore = "takes minutes"]
 async fn ten_thousand_made_up_calls_are_answered_as_the_document_says() {
-    let report = examine(&["--phases", "examples,coverage,fuzzing,stateful", "--max-examples", "100", "--generation-database", "none"]).await;
+    let report = examine(&[
+        "--phases",
+        "examples,coverage,fuzzing,stateful",
+        "--max-examples",
+        "100",
+        "--generation-database",
+        "none",
+    ])
+    .await;
     assert!(cases(&report) >= 10_000, "{report}");
 }

@@ -15,8 +15,8 @@ use super::stored::corrupt;
 use crate::domain::Result;
 use crate::domain::manifest::SnapshotMetadata;
 
-pub use rewrite::rewrite;
 pub use bundle::{BundleMetadata, decode_bundle, encode_bundle};
+pub use rewrite::rewrite;
 
 /// Bytes of a metadata file at most; 100,000 segments take about 40 MiB.
 pub const MAX_BYTES: usize = 256 * 1024 * 1024;
