@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 
 use axum::body::Body;
 use axum::http::{Method, Request};
-use serde_json::{Value, json};
+use serde_json::Value;
 use stillframe::api::{Rate, RequestLimits};
 
 use crate::http_semantics::{app, call, header, request, snapshot};

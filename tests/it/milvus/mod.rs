@@ -7,4 +7,4 @@ mod numbers;
 mod restores;
 mod snapshots;
 mod unserved;
-mod wire;
+pub mod wire;

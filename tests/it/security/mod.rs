@@ -1,8 +1,10 @@
 //! Who may do what, tried as an attacker would.
 
 mod audit;
+mod bundles;
 mod command;
 mod keys;
+mod milvus;
 mod provider;
 mod roles;
 mod secrets;
