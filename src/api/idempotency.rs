@@ -66,7 +66,7 @@ pub async fn keyed(State(service): State<Service>, request: Request, next: Next)
             replay(answer)
         }
         // on a task of its own: it ends, and its answer is kept, although the client goes away
-        Ok((Begun::Run(call), request)) => tokio::spawn(run(call, request, next).in_current_span())
+        Ok((Begun::Run(call), request)) => tokio::spawn(run(*call, request, next).in_current_span())
             .await
             .unwrap_or_else(|e| ApiError::from(Error::internal(e)).into_response()),
         Err(error) => error.into_response(),

@@ -21,7 +21,7 @@ const LEASE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub enum Begun {
     /// It is the first: run it, then [`KeyedCall::finish`] or [`KeyedCall::release`].
-    Run(KeyedCall),
+    Run(Box<KeyedCall>),
     /// It ran before, with this answer.
     Answered(StoredAnswer),
 }
@@ -56,11 +56,11 @@ impl Service {
         let owner = Uuid::new_v4();
         let mut conn = self.conn().await?;
         if store::idempotency::begin(&mut conn, &of, fingerprint, owner, seconds(LEASE), seconds(KEEP)).await? {
-            return Ok(Begun::Run(KeyedCall {
+            return Ok(Begun::Run(Box::new(KeyedCall {
                 service: self.clone(),
                 of,
                 owner,
-            }));
+            })));
         }
         match store::idempotency::find(&mut conn, &of).await? {
             Some(found) if found.fingerprint != fingerprint => {
