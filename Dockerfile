@@ -19,7 +19,7 @@ COPY LICENSE /usr/share/doc/stillframe/LICENSE
 USER stillframe
 WORKDIR /var/lib/stillframe
 # There is no Postgres in the image: give it a DATABASE_URL. Listening beyond
-# loopback without auth wants STILLFRAME_INSECURE=true as well.
+# loopback wants STILLFRAME_AUTH=true and a way in (STILLFRAME_ADMIN_KEY), see docs/security.md.
 ENV STILLFRAME_LISTEN=0.0.0.0:19530 \
     STILLFRAME_DATA_DIR=/var/lib/stillframe
 EXPOSE 19530

@@ -8,17 +8,20 @@ use anyhow::Context as _;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use crate::api::{self, ApiState, RequestLimits};
 use crate::config::Config;
+use crate::domain::access::Grant;
 use crate::domain::rebuild::RebuildReport;
 use crate::jobs::{Deliverer, Worker, WorkerSettings, run_collector, run_job_watch};
 use crate::lifecycle::Lifecycle;
 use crate::milvus::{self, Facade, MilvusSettings};
 use crate::objects::{Objects, StorageOptions, StorageUrl, marker};
 use crate::private_postgres::{self, PrivatePostgres};
-use crate::service::{Service, ServiceSettings, Stores};
+use crate::service::{Auth, CreatedKey, NewApiKey, Service, ServiceSettings, Stores, insert_key};
 use crate::serving::{self, Serving};
+use crate::tls::TlsSettings;
 use crate::{store, telemetry};
 
 mod webhook_key;
@@ -125,7 +128,10 @@ impl App {
         );
 
         let stores = open_stores(config, &objects).await?;
-        let service = Service::new(pool.clone(), objects.clone(), config.service.clone()).with_stores(stores);
+        let auth = Auth::new(config.auth.clone()).context("the file of the audit log can't be opened")?;
+        let service = Service::new(pool.clone(), objects.clone(), config.service.clone())
+            .with_stores(stores)
+            .with_auth(auth);
         let lifecycle = Lifecycle::default();
         if config.workers > 0 {
             let settings = WorkerSettings {
@@ -161,14 +167,20 @@ impl App {
             max_clients: serving::clients_that_fit(config.serving.max_clients),
             ..config.serving
         };
-        let server = tokio::spawn(async move { serving::serve(listener, router, limits, stop).await });
-        tracing::info!(url = %format!("http://{address}"), docs = %format!("http://{address}/docs"), "listening");
+        let tls = config.tls.as_ref().map(TlsSettings::load).transpose();
+        let tls = tls.context("TLS can't be set up")?.map(TlsAcceptor::from);
+        let server = tokio::spawn(async move { serving::serve(listener, tls, router, limits, stop).await });
+        let url = base_url(config, address);
+        tracing::info!(%url, docs = %format!("{url}/docs"), auth = config.auth.required, "listening");
+        if config.auth.required && config.tls.is_none() && !address.ip().is_loopback() {
+            tracing::warn!("keys and tokens come without TLS; set --tls-cert, or let a proxy speak TLS");
+        }
         Ok((address, lifecycle, pool, objects, server))
     }
 
     /// Base URL of the API.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        base_url(&self.config, self.address)
     }
 
     /// Runs until a signal, then stops.
@@ -319,6 +331,11 @@ async fn open_stores(config: &Config, own: &Objects) -> anyhow::Result<Stores> {
     Ok(Stores::new(named, &config.stores.endpoints, config.stores.sealer.clone()))
 }
 
+fn base_url(config: &Config, address: SocketAddr) -> String {
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    format!("{scheme}://{address}")
+}
+
 /// Ends when the private Postgres does; never where there is none.
 async fn postgres_ended(postgres: Option<&PrivatePostgres>) {
     match postgres {
@@ -358,6 +375,25 @@ pub async fn connect(url: &str, max_connections: u32) -> anyhow::Result<PgPool> 
         .connect_with(options)
         .await
         .context("the catalog database does not answer")
+}
+
+/// Makes an API key in a catalog database, without a running service.
+///
+/// # Errors
+/// When the database does not answer, lacks migrations, or the key is refused.
+pub async fn create_key(url: &str, name: &str, grants: Vec<Grant>, ttl_seconds: Option<i64>) -> anyhow::Result<CreatedKey> {
+    let pool = connect(url, 1).await?;
+    migrate(&pool, false).await?;
+    let new = NewApiKey {
+        name: name.into(),
+        grants,
+        ttl_seconds,
+    };
+    let mut conn = pool.acquire().await?;
+    let created = insert_key(&mut conn, new, "stillframe key create").await.map_err(explained)?;
+    drop(conn);
+    pool.close().await;
+    Ok(created)
 }
 
 /// Applies missing migrations under sqlx' advisory lock, or refuses when they are missing.

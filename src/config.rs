@@ -1,5 +1,6 @@
 //! Settings of `stillframe serve`: command line and environment, validated once, passed by value.
 
+mod security;
 mod stores;
 
 use std::net::SocketAddr;
@@ -15,9 +16,12 @@ use crate::domain::manifest::ManifestEncoding;
 use crate::domain::webhook::WebhookKey;
 use crate::milvus::MilvusSettings;
 use crate::objects::{CopyFallback, SINGLE_COPY_MAX, StorageOptions, StorageUrl};
-use crate::service::ServiceSettings;
+use crate::service::{AuthSettings, ServiceSettings};
 use crate::serving::Serving;
 use crate::telemetry::{LogFormat, TraceSettings};
+use crate::tls::TlsSettings;
+
+pub use security::SecurityArgs;
 
 /// How manifests are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -89,6 +93,9 @@ pub struct ServeArgs {
     /// Listen beyond loopback although there is no authentication
     #[arg(long, env = "STILLFRAME_INSECURE")]
     pub insecure: bool,
+
+    #[command(flatten)]
+    pub security: SecurityArgs,
 
     /// Refuse to start when migrations are missing, instead of applying them
     #[arg(long, env = "STILLFRAME_NO_MIGRATE")]
@@ -290,6 +297,8 @@ pub struct Config {
     pub limits: RequestLimits,
     pub milvus: MilvusSettings,
     pub serving: Serving,
+    pub auth: AuthSettings,
+    pub tls: Option<TlsSettings>,
 }
 
 /// Environment variables that belong to other commands of this binary.
@@ -343,9 +352,11 @@ impl Config {
     /// # Errors
     /// One sentence about the first thing that is wrong.
     pub fn new(args: ServeArgs) -> anyhow::Result<Self> {
-        if !args.listen.ip().is_loopback() && !args.insecure {
+        let auth = args.security.auth()?;
+        ensure!(!(auth.required && args.insecure), "--insecure has no effect with --auth");
+        if !args.listen.ip().is_loopback() && !auth.required && !args.insecure {
             bail!(
-                "refusing to listen on {} without authentication; listen on 127.0.0.1, or say --insecure",
+                "refusing to listen on {} without authentication; say --auth, listen on 127.0.0.1, or say --insecure",
                 args.listen
             );
         }
@@ -420,6 +431,8 @@ impl Config {
                 webhook_private_addresses: args.webhook_private_addresses,
                 ..ServiceSettings::default()
             },
+            auth,
+            tls: args.security.tls(),
             limits: RequestLimits {
                 timeout: Duration::from_secs(args.request_timeout_seconds),
                 body_bytes: args.max_body_bytes,

@@ -8,7 +8,8 @@
 //!
 //! `crash_point` knows nothing and may be used by `service`; `telemetry` (names of metrics) knows
 //! nothing and may be used by all but `domain` and `store`.
-//! `crash_point` knows nothing and may be used by `service`; `serving` knows nothing and is used by `app`.
+//! `crash_point` knows nothing and may be used by `service`; `serving` knows nothing and is used by `app`;
+//! `tls` knows nothing and is used by `config` and `app`.
 
 pub mod api;
 pub mod app;
@@ -26,3 +27,4 @@ pub mod service;
 pub mod serving;
 pub mod store;
 pub mod telemetry;
+pub mod tls;

@@ -14,8 +14,10 @@ use axum::extract::ConnectInfo;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
@@ -24,7 +26,7 @@ use tower::ServiceExt as _;
 pub struct Serving {
     /// Connections at the same time. One more closes the one that has been idle longest.
     pub max_clients: usize,
-    /// How long the head of a request may take, and how long a connection may be idle.
+    /// How long a TLS handshake and the head of a request may take, and how long a connection may be idle.
     pub header_timeout: Duration,
 }
 
@@ -60,11 +62,17 @@ pub fn clients_that_fit(wanted: usize) -> usize {
     wanted.min(fit)
 }
 
-/// Serves until it is told to stop; then running requests end.
+/// Serves until it is told to stop; then running requests end. With `tls` nothing is served without it.
 ///
 /// # Errors
 /// Never; the type is that of servers that can fail.
-pub async fn serve(listener: TcpListener, router: Router, limits: Serving, stop: CancellationToken) -> std::io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    limits: Serving,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
     let idle = Arc::new(Mutex::new(Idle::default()));
     let mut connections = JoinSet::new();
     loop {
@@ -89,15 +97,61 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Serving, stop:
             continue;
         }
         let slot = Slot::new(idle.clone());
-        connections.spawn(connection(stream, peer, router.clone(), limits, slot, stop.clone()));
+        let connection = Connection {
+            peer,
+            router: router.clone(),
+            limits,
+            slot,
+            stop: stop.clone(),
+        };
+        connections.spawn(connection.accepted(stream, tls.clone()));
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
     Ok(())
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, limits: Serving, slot: Slot, stop: CancellationToken) {
-    let _ = stream.set_nodelay(true);
+/// A connection that was accepted.
+struct Connection {
+    peer: SocketAddr,
+    router: Router,
+    limits: Serving,
+    slot: Slot,
+    stop: CancellationToken,
+}
+
+impl Connection {
+    async fn accepted(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
+        let _ = stream.set_nodelay(true);
+        let Some(tls) = tls else {
+            return speak(self, stream).await;
+        };
+        let handshake = tokio::time::timeout(self.limits.header_timeout, tls.accept(stream));
+        let shaken = tokio::select! {
+            shaken = handshake => shaken,
+            () = self.slot.close.cancelled() => return,
+            () = self.stop.cancelled() => return,
+        };
+        match shaken {
+            Ok(Ok(stream)) => speak(self, stream).await,
+            Ok(Err(error)) => tracing::debug!(peer = %self.peer, %error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!(peer = %self.peer, "a TLS handshake took too long"),
+        }
+    }
+}
+
+/// Speaks HTTP/1.1 or HTTP/2, whichever the client begins.
+async fn speak<S>(connection: Connection, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Connection {
+        peer,
+        router,
+        limits,
+        slot,
+        stop,
+    } = connection;
     let close = slot.close.clone();
     let seen = slot.seen.clone();
     let slot = Arc::new(slot);

@@ -1,7 +1,6 @@
 //! `/v1/snapshots:adopt`.
 
 use axum::Json;
-use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -9,6 +8,7 @@ use utoipa::ToSchema;
 use super::ApiState;
 use super::collections::db;
 use super::extract::Body;
+use super::guard::State;
 use super::problem::ApiError;
 use super::snapshot_body::SnapshotSummary;
 use super::types::Id;

@@ -1,7 +1,7 @@
 //! `/v1/collections/{collection_name}/channels`.
 
+use super::guard::State;
 use axum::Json;
-use axum::extract::State;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::guard::State;
 use axum::Json;
-use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};

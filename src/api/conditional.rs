@@ -17,7 +17,7 @@ use tower::ServiceExt as _;
 
 use super::idempotency::is_unsafe;
 use super::problem::ApiError;
-use super::rate_limit::ClientId;
+use crate::domain::access::Caller;
 use crate::domain::{Code, Error};
 use crate::service::Service;
 
@@ -217,7 +217,8 @@ async fn change(resources: &Conditional, request: Request, next: Next) -> Result
 struct Target {
     /// Path and query of its GET.
     uri: String,
-    client: Option<ClientId>,
+    /// Whoever may not read it must not learn its tag.
+    caller: Option<Caller>,
 }
 
 impl Target {
@@ -230,9 +231,12 @@ impl Target {
         let query = url::form_urlencoded::Serializer::new(String::new())
             .extend_pairs(given.filter(|(name, _)| known.iter().any(|k| k == name)))
             .finish();
+        let caller = request.extensions().get::<Caller>();
+        let caller = caller.zip(super::openapi::operation_id("GET", route(request)));
+        let caller = caller.map(|(caller, operation)| caller.calling(operation)).transpose()?;
         Ok(Self {
             uri: format!("{}?{query}", request.uri().path()),
-            client: request.extensions().get::<ClientId>().cloned(),
+            caller,
         })
     }
 
@@ -240,9 +244,8 @@ impl Target {
     /// that is something else.
     async fn look(&self, resources: &Conditional) -> Result<Result<Option<String>, Response>, ApiError> {
         let mut get = Request::get(&self.uri).body(Body::empty()).map_err(Error::internal)?;
-        // whoever may not read it must not learn its tag
-        if let Some(client) = &self.client {
-            get.extensions_mut().insert(client.clone());
+        if let Some(caller) = &self.caller {
+            get.extensions_mut().insert(caller.clone());
         }
         let response = resources.routes.clone().oneshot(get).await.map_err(Error::internal)?;
         match response.status() {

@@ -1,7 +1,7 @@
 //! `/v1/objects/explain`.
 
+use super::guard::State;
 use axum::Json;
-use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 

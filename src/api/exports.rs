@@ -1,7 +1,6 @@
 //! `/v1/snapshots/{snapshot_name}/export` and `/v1/export-jobs`.
 
 use axum::Json;
-use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -9,6 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::ApiState;
 use super::external_restores::Spec;
 use super::extract::{Body, Name, Query};
+use super::guard::State;
 use super::problem::ApiError;
 use super::restore_control::ChangeRestoreJobRequest;
 use super::restores::{JobStateText, ListRestoreTasksQuery, RestoreTaskResponse, job_id};

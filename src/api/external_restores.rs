@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use axum::Json;
-use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
 use serde::Deserialize;
 use serde_json::Value;
@@ -12,6 +11,7 @@ use utoipa::ToSchema;
 use super::ApiState;
 use super::collections::db;
 use super::extract::Body;
+use super::guard::State;
 use super::problem::ApiError;
 use super::restores::RestoreJobResponse;
 use super::types::Count;

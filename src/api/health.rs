@@ -1,7 +1,7 @@
 //! `/healthz`, `/readyz`, `/metrics`.
 
+use super::guard::State;
 use axum::Json;
-use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 

@@ -16,6 +16,7 @@ use super::extract::unreadable;
 use super::problem::ApiError;
 use super::rate_limit::ClientId;
 use crate::domain::Error;
+use crate::domain::access::Caller;
 use crate::service::{Begun, KeyedCall, Service, StoredAnswer};
 
 /// The request header.
@@ -58,7 +59,12 @@ pub async fn keyed(State(service): State<Service>, request: Request, next: Next)
         .map(|c| c.0.clone())
         .unwrap_or_default();
     match begin(&service, &principal, &key, request).await {
-        Ok((Begun::Answered(answer), _)) => replay(answer),
+        Ok((Begun::Answered(answer), request)) => {
+            if let Some(caller) = request.extensions().get::<Caller>() {
+                caller.is_repeated();
+            }
+            replay(answer)
+        }
         // on a task of its own: it ends, and its answer is kept, although the client goes away
         Ok((Begun::Run(call), request)) => tokio::spawn(run(call, request, next).in_current_span())
             .await

@@ -22,6 +22,10 @@ use crate::telemetry;
 /// Carries the request id in and out.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The id of a request, as an extension of it.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub String);
+
 /// Limits of every request.
 #[derive(Debug, Clone)]
 pub struct RequestLimits {
@@ -110,6 +114,7 @@ pub async fn outermost(State(limits): State<RequestLimits>, mut request: Request
     let unknown = unknown_parameter(&request, &route);
     let patience = Patience::default();
     request.extensions_mut().insert(patience.clone());
+    request.extensions_mut().insert(RequestId(request_id.clone()));
     let answer = async {
         if let Some(name) = unknown {
             let error = Error::invalid(format!("?{name}"), "there is no such query parameter here");

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod aliases;
+mod audit;
 mod channels;
 mod collections;
 mod conditional;
@@ -11,10 +12,12 @@ mod exports;
 mod external_restores;
 mod extract;
 mod gc;
+mod guard;
 mod health;
 mod idempotency;
 mod indexes;
 mod intake;
+mod keys;
 mod layers;
 mod openapi;
 mod openapi_30;
@@ -72,7 +75,7 @@ pub struct ApiState {
 }
 
 /// Every route, each declared together with its OpenAPI entry.
-fn routes() -> OpenApiRouter<ApiState> {
+fn routes() -> OpenApiRouter<guard::Guarded> {
     OpenApiRouter::with_openapi(openapi::base())
         .routes(routes!(databases::list_databases, databases::create_database))
         .routes(routes!(databases::get_database, databases::drop_database))
@@ -143,6 +146,9 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(webhooks::get_webhook, webhooks::delete_webhook))
         .routes(routes!(webhooks::list_webhook_deliveries))
         .routes(routes!(webhooks::replay_webhook_delivery))
+        .routes(routes!(keys::list_keys, keys::create_key))
+        .routes(routes!(keys::get_key, keys::delete_key))
+        .routes(routes!(audit::list_audit_events))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::prometheus))
@@ -156,13 +162,22 @@ pub fn router(state: ApiState, limits: RequestLimits) -> Router {
 /// The same, showing a document that tells of more.
 pub fn router_with(state: ApiState, limits: RequestLimits, document: utoipa::openapi::OpenApi) -> Router {
     let service = state.service.clone();
+    let state = guard::Guarded(state);
+    let limiter = limits.rate.map(rate_limit::RateLimiter::new);
     let (router, _) = routes().split_for_parts();
-    let routes = router.with_state(state).merge(openapi::docs(document));
+    let routes = router.with_state(state.clone()).merge(openapi::docs(document));
     let resources = conditional::Conditional::new(routes.clone(), service.clone());
-    let router = routes
+    let router = with_fallback(routes)
         .layer(middleware::from_fn_with_state(service, idempotency::keyed))
-        .layer(middleware::from_fn_with_state(resources, conditional::conditional));
+        .layer(middleware::from_fn_with_state(resources, conditional::conditional))
+        .layer(middleware::from_fn_with_state(limiter.clone(), rate_limit::limited))
+        // whatever answers by itself lies inside of it
+        .layer(middleware::from_fn_with_state((state, limiter), guard::guard));
     guarded(router, limits)
+}
+
+fn with_fallback(router: Router) -> Router {
+    router.fallback(|| async { problem::ApiError::from(Code::RouteNotFound.error("there is nothing at this path; see /docs")) })
 }
 
 /// Puts what every request passes around the routes; the last layer is the outermost.
@@ -171,17 +186,12 @@ fn guarded(router: Router, limits: RequestLimits) -> Router {
         .quality(CompressionLevel::Precise(4))
         .compress_when(DefaultPredicate::new().and(SizeAbove::new(1024)));
     let router = router
-        .fallback(|| async { problem::ApiError::from(Code::RouteNotFound.error("there is nothing at this path; see /docs")) })
         .layer(CatchPanicLayer::custom(layers::panicked))
         .layer(DefaultBodyLimit::max(limits.body_bytes))
         .layer(RequestDecompressionLayer::new())
         .layer(middleware::from_fn_with_state(intake::Intake::new(&limits), intake::intake))
         .layer(compression)
-        .layer(middleware::from_fn(conditional::mark_coding))
-        .layer(middleware::from_fn_with_state(
-            limits.rate.map(rate_limit::RateLimiter::new),
-            rate_limit::limited,
-        ));
+        .layer(middleware::from_fn(conditional::mark_coding));
     let cors = layers::cors(&limits.cors_origins);
     let router = router.layer(middleware::from_fn_with_state(limits, layers::outermost));
     match cors {
@@ -216,7 +226,10 @@ mod tests {
             ..RequestLimits::default()
         };
         let request = Request::get(path).body(Body::empty()).expect("a request");
-        guarded(routes, limits).oneshot(request).await.expect("never fails")
+        guarded(with_fallback(routes), limits)
+            .oneshot(request)
+            .await
+            .expect("never fails")
     }
 
     async fn answer(path: &str) -> serde_json::Value {

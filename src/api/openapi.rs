@@ -8,6 +8,7 @@ use axum::http::HeaderMap;
 use utoipa::openapi::content::Content;
 use utoipa::openapi::example::Example;
 use utoipa::openapi::path::{Operation, ParameterIn};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Ref, RefOr, Required, ResponseBuilder};
 use utoipa::{OpenApi, ToSchema as _};
 use utoipa_swagger_ui::SwaggerUi;
@@ -15,6 +16,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use super::problem::{Problem, ProblemField, status, type_uri};
 use super::{openapi_30, openapi_http, openapi_rules};
 use crate::domain::Code;
+use crate::domain::access::{Access, needed};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -31,6 +33,7 @@ use crate::domain::Code;
         (name = "collections", description = "Collections, partitions, aliases"),
         (name = "engine", description = "What the engine reports: segments, index builds, positions"),
         (name = "databases", description = "Databases"),
+        (name = "access", description = "API keys, and who did what"),
         (name = "operations", description = "Collector, webhooks, health, metrics")
     )
 )]
@@ -61,6 +64,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
         ];
         operations.into_iter().flatten().for_each(add_errors);
     }
+    add_security(&mut document);
     document
 }
 
@@ -73,6 +77,42 @@ pub fn text_of(document: &utoipa::openapi::OpenApi, as_30: bool) -> String {
         document.to_pretty_json()
     };
     text.expect("the document is made of texts, numbers and maps")
+}
+
+/// Says how callers show who they are. A service without authentication needs nothing, hence the
+/// empty alternative.
+fn add_security(document: &mut utoipa::openapi::OpenApi) {
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("An API key, or a token of the OpenID provider"))
+        .build();
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    let none: [&str; 0] = [];
+    document.security = Some(vec![SecurityRequirement::new("bearer", none), SecurityRequirement::default()]);
+}
+
+/// The id of an operation; none when there is no such operation.
+pub fn operation_id(method: &str, path: &str) -> Option<&'static str> {
+    type Operations = HashMap<String, HashMap<&'static str, String>>;
+    static KNOWN: LazyLock<Operations> = LazyLock::new(|| {
+        let document = super::routes().split_for_parts().1;
+        let ids = document.paths.paths.into_iter().map(|(path, item)| {
+            let operations = [
+                ("GET", item.get),
+                ("PUT", item.put),
+                ("POST", item.post),
+                ("PATCH", item.patch),
+                ("DELETE", item.delete),
+            ];
+            let ids = operations
+                .into_iter()
+                .filter_map(|(m, o)| o.and_then(|o| o.operation_id).map(|id| (m, id)));
+            (path, ids.collect())
+        });
+        ids.collect()
+    });
+    KNOWN.get(path)?.get(method).map(String::as_str)
 }
 
 /// A document and the Swagger UI, both served from the binary.
@@ -134,7 +174,7 @@ const FILES: &[Code] = &[
     Code::UnsupportedStorageVersion,
     Code::IndexBuildAlreadyExists,
 ];
-const STORAGE: &[Code] = &[Code::PermissionDenied, Code::InsufficientStorage, Code::StorageUnavailable];
+const STORAGE: &[Code] = &[Code::StorageAccessDenied, Code::InsufficientStorage, Code::StorageUnavailable];
 
 /// The codes that an operation may answer beside those that every operation may.
 fn own_codes(operation: &str) -> Vec<&'static [Code]> {
@@ -224,6 +264,8 @@ fn own_codes(operation: &str) -> Vec<&'static [Code]> {
         "get_restore_receipt" => vec![STORAGE, &[RestoreJobNotFound, ReceiptNotFound]],
         "list_restore_jobs" => vec![DB],
         "get_restore_job" | "list_restore_tasks" => vec![&[RestoreJobNotFound]],
+        "get_key" | "delete_key" => vec![&[KeyNotFound]],
+        "create_key" => vec![&[KeyAlreadyExists]],
         "get_gc_run" | "list_gc_run_items" => vec![&[GcRunNotFound]],
         "stream_restore_events" => vec![&[RestoreJobNotFound, TooManyStreams]],
         "change_restore_job" | "pause_restore_job" | "resume_restore_job" | "cancel_restore_job" => {
@@ -267,6 +309,9 @@ fn codes(operation: &Operation) -> Vec<Code> {
     codes.extend(openapi_http::codes(operation));
     // an unknown query parameter is refused everywhere
     codes.extend([Code::Internal, Code::InvalidRequest]);
+    if needed(id).is_none_or(|access| access != Access::Open) {
+        codes.extend([Code::Unauthenticated, Code::PermissionDenied]);
+    }
     if operation.request_body.is_some() {
         codes.extend([
             Code::MalformedRequest,
@@ -299,6 +344,10 @@ fn codes(operation: &Operation) -> Vec<Code> {
 const OPTIONAL_BODIES: &[&str] = &["flush_collection", "start_gc_run"];
 
 fn add_errors(operation: &mut Operation) {
+    let id = operation.operation_id.as_deref().unwrap_or_default();
+    if needed(id) == Some(Access::Open) {
+        operation.security = Some(Vec::new());
+    }
     if let Some(RefOr::T(body)) = &mut operation.request_body
         && operation
             .operation_id

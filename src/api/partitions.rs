@@ -1,7 +1,7 @@
 //! `/v1/collections/{collection_name}/partitions`.
 
+use super::guard::State;
 use axum::Json;
-use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;

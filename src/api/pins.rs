@@ -1,7 +1,7 @@
 //! `/v1/snapshots/{snapshot_name}/pins`.
 
+use super::guard::State;
 use axum::Json;
-use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};

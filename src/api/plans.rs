@@ -1,6 +1,6 @@
 //! `/v1/snapshots/{snapshot_name}/plan-restore`.
 
-use axum::extract::State;
+use super::guard::State;
 use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -52,6 +52,8 @@ pub fn status(code: Code) -> StatusCode {
     match code.kind() {
         Kind::Malformed => StatusCode::BAD_REQUEST,
         Kind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+        Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Kind::Denied => StatusCode::FORBIDDEN,
         Kind::NotFound => StatusCode::NOT_FOUND,
         Kind::Conflict => StatusCode::CONFLICT,
         Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -122,6 +124,9 @@ pub fn render(error: &Error, path: &str, request_id: &str) -> Response {
     let mut response = (status, body).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if matches!(code.kind(), Kind::Unauthenticated) {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
     if matches!(code.kind(), Kind::Unavailable) || code == Code::IdempotencyKeyInUse {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }

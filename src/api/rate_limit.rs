@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{Extensions, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -53,6 +53,17 @@ impl RateLimiter {
         })
     }
 
+    /// Counts a request, by its extensions; gives the refusal of one that is too many.
+    pub fn refuse(&self, extensions: &Extensions) -> Option<Response> {
+        let wait = self.take(client(extensions), Instant::now()).err()?;
+        let rate = self.rate.per_second;
+        let error = Code::RateLimited.error(format!("more than {rate} requests a second; see the Retry-After header"));
+        let mut response = ApiError::from(error).into_response();
+        let seconds = HeaderValue::from(wait.as_millis().div_ceil(1000).max(1).min(u128::from(u32::MAX)) as u32);
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        Some(response)
+    }
+
     /// Takes a token, or says how long to wait for one.
     fn take(&self, client: Client, now: Instant) -> Result<(), Duration> {
         let step = Duration::from_secs(1) / self.rate.per_second.max(1);
@@ -75,15 +86,11 @@ impl RateLimiter {
     }
 }
 
-fn client(request: &Request) -> Client {
-    if let Some(id) = request.extensions().get::<ClientId>() {
+fn client(extensions: &Extensions) -> Client {
+    if let Some(id) = extensions.get::<ClientId>() {
         return Client::Known(id.clone());
     }
-    match request
-        .extensions()
-        .get::<ConnectInfo<SocketAddr>>()
-        .map(|c| c.0.ip().to_canonical())
-    {
+    match extensions.get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip().to_canonical()) {
         Some(IpAddr::V6(ip)) => Client::Address(IpAddr::V6((ip.to_bits() >> 64 << 64).into())),
         Some(ip) => Client::Address(ip),
         None => Client::Anybody,
@@ -93,17 +100,14 @@ fn client(request: &Request) -> Client {
 /// The layer. Probes and metrics are never refused.
 pub async fn limited(State(limiter): State<Option<Arc<RateLimiter>>>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("", |m| m.as_str());
-    if let Some(limiter) = limiter.filter(|_| !matches!(route, "/healthz" | "/readyz" | "/metrics"))
-        && let Err(wait) = limiter.take(client(&request), Instant::now())
+    let free = matches!(route, "/healthz" | "/readyz" | "/metrics");
+    match limiter
+        .filter(|_| !free)
+        .and_then(|limiter| limiter.refuse(request.extensions()))
     {
-        let rate = limiter.rate.per_second;
-        let error = Code::RateLimited.error(format!("more than {rate} requests a second; see the Retry-After header"));
-        let mut response = ApiError::from(error).into_response();
-        let seconds = HeaderValue::from(wait.as_millis().div_ceil(1000).max(1).min(u128::from(u32::MAX)) as u32);
-        response.headers_mut().insert(header::RETRY_AFTER, seconds);
-        return response;
+        Some(refusal) => refusal,
+        None => next.run(request).await,
     }
-    next.run(request).await
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `/v1/restore-jobs/{job_id}/receipt`.
 
+use super::guard::State;
 use axum::body::Body;
-use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;

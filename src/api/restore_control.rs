@@ -1,7 +1,7 @@
 //! `/v1/restore-jobs/{job_id}`: change, pause, resume, cancel.
 
+use super::guard::State;
 use axum::Json;
-use axum::extract::State;
 use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 

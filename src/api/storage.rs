@@ -1,11 +1,11 @@
 //! `/v1/storage`.
 
 use axum::Json;
-use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::ApiState;
+use super::guard::State;
 
 /// Where objects are kept.
 #[derive(Debug, Serialize, ToSchema)]

@@ -1,7 +1,7 @@
 //! `/v1/usage`, and what a snapshot costs.
 
+use super::guard::State;
 use axum::Json;
-use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 

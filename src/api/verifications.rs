@@ -1,6 +1,6 @@
 //! `/v1/snapshots/{snapshot_name}/verify`.
 
-use axum::extract::State;
+use super::guard::State;
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

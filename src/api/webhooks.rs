@@ -1,7 +1,6 @@
 //! `/v1/webhooks` and their deliveries.
 
 use axum::Json;
-use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -9,6 +8,7 @@ use uuid::Uuid;
 
 use super::ApiState;
 use super::extract::{Body, Name, Names, Query};
+use super::guard::State;
 use super::problem::ApiError;
 use super::types::{Id, List, rfc3339};
 use crate::domain::Error;

@@ -1,6 +1,7 @@
 //! What commands have in common on the command line.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -20,6 +21,28 @@ pub struct ClientArgs {
     )]
     pub server: String,
 
+    /// API key, or token of the OpenID provider. Other users of the machine may see it on the command line: the variable is better
+    #[arg(
+        long,
+        global = true,
+        env = "STILLFRAME_API_KEY",
+        hide_env_values = true,
+        value_name = "KEY",
+        value_parser = secret,
+        help_heading = "Client options"
+    )]
+    pub api_key: Option<Secret>,
+
+    /// File with certificates of authorities (PEM) that are trusted beside the system's
+    #[arg(
+        long,
+        global = true,
+        env = "STILLFRAME_CA_FILE",
+        value_name = "FILE",
+        help_heading = "Client options"
+    )]
+    pub ca_file: Option<PathBuf>,
+
     /// Print the service's JSON, for programs. Errors are problem documents on standard error
     #[arg(long, global = true, help_heading = "Client options")]
     pub json: bool,
@@ -27,6 +50,24 @@ pub struct ClientArgs {
     /// Database; `default` when absent
     #[arg(long, global = true, value_name = "NAME", help_heading = "Client options")]
     pub db: Option<String>,
+}
+
+/// A key that `--help` and errors never show.
+#[derive(Clone)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}
+
+fn secret(text: &str) -> Result<Secret, String> {
+    let text = text.trim();
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err("must be printable ASCII without blanks".into());
+    }
+    Ok(Secret(text.into()))
 }
 
 /// How much of a list to show.

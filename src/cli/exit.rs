@@ -14,6 +14,8 @@ pub const UNAVAILABLE: u8 = 5;
 pub const RESTORE_FAILED: u8 = 6;
 /// The restore or export that was waited for was cancelled.
 pub const RESTORE_CANCELLED: u8 = 7;
+/// The service does not know who calls, or a permission is missing.
+pub const DENIED: u8 = 8;
 /// Ctrl-C, as shells say it.
 pub const INTERRUPTED: u8 = 130;
 
@@ -28,6 +30,9 @@ Exit codes:
   5    the service can't be reached or is unavailable; trying again may help
   6    the restore or export failed
   7    the restore or export was cancelled
+  6    the restore failed
+  7    the restore was cancelled
+  8    not authenticated, or a permission is missing
   130  interrupted";
 
 /// The exit code for an error that the service answered.
@@ -36,6 +41,7 @@ pub fn of_problem(status: u16, code: &str) -> u8 {
         // not a thing that is missing: the server has no such call
         (_, "route_not_found" | "method_not_allowed") => FAILURE,
         (400 | 413 | 415 | 422, _) => USAGE,
+        (401 | 403, _) => DENIED,
         (404, _) => NOT_FOUND,
         (409, _) => CONFLICT,
         (503 | 504, _) => UNAVAILABLE,
@@ -52,6 +58,8 @@ mod tests {
         for (status, code, exit) in [
             (422, "invalid_request", USAGE),
             (404, "snapshot_not_found", NOT_FOUND),
+            (401, "unauthenticated", DENIED),
+            (403, "permission_denied", DENIED),
             (404, "route_not_found", FAILURE),
             (409, "collection_already_exists", CONFLICT),
             (503, "database_unavailable", UNAVAILABLE),
@@ -73,6 +81,7 @@ mod tests {
             UNAVAILABLE,
             RESTORE_FAILED,
             RESTORE_CANCELLED,
+            DENIED,
             INTERRUPTED,
         ];
         for code in codes {

@@ -15,6 +15,7 @@ mod gc;
 mod http;
 mod import;
 mod job;
+mod key;
 mod options;
 mod output;
 mod progress;
@@ -79,6 +80,9 @@ enum Command {
     /// Run the collector, and list its runs
     #[command(subcommand)]
     Gc(gc::GcCommand),
+    /// Make, list and delete API keys
+    #[command(subcommand)]
+    Key(key::KeyCommand),
 }
 
 fn refuse_unknown_variables() -> Result<(), Failure> {
@@ -146,6 +150,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Restore(args) => restore::run(&Client::new(cli.client)?, args).await,
             Command::Job(command) => job::run(&Client::new(cli.client)?, command).await,
             Command::Import(command) => import::run(&Client::new(cli.client)?, command).await,
+            Command::Key(command) => key::run(cli.client, command).await,
             Command::Gc(command) => gc::run(&Client::new(cli.client)?, command).await,
         }
     })

@@ -12,10 +12,12 @@ const NOT_CLIENTS: [&str; 7] = ["serve", "demo", "bench", "migrate", "openapi", 
 const WITH_JSON: [&str; 2] = ["catalog", "doctor"];
 
 /// The options of [`super::args::ClientArgs`].
-const CLIENT_OPTIONS: [(&str, ArgAction); 3] = [
-    ("server", ArgAction::Set),
-    ("json", ArgAction::SetTrue),
-    ("db", ArgAction::Set),
+const CLIENT_OPTIONS: [(&str, &str, ArgAction); 5] = [
+    ("server", "server", ArgAction::Set),
+    ("api_key", "api-key", ArgAction::Set),
+    ("ca_file", "ca-file", ArgAction::Set),
+    ("json", "json", ArgAction::SetTrue),
+    ("db", "db", ArgAction::Set),
 ];
 
 /// The whole command line. What is global for clients is hidden from the other commands, and
@@ -23,8 +25,8 @@ const CLIENT_OPTIONS: [(&str, ArgAction); 3] = [
 pub fn command() -> clap::Command {
     NOT_CLIENTS.iter().fold(Cli::command(), |command, name| {
         command.mut_subcommand(name, |sub| {
-            let hidden = |(id, action)| Arg::new(id).long(id).action(action).hide(true);
-            let strange = CLIENT_OPTIONS.into_iter().filter(|(id, _)| !means_something(name, id));
+            let hidden = |(id, long, action)| Arg::new(id).long(long).action(action).hide(true);
+            let strange = CLIENT_OPTIONS.into_iter().filter(|(id, ..)| !means_something(name, id));
             sub.args(strange.map(hidden))
         })
     })
@@ -44,8 +46,8 @@ pub fn misplaced(matches: &ArgMatches) -> Option<String> {
     };
     CLIENT_OPTIONS
         .iter()
-        .find(|(id, _)| said(id) && !means_something(name, id))
-        .map(|(id, _)| format!("--{id} means nothing to `stillframe {name}`"))
+        .find(|(id, ..)| said(id) && !means_something(name, id))
+        .map(|(_, long, _)| format!("--{long} means nothing to `stillframe {name}`"))
 }
 
 /// Every environment variable that some command reads.

@@ -276,7 +276,7 @@ fn told(error: &Error) -> String {
 fn advice(error: &Error) -> &'static str {
     let cause = error.cause_chain();
     match error.code() {
-        Code::PermissionDenied => {
+        Code::StorageAccessDenied => {
             "give the service's user the directory, or its key the permissions to list, read, write, copy and delete below the prefix; are \
              AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY those of this server?"
         }

@@ -98,6 +98,8 @@ id_types! {
     PinId,
     /// A webhook.
     WebhookId,
+    /// An API key.
+    KeyId,
 }
 
 impl PartitionId {

@@ -1,6 +1,9 @@
 //! The words of the product and their rules. Pure: no I/O, no clock, no async.
 
+pub mod access;
 pub mod address;
+pub mod api_key;
+pub mod audit;
 pub mod bundle;
 pub mod collection;
 pub mod error;

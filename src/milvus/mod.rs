@@ -3,6 +3,7 @@
 
 mod facade;
 mod grpc;
+mod guard;
 pub mod names;
 pub mod proto;
 mod rest;

@@ -132,6 +132,8 @@ pub fn success() -> Status {
 /// Milvus' code of one of ours. Where Milvus has several failures under one code, ours share it.
 fn of(ours: Code) -> i32 {
     match ours {
+        Code::Unauthenticated => code::NOT_AUTHENTICATED,
+        Code::PermissionDenied => code::PRIVILEGE_NOT_PERMITTED,
         Code::DatabaseNotFound => code::DATABASE_NOT_FOUND,
         Code::CollectionNotFound => code::COLLECTION_NOT_FOUND,
         Code::PartitionNotFound => code::PARTITION_NOT_FOUND,

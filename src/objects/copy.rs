@@ -188,7 +188,7 @@ fn local_outcome(source: &str, target: &str, error: io::Error) -> CopyOutcome {
     let error = io_error(&what(source, target), error);
     match error.code() {
         _ if missing => CopyOutcome::SourceMissing,
-        Code::PermissionDenied | Code::InsufficientStorage => CopyOutcome::Fail(error),
+        Code::StorageAccessDenied | Code::InsufficientStorage => CopyOutcome::Fail(error),
         _ => CopyOutcome::Retry(error),
     }
 }

@@ -11,7 +11,7 @@ pub fn storage_error(what: &str, error: opendal::Error) -> Error {
         (Code::InsufficientStorage, "the object storage has no room left")
     } else {
         match error.kind() {
-            opendal::ErrorKind::PermissionDenied => (Code::PermissionDenied, "the object storage refused access"),
+            opendal::ErrorKind::PermissionDenied => (Code::StorageAccessDenied, "the object storage refused access"),
             opendal::ErrorKind::NotFound => (Code::StorageUnavailable, "the object storage has no such object or bucket"),
             opendal::ErrorKind::RateLimited => (Code::StorageUnavailable, "the object storage asks to slow down"),
             _ => (Code::StorageUnavailable, "the object storage did not do it"),
@@ -27,7 +27,7 @@ pub fn io_error(what: &str, error: io::Error) -> Error {
             (Code::InsufficientStorage, "the object storage has no room left")
         }
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            (Code::PermissionDenied, "the object storage refused access")
+            (Code::StorageAccessDenied, "the object storage refused access")
         }
         io::ErrorKind::NotFound => (Code::StorageUnavailable, "the object storage has no such object"),
         _ => (Code::StorageUnavailable, "the object storage did not do it"),

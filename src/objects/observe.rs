@@ -16,7 +16,7 @@ pub(super) trait Outcome {
 
 fn of_error(error: &Error) -> &'static str {
     match error.code() {
-        Code::PermissionDenied => "refused",
+        Code::StorageAccessDenied => "refused",
         Code::InsufficientStorage => "full",
         Code::FileChanged => "changed",
         _ => "failed",

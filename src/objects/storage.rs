@@ -111,7 +111,7 @@ impl Objects {
     /// Opens the storage; makes no call yet but creating a local root directory.
     ///
     /// # Errors
-    /// `storage_unavailable`, `permission_denied` when a local directory can't be made, or the
+    /// `storage_unavailable`, `storage_access_denied` when a local directory can't be made, or the
     /// configuration is not accepted.
     pub fn open(url: StorageUrl, options: StorageOptions) -> Result<Self> {
         let bad = |e| storage_error("opening the object storage", e);

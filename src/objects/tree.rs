@@ -243,7 +243,7 @@ fn broken(error: Error) -> CopyOutcome {
     let cause = error.source().and_then(|cause| cause.downcast_ref::<opendal::Error>());
     match error.code() {
         _ if cause.is_some_and(is_throttle) => CopyOutcome::Throttled(error),
-        Code::PermissionDenied | Code::InsufficientStorage => CopyOutcome::Fail(error),
+        Code::StorageAccessDenied | Code::InsufficientStorage => CopyOutcome::Fail(error),
         _ => CopyOutcome::Retry(error),
     }
 }

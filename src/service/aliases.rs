@@ -18,9 +18,11 @@ impl Service {
     /// # Errors
     /// `collection_not_found`, `alias_already_exists`, `invalid_request`.
     pub async fn set_alias(&self, db_name: &str, alias: &str, collection_name: &str, or_move: bool) -> Result<Alias> {
+        self.caller.need_collection(db_name, collection_name)?;
+        self.caller.need_collection(db_name, alias)?;
         check_name("/alias", alias)?;
         let mut tx = self.begin().await?;
-        let found = collection(&mut tx, db_name, collection_name).await?;
+        let found = collection(&mut tx, &self.caller, db_name, collection_name).await?;
         if !store::collections::hold(&mut tx, found.collection_id).await? {
             return Err(gone(&found));
         }
@@ -46,11 +48,14 @@ impl Service {
     /// # Errors
     /// `alias_not_found`.
     pub async fn alias(&self, db_name: &str, alias: &str) -> Result<Alias> {
+        self.caller.need_collection(db_name, alias)?;
         let mut conn = self.conn().await?;
-        let db = database(&mut conn, db_name).await?;
-        store::names::find_alias(&mut conn, db.db_id, alias)
+        let db = database(&mut conn, &self.caller, db_name).await?;
+        let found = store::names::find_alias(&mut conn, db.db_id, alias)
             .await?
-            .ok_or_else(|| not_found(alias, db_name))
+            .ok_or_else(|| not_found(alias, db_name))?;
+        self.caller.need_named(db_name, alias, &found.collection_name)?;
+        Ok(found)
     }
 
     /// Lists aliases by name, of one collection when given.
@@ -58,12 +63,20 @@ impl Service {
         let list = format!("aliases?{db_name}&{}", collection_name.unwrap_or_default());
         let after: Option<String> = page.cursor(&list)?;
         let mut conn = self.conn().await?;
-        let db = database(&mut conn, db_name).await?;
+        let db = database(&mut conn, &self.caller, db_name).await?;
         let of = match collection_name {
-            Some(name) => Some(collection(&mut conn, db_name, name).await?.collection_id),
+            Some(name) => Some(collection(&mut conn, &self.caller, db_name, name).await?.collection_id),
             None => None,
         };
-        let items = store::names::list_aliases(&mut conn, db.db_id, of, after.as_deref(), page.limit()).await?;
+        let items = store::names::list_aliases(
+            &mut conn,
+            db.db_id,
+            of,
+            &self.caller.visible(),
+            after.as_deref(),
+            page.limit(),
+        )
+        .await?;
         Ok(page.page(&list, items, |a| a.alias.clone()))
     }
 
@@ -72,8 +85,9 @@ impl Service {
     /// # Errors
     /// `alias_not_found`.
     pub async fn drop_alias(&self, db_name: &str, alias: &str) -> Result<()> {
+        self.caller.need_collection(db_name, alias)?;
         let mut conn = self.conn().await?;
-        let db = database(&mut conn, db_name).await?;
+        let db = database(&mut conn, &self.caller, db_name).await?;
         if store::names::delete_alias(&mut conn, db.db_id, alias).await? {
             Ok(())
         } else {

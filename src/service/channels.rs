@@ -21,7 +21,7 @@ impl Service {
         position: &Position,
     ) -> Result<Channel> {
         let mut conn = self.conn().await?;
-        let found = collection(&mut conn, db_name, collection_name).await?;
+        let found = collection(&mut conn, &self.caller, db_name, collection_name).await?;
         store::channels::report(&mut conn, found.collection_id, channel, position).await?;
         let channels = store::channels::list(&mut conn, found.collection_id).await?;
         channels
@@ -33,7 +33,7 @@ impl Service {
     /// Lists the channels of a collection by shard number.
     pub async fn list_channels(&self, db_name: &str, collection_name: &str, page: &PageRequest) -> Result<Page<Channel>> {
         let mut conn = self.conn().await?;
-        let found = collection(&mut conn, db_name, collection_name).await?;
+        let found = collection(&mut conn, &self.caller, db_name, collection_name).await?;
         let list = format!("channels?{}", found.collection_id);
         let after: i32 = page.cursor(&list)?.unwrap_or(-1);
         let channels = store::channels::list(&mut conn, found.collection_id).await?;

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::paths::{check_name, collection, database, gone, partition};
 use super::{Service, commit};
+use crate::domain::access::{Caller, Permission};
 use crate::domain::collection::{Channel, Collection, DEFAULT_PARTITION, Ownership, Partition};
 use crate::domain::id::{CollectionId, PartitionId};
 use crate::domain::page::{Page, PageRequest};
@@ -64,9 +65,13 @@ impl Service {
     /// `invalid_request`, `database_not_found`, `collection_already_exists`,
     /// `partition_already_exists`.
     pub async fn create_collection(&self, new: NewCollection) -> Result<CollectionDescription> {
+        self.caller.need_collection(&new.db_name, &new.name)?;
+        if new.collection_id.is_some() || new.partitions.iter().any(|(_, id)| id.is_some()) {
+            self.may_choose_ids()?;
+        }
         check_collection(&new)?;
         let mut tx = self.begin().await?;
-        let db = database(&mut tx, &new.db_name).await?;
+        let db = database(&mut tx, &self.caller, &new.db_name).await?;
         let spare = store::catalog::allocate_ids(&mut tx, 2 + new.partitions.len() as i64).await?;
         let collection_id = new.collection_id.unwrap_or(CollectionId(spare));
         let record = Collection {
@@ -110,7 +115,7 @@ impl Service {
         for channel in &channels {
             store::channels::insert(&mut tx, collection_id, channel).await?;
         }
-        let described = describe(&mut tx, &new.db_name, &new.name).await?;
+        let described = describe(&mut tx, &self.caller, &new.db_name, &new.name).await?;
         commit(tx).await?;
         Ok(described)
     }
@@ -120,7 +125,7 @@ impl Service {
     /// # Errors
     /// `database_not_found`, `collection_not_found`.
     pub async fn describe_collection(&self, db_name: &str, name: &str) -> Result<CollectionDescription> {
-        describe(&mut *self.conn().await?, db_name, name).await
+        describe(&mut *self.conn().await?, &self.caller, db_name, name).await
     }
 
     /// Lists living collections by name.
@@ -128,8 +133,16 @@ impl Service {
         let list = format!("collections?{db_name}&{prefix}");
         let after: Option<String> = page.cursor(&list)?;
         let mut conn = self.conn().await?;
-        let db = database(&mut conn, db_name).await?;
-        let items = store::collections::list(&mut conn, db.db_id, prefix, after.as_deref(), page.limit()).await?;
+        let db = database(&mut conn, &self.caller, db_name).await?;
+        let items = store::collections::list(
+            &mut conn,
+            db.db_id,
+            &self.caller.visible(),
+            prefix,
+            after.as_deref(),
+            page.limit(),
+        )
+        .await?;
         Ok(page.page(&list, items, |c| c.name.clone()))
     }
 
@@ -139,10 +152,11 @@ impl Service {
     /// `collection_not_found`, `collection_already_exists` for the new name, `invalid_request`.
     pub async fn change_collection(&self, db_name: &str, name: &str, change: CollectionChange) -> Result<CollectionDescription> {
         if let Some(new_name) = &change.name {
+            self.caller.need_collection(db_name, new_name)?;
             check_name("/name", new_name)?;
         }
         let mut tx = self.begin().await?;
-        let mut found = lock_by_name(&mut tx, db_name, name).await?;
+        let mut found = lock_by_name(&mut tx, &self.caller, db_name, name).await?;
         for (key, value) in change.properties {
             match value {
                 Some(value) => found.properties.insert(key, value),
@@ -154,7 +168,7 @@ impl Service {
             store::names::rename(&mut tx, found.db_id, found.collection_id, &new_name).await?;
             found.name = new_name;
         }
-        let described = describe(&mut tx, db_name, &found.name).await?;
+        let described = describe(&mut tx, &self.caller, db_name, &found.name).await?;
         commit(tx).await?;
         Ok(described)
     }
@@ -165,8 +179,9 @@ impl Service {
     /// `collection_not_found`; with `cascade` also `snapshot_being_restored`.
     pub async fn drop_collection(&self, db_name: &str, name: &str, cascade: bool) -> Result<()> {
         let mut tx = self.begin().await?;
-        let found = lock_by_name(&mut tx, db_name, name).await?;
+        let found = lock_by_name(&mut tx, &self.caller, db_name, name).await?;
         if cascade {
+            self.caller.need_also(Permission::Operate, db_name, name)?;
             store::snapshots::abandon_pending(&mut tx, found.collection_id).await?;
             for snapshot in store::snapshots::of_collection(&mut tx, found.collection_id).await? {
                 super::snapshots::drop_locked(&mut tx, snapshot.into()).await?;
@@ -190,8 +205,12 @@ impl Service {
         id: Option<PartitionId>,
     ) -> Result<Partition> {
         check_name("/name", name)?;
+        self.caller.need_collection(db_name, collection_name)?;
+        if id.is_some() {
+            self.may_choose_ids()?;
+        }
         let mut tx = self.begin().await?;
-        let found = collection(&mut tx, db_name, collection_name).await?;
+        let found = collection(&mut tx, &self.caller, db_name, collection_name).await?;
         if !store::collections::hold(&mut tx, found.collection_id).await? {
             return Err(gone(&found));
         }
@@ -214,14 +233,14 @@ impl Service {
     /// `collection_not_found`, `partition_not_found`.
     pub async fn partition(&self, db_name: &str, collection_name: &str, name: &str) -> Result<Partition> {
         let mut conn = self.conn().await?;
-        let found = collection(&mut conn, db_name, collection_name).await?;
+        let found = collection(&mut conn, &self.caller, db_name, collection_name).await?;
         partition(&mut conn, &found, name).await
     }
 
     /// Lists partitions by name.
     pub async fn list_partitions(&self, db_name: &str, collection_name: &str, page: &PageRequest) -> Result<Page<Partition>> {
         let mut conn = self.conn().await?;
-        let found = collection(&mut conn, db_name, collection_name).await?;
+        let found = collection(&mut conn, &self.caller, db_name, collection_name).await?;
         let list = format!("partitions?{}", found.collection_id);
         let after: Option<String> = page.cursor(&list)?;
         let items = store::partitions::list(&mut conn, found.collection_id, after.as_deref(), Some(page.limit())).await?;
@@ -234,7 +253,7 @@ impl Service {
     /// `partition_not_found`, `partition_required` for the default one.
     pub async fn drop_partition(&self, db_name: &str, collection_name: &str, name: &str) -> Result<()> {
         let mut tx = self.begin().await?;
-        let found = collection(&mut tx, db_name, collection_name).await?;
+        let found = collection(&mut tx, &self.caller, db_name, collection_name).await?;
         if !store::collections::lock(&mut tx, found.collection_id).await? {
             return Err(gone(&found));
         }
@@ -248,14 +267,25 @@ impl Service {
     }
 }
 
+impl Service {
+    /// Ids in paths say whose files they are. Whoever may write everywhere may choose them, as an
+    /// engine does that has its own; the others get new ones, under which nobody's files lie.
+    fn may_choose_ids(&self) -> Result<()> {
+        self.caller.need_everywhere(Permission::Write).map_err(|_| {
+            Code::PermissionDenied
+                .error("choosing ids needs the permission \"write\" on every database; leave them out to get new ones")
+        })
+    }
+}
+
 /// Locks a collection for a change, and reads it again under the lock. An alias names a
 /// collection when it is read; changing or dropping one through it surprises somebody.
-async fn lock_by_name(conn: &mut PgConnection, db_name: &str, name: &str) -> Result<Collection> {
-    let found = collection(conn, db_name, name).await?;
+async fn lock_by_name(conn: &mut PgConnection, caller: &Caller, db_name: &str, name: &str) -> Result<Collection> {
+    let found = collection(conn, caller, db_name, name).await?;
     if !store::collections::lock(conn, found.collection_id).await? {
         return Err(gone(&found));
     }
-    let again = collection(conn, db_name, name).await?;
+    let again = collection(conn, caller, db_name, name).await?;
     if again.collection_id != found.collection_id {
         return Err(gone(&found));
     }
@@ -268,10 +298,10 @@ async fn lock_by_name(conn: &mut PgConnection, db_name: &str, name: &str) -> Res
     Ok(again)
 }
 
-async fn describe(conn: &mut PgConnection, db_name: &str, name: &str) -> Result<CollectionDescription> {
-    let found = collection(conn, db_name, name).await?;
+async fn describe(conn: &mut PgConnection, caller: &Caller, db_name: &str, name: &str) -> Result<CollectionDescription> {
+    let found = collection(conn, caller, db_name, name).await?;
     let id = found.collection_id;
-    let aliases = store::names::list_aliases(conn, found.db_id, Some(id), None, i64::MAX).await?;
+    let aliases = store::names::list_aliases(conn, found.db_id, Some(id), &caller.visible(), None, i64::MAX).await?;
     Ok(CollectionDescription {
         partitions: store::partitions::list(conn, id, None, None).await?,
         channels: store::channels::list(conn, id).await?,

@@ -15,6 +15,7 @@ use super::paths::{check_name, collection, gone};
 use super::snapshots::check_texts;
 use super::{Service, commit};
 use crate::crash_point;
+use crate::domain::access::Visible;
 use crate::domain::collection::{Channel, Collection};
 use crate::domain::id::SnapshotId;
 use crate::domain::schema::Params;
@@ -78,6 +79,7 @@ impl Service {
     }
 
     async fn create_to_the_end(&self, request: CreateSnapshot) -> Result<CreatedSnapshot> {
+        self.caller.note(format!("snapshot {:?}", request.snapshot_name));
         check_name("/snapshot_name", &request.snapshot_name)?;
         check_texts(&request.description, &request.labels)?;
         let began = Instant::now();
@@ -144,7 +146,7 @@ impl Service {
     /// None when a segment changed at the very moment of the capture.
     async fn try_capture(&self, request: &CreateSnapshot) -> Result<Option<Pending>> {
         let mut tx = self.begin().await?;
-        let found = collection(&mut tx, &request.db_name, &request.collection_name).await?;
+        let found = collection(&mut tx, &self.caller, &request.db_name, &request.collection_name).await?;
         if !store::collections::hold(&mut tx, found.collection_id).await? {
             return Err(gone(&found));
         }
@@ -188,7 +190,7 @@ impl Service {
             properties: found.properties.clone(),
             partitions: store::partitions::list(&mut tx, id, None, None).await?,
             indexes: store::indexes::list(&mut tx, id, None, None).await?,
-            aliases: store::names::list_aliases(&mut tx, found.db_id, Some(id), None, i64::MAX)
+            aliases: store::names::list_aliases(&mut tx, found.db_id, Some(id), &Visible::default(), None, i64::MAX)
                 .await?
                 .into_iter()
                 .map(|a| a.alias)

@@ -14,11 +14,12 @@ impl Service {
     /// # Errors
     /// `invalid_request` for the name, `database_already_exists`.
     pub async fn create_database(&self, name: &str) -> Result<Database> {
+        self.caller.need_whole_database(name)?;
         check_name("/name", name)?;
         let mut tx = self.begin().await?;
         let id = DatabaseId(store::catalog::allocate_ids(&mut tx, 1).await?);
         store::databases::insert(&mut tx, id, name).await?;
-        let created = database(&mut tx, name).await?;
+        let created = database(&mut tx, &self.caller, name).await?;
         commit(tx).await?;
         Ok(created)
     }
@@ -28,13 +29,19 @@ impl Service {
     /// # Errors
     /// `database_not_found`.
     pub async fn database(&self, name: &str) -> Result<Database> {
-        database(&mut *self.conn().await?, name).await
+        database(&mut *self.conn().await?, &self.caller, name).await
     }
 
     /// Lists databases by name.
     pub async fn list_databases(&self, page: &PageRequest) -> Result<Page<Database>> {
         let after: Option<String> = page.cursor("databases")?;
-        let items = store::databases::list(&mut *self.conn().await?, after.as_deref(), page.limit()).await?;
+        let items = store::databases::list(
+            &mut *self.conn().await?,
+            &self.caller.visible(),
+            after.as_deref(),
+            page.limit(),
+        )
+        .await?;
         Ok(page.page("databases", items, |d| d.name.clone()))
     }
 
@@ -43,11 +50,12 @@ impl Service {
     /// # Errors
     /// `database_not_found`; `database_not_empty` while anything, a living snapshot too, is inside.
     pub async fn drop_database(&self, name: &str) -> Result<()> {
+        self.caller.need_whole_database(name)?;
         if name == DEFAULT_DATABASE {
             return Err(Code::DatabaseNotEmpty.error("the database \"default\" can't be dropped"));
         }
         let mut tx = self.begin().await?;
-        let db = database(&mut tx, name).await?;
+        let db = database(&mut tx, &self.caller, name).await?;
         store::databases::delete(&mut tx, db.db_id, name).await?;
         commit(tx).await
     }

@@ -4,12 +4,13 @@ use uuid::Uuid;
 
 use super::external_spec::ExternalSpec;
 use super::paths::database;
-use super::restore::{job_not_found, one_job};
+use super::restore::{one_job, permitted, seen_job};
 use super::restore_control::{ControlChange, Family};
 use super::snapshots::{SnapshotRef, find};
 use super::stores::below;
 use super::{Service, commit};
 use crate::crash_point;
+use crate::domain::access::Caller;
 use crate::domain::bundle::Place;
 use crate::domain::id::{JobId, TaskId};
 use crate::domain::page::{Page, PageRequest};
@@ -64,7 +65,7 @@ impl Service {
         }
         let root = below(&found.key, &format!("{EXPORTS}/{}", Uuid::new_v4()));
         let mut tx = self.begin().await?;
-        let snapshot = find(&mut tx, &request.source, false).await?;
+        let snapshot = find(&mut tx, &self.caller, &request.source, false).await?;
         if !store::snapshots::hold(&mut tx, snapshot.snapshot_id).await? {
             return Err(Code::SnapshotNotFound.error(format!("snapshot {:?} has just been dropped", snapshot.name)));
         }
@@ -107,7 +108,7 @@ impl Service {
             store::jobs::set_warnings(&mut tx, job_id, &[warning.into()]).await?;
         }
         store::tasks::enqueue(&mut tx, task_id, job_id, TaskKind::Validate, None).await?;
-        let job = one_job(&mut tx, job_id).await?;
+        let job = one_job(&mut tx, &self.caller, job_id).await?;
         commit(tx).await?;
         crash_point::reached("export.queued");
         Ok(job)
@@ -118,7 +119,7 @@ impl Service {
     /// # Errors
     /// `export_job_not_found`, also when its history has expired.
     pub async fn export_job(&self, id: JobId) -> Result<RestoreJob> {
-        one_export(&mut *self.conn().await?, id).await
+        one_export(&mut *self.conn().await?, &self.caller, id).await
     }
 
     /// Lists exports, newest first.
@@ -134,8 +135,11 @@ impl Service {
         page: &PageRequest,
     ) -> Result<Page<RestoreJob>> {
         let mut conn = self.conn().await?;
+        if let (Some(db), Some(name)) = (db_name, &collection_name) {
+            self.caller.need_collection(db, name)?;
+        }
         let db = match db_name {
-            Some(name) => Some(database(&mut conn, name).await?.db_id),
+            Some(name) => Some(database(&mut conn, &self.caller, name).await?.db_id),
             None => None,
         };
         let filter = JobFilter {
@@ -145,6 +149,7 @@ impl Service {
             snapshot_name,
             state,
             exports: Some(true),
+            visible: self.caller.visible(),
         };
         let list = format!("export-jobs?{filter:?}");
         let items = store::jobs::list(&mut conn, &filter, page.cursor(&list)?, page.limit()).await?;
@@ -157,7 +162,7 @@ impl Service {
     /// `export_job_not_found`.
     pub async fn list_export_tasks(&self, id: JobId, page: &PageRequest) -> Result<Page<TaskView>> {
         let mut conn = self.conn().await?;
-        one_export(&mut conn, id).await?;
+        one_export(&mut conn, &self.caller, id).await?;
         let list = format!("export-tasks?{id}");
         let items = store::jobs::tasks(&mut conn, id, page.cursor(&list)?, page.limit()).await?;
         Ok(page.page(&list, items, |t| t.task_id.0))
@@ -215,11 +220,12 @@ pub(super) fn export_not_found(id: JobId) -> Error {
     Code::ExportJobNotFound.error(format!("snapshot export job {id} not found; its history may have expired"))
 }
 
-async fn one_export(conn: &mut PgConnection, id: JobId) -> Result<RestoreJob> {
-    match one_job(conn, id).await {
-        Ok(job) if job.kind == JobKind::Export => Ok(job),
+/// Finds an export of a collection that the caller may read; on that it needs the operation's permission.
+async fn one_export(conn: &mut PgConnection, caller: &Caller, id: JobId) -> Result<RestoreJob> {
+    match seen_job(conn, caller, id).await {
+        Ok(job) if job.kind == JobKind::Export => permitted(caller, job),
         Ok(_) => Err(export_not_found(id)),
-        Err(error) if error.code() == job_not_found(id).code() => Err(export_not_found(id)),
+        Err(error) if error.code() == Code::RestoreJobNotFound => Err(export_not_found(id)),
         Err(error) => Err(error),
     }
 }

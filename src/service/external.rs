@@ -11,7 +11,8 @@ use super::restore::{NewTarget, one_job, reserve_target};
 use super::restore_check::check_options;
 use super::{Service, commit};
 use crate::crash_point;
-use crate::domain::bundle::CapturedBundle;
+use crate::domain::access::Permission;
+use crate::domain::bundle::{CapturedBundle, Place};
 use crate::domain::id::{CollectionId, JobId, TaskId};
 use crate::domain::plan::ttl_warning;
 use crate::domain::restore::{JobKind, RestoreJob, RestoreOptions, TaskKind};
@@ -51,6 +52,7 @@ impl Service {
     pub async fn start_external_restore(&self, request: &ExternalRequest) -> Result<RestoreJob> {
         check_name("/collection_name", &request.collection_name)?;
         request.control.check()?;
+        self.caller.need_collection(&request.db_name, &request.collection_name)?;
         let at = "/snapshot_metadata_uri";
         let found = self.stores.find(
             &self.objects,
@@ -59,6 +61,10 @@ impl Service {
             request.store.as_deref(),
             request.external_spec.clone(),
         )?;
+        if found.place == Place::Own {
+            // everybody's snapshots lie there, under ids that can be guessed
+            self.caller.need_everywhere(Permission::Operate)?;
+        }
         let name = metadata_name(&found.key).ok_or_else(|| {
             Error::invalid(
                 at,
@@ -87,7 +93,7 @@ impl Service {
             captured,
             channels: &of_bundle.channels,
         };
-        let db_id = reserve_target(&mut tx, &target, collection_id, first + 3).await?;
+        let db_id = reserve_target(&mut tx, &self.caller, &target, collection_id, first + 3).await?;
         let sealed = match &found.credentials {
             Some(credentials) => Some(self.stores.sealer().seal(job_id, credentials)?),
             None => None,
@@ -126,7 +132,7 @@ impl Service {
             .collect();
         store::jobs::set_warnings(&mut tx, job_id, &warnings).await?;
         store::tasks::enqueue(&mut tx, task_id, job_id, TaskKind::Validate, None).await?;
-        let job = one_job(&mut tx, job_id).await?;
+        let job = one_job(&mut tx, &self.caller, job_id).await?;
         commit(tx).await?;
         crash_point::reached("external.queued");
         Ok(job)

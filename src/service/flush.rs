@@ -31,13 +31,14 @@ impl Service {
         self.flush_collection(&found, timeout).await
     }
 
-    /// Whether the engine has flushed these segments; ones that are gone count as flushed.
+    /// Whether the engine has flushed these segments; ones that are gone count as flushed, and ones that the
+    /// caller may not see are as good as gone.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn are_flushed(&self, segments: &[SegmentId]) -> Result<bool> {
         let ids: Vec<i64> = segments.iter().map(|s| s.0).collect();
-        store::segments::are_flushed(&mut *self.conn().await?, &ids).await
+        store::segments::are_flushed(&mut *self.conn().await?, &ids, &self.caller.visible()).await
     }
 
     /// The hybrid timestamp of now.
@@ -60,7 +61,7 @@ impl Service {
         while !unflushed.is_empty() && began.elapsed() < timeout {
             tokio::time::sleep(LOOK_EVERY.min(timeout.saturating_sub(began.elapsed()))).await;
             // a collection that was dropped meanwhile has nothing left to flush
-            collection(&mut *self.conn().await?, &found.db_name, &found.name).await?;
+            collection(&mut *self.conn().await?, &self.caller, &found.db_name, &found.name).await?;
             unflushed = store::segments::unflushed(&mut *self.conn().await?, found.collection_id).await?;
         }
         Ok(Flushed {

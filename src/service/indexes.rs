@@ -45,7 +45,7 @@ impl Service {
     pub async fn create_index(&self, db_name: &str, collection_name: &str, new: NewIndex) -> Result<Index> {
         check_name("/index_name", &new.index_name)?;
         let mut tx = self.begin().await?;
-        let found = collection(&mut tx, db_name, collection_name).await?;
+        let found = collection(&mut tx, &self.caller, db_name, collection_name).await?;
         if !store::collections::hold(&mut tx, found.collection_id).await? {
             return Err(gone(&found));
         }
@@ -79,7 +79,7 @@ impl Service {
     /// `collection_not_found`, `index_not_found`.
     pub async fn index(&self, db_name: &str, collection_name: &str, index_name: &str) -> Result<Index> {
         let mut conn = self.conn().await?;
-        let found = collection(&mut conn, db_name, collection_name).await?;
+        let found = collection(&mut conn, &self.caller, db_name, collection_name).await?;
         let indexes = store::indexes::list(&mut conn, found.collection_id, None, None).await?;
         indexes.into_iter().find(|i| i.index_name == index_name).ok_or_else(|| {
             Code::IndexNotFound.error(format!("index {index_name:?} does not exist in collection {:?}", found.name))
@@ -89,7 +89,7 @@ impl Service {
     /// Lists indexes by name.
     pub async fn list_indexes(&self, db_name: &str, collection_name: &str, page: &PageRequest) -> Result<Page<Index>> {
         let mut conn = self.conn().await?;
-        let found = collection(&mut conn, db_name, collection_name).await?;
+        let found = collection(&mut conn, &self.caller, db_name, collection_name).await?;
         let list = format!("indexes?{}", found.collection_id);
         let after: Option<String> = page.cursor(&list)?;
         let items = store::indexes::list(&mut conn, found.collection_id, after.as_deref(), Some(page.limit())).await?;
@@ -108,7 +108,7 @@ impl Service {
         change: IndexChange,
     ) -> Result<Index> {
         let mut tx = self.begin().await?;
-        let found = collection(&mut tx, db_name, collection_name).await?;
+        let found = collection(&mut tx, &self.caller, db_name, collection_name).await?;
         if !store::collections::lock(&mut tx, found.collection_id).await? {
             return Err(gone(&found));
         }
@@ -136,7 +136,7 @@ impl Service {
     /// `collection_not_found`.
     pub async fn index_coverage(&self, db_name: &str, collection_name: &str) -> Result<IndexCoverage> {
         let mut conn = self.conn().await?;
-        let found = collection(&mut conn, db_name, collection_name).await?;
+        let found = collection(&mut conn, &self.caller, db_name, collection_name).await?;
         let (total_rows, indexed_rows) = store::indexes::coverage(&mut conn, found.collection_id).await?;
         Ok(IndexCoverage {
             total_rows,
@@ -151,7 +151,7 @@ impl Service {
     pub async fn drop_index(&self, db_name: &str, collection_name: &str, index_name: &str) -> Result<()> {
         let index = self.index(db_name, collection_name, index_name).await?;
         let mut tx = self.begin().await?;
-        let found = collection(&mut tx, db_name, collection_name).await?;
+        let found = collection(&mut tx, &self.caller, db_name, collection_name).await?;
         if !store::collections::lock(&mut tx, found.collection_id).await? {
             return Err(gone(&found));
         }

@@ -109,7 +109,7 @@ impl Service {
             look: Notify::new(),
         });
         jobs.insert(id, Arc::downgrade(&watched));
-        tokio::spawn(self.clone().look_out(id, Arc::downgrade(&watched)));
+        tokio::spawn(self.for_itself().look_out(id, Arc::downgrade(&watched)));
         watched
     }
 

@@ -1,6 +1,7 @@
 //! Use cases. They own transactions and the order of effects between Postgres and object storage.
 
 mod aliases;
+mod auth;
 mod channels;
 mod collections;
 mod create;
@@ -50,11 +51,16 @@ use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres, Transaction};
 
 use crate::domain::Result;
+use crate::domain::access::Caller;
 use crate::domain::manifest::ManifestEncoding;
 use crate::domain::webhook::WebhookKey;
 use crate::objects::Objects;
 use crate::store;
 
+pub use auth::{
+    AuditLines, AuditSettings, Auth, AuthSettings, CallOrigin, CallRecord, CreatedKey, NewApiKey, OidcSettings, Secret,
+    insert_key,
+};
 pub use collections::{CollectionChange, CollectionDescription, NewCollection};
 pub use create::{CreateSnapshot, CreatedSnapshot};
 pub use export::ExportRequest;
@@ -139,7 +145,8 @@ impl Default for ServiceSettings {
     }
 }
 
-/// The use cases. Cheap to clone.
+/// The use cases, as the service itself uses them, or as one call of somebody does
+/// ([`Service::called_by`]). Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Service {
     pool: PgPool,
@@ -150,6 +157,8 @@ pub struct Service {
     /// Held by what collects.
     collecting: Arc<tokio::sync::Mutex<()>>,
     gauges: Arc<tokio::sync::Mutex<gauges::Cache>>,
+    auth: Arc<Auth>,
+    caller: Caller,
 }
 
 impl Service {
@@ -162,6 +171,8 @@ impl Service {
             watches: Arc::default(),
             collecting: Arc::default(),
             gauges: Arc::default(),
+            auth: Arc::new(Auth::off()),
+            caller: Caller::service(),
         }
     }
 
@@ -172,6 +183,21 @@ impl Service {
             stores: Arc::new(stores),
             ..self
         }
+    }
+
+    /// With authentication, and what else is set of it.
+    #[must_use]
+    pub fn with_auth(mut self, auth: Auth) -> Self {
+        self.auth = Arc::new(auth);
+        self
+    }
+
+    /// A service whose database nobody reaches, for tests of what stands before it.
+    #[cfg(test)]
+    pub fn on_nothing() -> Self {
+        let pool = PgPool::connect_lazy("postgres://127.0.0.1:1/none").expect("a URL");
+        let objects = Objects::open(crate::objects::StorageUrl::Memory, crate::objects::StorageOptions::default());
+        Self::new(pool, objects.expect("opens"), ServiceSettings::default())
     }
 
     pub fn settings(&self) -> &ServiceSettings {

@@ -1,8 +1,10 @@
-//! Names to things: databases, collections, partitions.
+//! Names to things: databases, collections, partitions. Here the caller's rights are judged, by the
+//! names that a request gives and before they are looked up: a refusal does not tell what exists.
 
 use sqlx::PgConnection;
 
 use super::Service;
+use crate::domain::access::Caller;
 use crate::domain::collection::{Collection, Database, Partition};
 use crate::domain::{Code, Error, Result, name};
 use crate::store;
@@ -12,19 +14,24 @@ pub(super) fn check_name(pointer: &str, text: &str) -> Result<()> {
     name::check(text).map_err(|why| Error::invalid(pointer, why))
 }
 
-/// Finds a database.
-pub(super) async fn database(conn: &mut PgConnection, name: &str) -> Result<Database> {
+/// Finds a database in which the caller may do something of this operation. What exactly is judged
+/// by whoever goes on from here.
+pub(super) async fn database(conn: &mut PgConnection, caller: &Caller, name: &str) -> Result<Database> {
+    caller.need_in_database(name)?;
     store::databases::find(conn, name)
         .await?
         .ok_or_else(|| Code::DatabaseNotFound.error(format!("database {name:?} does not exist")))
 }
 
-/// Finds a living collection by name or alias.
-pub(super) async fn collection(conn: &mut PgConnection, db_name: &str, name: &str) -> Result<Collection> {
-    let db = database(conn, db_name).await?;
-    store::collections::find(conn, db.db_id, name)
+/// Finds a living collection by name or alias; the caller must be permitted to do this by both.
+pub(super) async fn collection(conn: &mut PgConnection, caller: &Caller, db_name: &str, name: &str) -> Result<Collection> {
+    caller.need_collection(db_name, name)?;
+    let db = database(conn, caller, db_name).await?;
+    let found = store::collections::find(conn, db.db_id, name)
         .await?
-        .ok_or_else(|| Code::CollectionNotFound.error(format!("collection {name:?} does not exist in database {db_name:?}")))
+        .ok_or_else(|| Code::CollectionNotFound.error(format!("collection {name:?} does not exist in database {db_name:?}")))?;
+    caller.need_named(db_name, name, &found.name)?;
+    Ok(found)
 }
 
 /// Finds a living partition by name.
@@ -49,6 +56,6 @@ impl Service {
     /// # Errors
     /// `database_not_found`, `collection_not_found`.
     pub async fn collection(&self, db_name: &str, name: &str) -> Result<Collection> {
-        collection(&mut *self.conn().await?, db_name, name).await
+        collection(&mut *self.conn().await?, &self.caller, db_name, name).await
     }
 }

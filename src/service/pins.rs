@@ -44,7 +44,7 @@ impl Service {
             ));
         }
         let mut tx = self.begin().await?;
-        let snapshot = find(&mut tx, wanted, true).await?;
+        let snapshot = find(&mut tx, &self.caller, wanted, true).await?;
         if !store::snapshots::hold(&mut tx, snapshot.snapshot_id).await? {
             return Err(not_found(wanted));
         }
@@ -60,7 +60,7 @@ impl Service {
     /// `snapshot_not_found`, `snapshot_name_ambiguous`.
     pub async fn list_pins(&self, wanted: &SnapshotRef, page: &PageRequest) -> Result<Page<Pin>> {
         let mut conn = self.conn().await?;
-        let snapshot = find(&mut conn, wanted, false).await?;
+        let snapshot = find(&mut conn, &self.caller, wanted, false).await?;
         let list = format!("pins?{}", snapshot.snapshot_id);
         let after: Option<i64> = page.cursor(&list)?;
         let items = store::pins::list(&mut conn, snapshot.snapshot_id, after, page.limit()).await?;
@@ -73,19 +73,29 @@ impl Service {
     /// `pin_not_found`, `snapshot_not_found`, `snapshot_name_ambiguous`.
     pub async fn unpin_snapshot(&self, wanted: &SnapshotRef, pin: PinId) -> Result<()> {
         let mut tx = self.begin().await?;
-        let snapshot = find(&mut tx, wanted, true).await?;
+        let snapshot = find(&mut tx, &self.caller, wanted, true).await?;
         if !store::pins::delete(&mut tx, snapshot.snapshot_id, pin).await? {
             return Err(Code::PinNotFound.error(format!("snapshot {:?} has no pin {pin}, or it has expired", snapshot.name)));
         }
         commit(tx).await
     }
 
-    /// Deletes a pin by its id alone; one that is not there is as good as deleted.
+    /// Deletes a pin by its id alone; one that is not there, or not there for the caller, is as good as
+    /// deleted.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// `permission_denied` to who may only read the snapshot.
     pub async fn delete_pin(&self, pin: PinId) -> Result<()> {
-        store::pins::delete_any(&mut *self.conn().await?, pin).await
+        self.caller.note(format!("pin {pin}"));
+        let mut tx = self.begin().await?;
+        let place = store::pins::place(&mut tx, pin).await?;
+        let (db_name, collection_name) = place.clone().unwrap_or_default();
+        if !self.caller.sees(&db_name, &collection_name) || place.is_none() {
+            return Ok(());
+        }
+        self.caller.need_collection(&db_name, &collection_name)?;
+        store::pins::delete_any(&mut tx, pin).await?;
+        commit(tx).await
     }
 
     /// Takes a dropped snapshot back, as long as the collector has not taken it up.
@@ -95,7 +105,7 @@ impl Service {
     /// `snapshot_already_exists` when the name has been given again.
     pub async fn undelete_snapshot(&self, wanted: &SnapshotRef) -> Result<Snapshot> {
         let mut tx = self.begin().await?;
-        let dropped = find_dropped(&mut tx, wanted).await?;
+        let dropped = find_dropped(&mut tx, &self.caller, wanted).await?;
         if !store::snapshots::undelete(&mut tx, dropped.snapshot_id).await? {
             return Err(not_found(wanted));
         }
@@ -105,6 +115,6 @@ impl Service {
             snapshot_id: Some(dropped.snapshot_id),
             ..wanted.clone()
         };
-        find(&mut *self.conn().await?, &again, false).await
+        find(&mut *self.conn().await?, &self.caller, &again, false).await
     }
 }

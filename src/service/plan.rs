@@ -2,7 +2,7 @@
 
 use super::Service;
 use super::paths::{check_name, database};
-use super::restore::RestoreRequest;
+use super::restore::{RestoreRequest, may_take_aliases};
 use super::restore_check::{check_aliases, check_options, warnings};
 use super::snapshots::find;
 use crate::domain::id::PartitionId;
@@ -20,10 +20,12 @@ impl Service {
     /// storage errors. What a restore would otherwise be refused for is in the plan.
     pub async fn plan_restore(&self, request: &RestoreRequest) -> Result<RestorePlan> {
         check_name("/collection_name", &request.collection_name)?;
+        self.caller.need_collection(&request.db_name, &request.collection_name)?;
         let mut conn = self.conn().await?;
-        let snapshot = find(&mut conn, &request.source, false).await?;
+        let snapshot = find(&mut conn, &self.caller, &request.source, false).await?;
         let captured = store::snapshots::description(&mut conn, snapshot.snapshot_id).await?;
-        let db = database(&mut conn, &request.db_name).await?;
+        let db = database(&mut conn, &self.caller, &request.db_name).await?;
+        may_take_aliases(&self.caller, request, &captured)?;
         let mut conflicts = Vec::new();
         let names = [request.collection_name.clone()];
         if !store::names::taken(&mut conn, db.db_id, &names).await?.is_empty() {

@@ -166,7 +166,7 @@ impl Service {
     /// `restore_job_not_found`, `receipt_not_found`, storage errors.
     pub async fn receipt(&self, id: JobId) -> Result<(i64, BoxStream<'static, Result<Vec<u8>>>)> {
         let mut conn = self.conn().await?;
-        let job = one_restore(&mut conn, id).await?;
+        let job = one_restore(&mut conn, &self.caller, id).await?;
         let found = store::receipts::find(&mut conn, id).await?;
         drop(conn);
         let none = |why: &str| {

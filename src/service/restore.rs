@@ -7,6 +7,7 @@ use super::restore_check::{check_aliases, check_options, warnings};
 use super::snapshots::{SnapshotRef, find};
 use super::{Service, commit};
 use crate::crash_point;
+use crate::domain::access::Caller;
 use crate::domain::bundle::Place;
 use crate::domain::collection::{Channel, Collection, Ownership, Partition};
 use crate::domain::id::{CollectionId, DatabaseId, JobId, PartitionId, TaskId};
@@ -45,8 +46,9 @@ impl Service {
     pub async fn start_restore(&self, request: &RestoreRequest) -> Result<RestoreJob> {
         check_name("/collection_name", &request.collection_name)?;
         request.control.check()?;
+        self.caller.need_collection(&request.db_name, &request.collection_name)?;
         let mut tx = self.begin().await?;
-        let snapshot = find(&mut tx, &request.source, false).await?;
+        let snapshot = find(&mut tx, &self.caller, &request.source, false).await?;
         if !store::snapshots::hold(&mut tx, snapshot.snapshot_id).await? {
             return Err(Code::SnapshotNotFound.error(format!("snapshot {:?} has just been dropped", snapshot.name)));
         }
@@ -55,6 +57,7 @@ impl Service {
             .into_iter()
             .next()
             .map_or(Ok(()), Err)?;
+        may_take_aliases(&self.caller, request, &captured)?;
         let first = store::catalog::allocate_ids(&mut tx, 3 + captured.partitions.len() as i64).await?;
         let (job_id, collection_id, task_id) = (JobId(first), CollectionId(first + 1), TaskId(first + 2));
         let target = NewTarget {
@@ -64,8 +67,8 @@ impl Service {
             captured: &captured,
             channels: &snapshot.channels,
         };
-        reserve_target(&mut tx, &target, collection_id, first + 3).await?;
-        let db = database(&mut tx, &request.db_name).await?;
+        reserve_target(&mut tx, &self.caller, &target, collection_id, first + 3).await?;
+        let db = database(&mut tx, &self.caller, &request.db_name).await?;
         let taken = check_aliases(&mut tx, db.db_id, &captured, &request.options, &request.collection_name).await?;
         taken.into_iter().next().map_or(Ok(()), Err)?;
         store::jobs::insert(
@@ -91,7 +94,7 @@ impl Service {
             store::jobs::set_traceparent(&mut tx, job_id, &traceparent).await?;
         }
         store::tasks::enqueue(&mut tx, task_id, job_id, TaskKind::Validate, None).await?;
-        let job = one_job(&mut tx, job_id).await?;
+        let job = one_job(&mut tx, &self.caller, job_id).await?;
         crash_point::reached("restore.reserved");
         commit(tx).await?;
         crash_point::reached("restore.queued");
@@ -103,7 +106,7 @@ impl Service {
     /// # Errors
     /// `restore_job_not_found`, also when its history has expired.
     pub async fn job(&self, id: JobId) -> Result<RestoreJob> {
-        one_job(&mut *self.conn().await?, id).await
+        one_job(&mut *self.conn().await?, &self.caller, id).await
     }
 
     /// Finds a restore.
@@ -121,7 +124,7 @@ impl Service {
     /// # Errors
     /// `restore_job_not_found`, also when its history has expired.
     pub async fn restore_job(&self, id: JobId) -> Result<RestoreJob> {
-        one_restore(&mut *self.conn().await?, id).await
+        one_restore(&mut *self.conn().await?, &self.caller, id).await
     }
 
     /// Lists restores, newest first.
@@ -137,8 +140,11 @@ impl Service {
         page: &PageRequest,
     ) -> Result<Page<RestoreJob>> {
         let mut conn = self.conn().await?;
+        if let (Some(db), Some(name)) = (db_name, &collection_name) {
+            self.caller.need_collection(db, name)?;
+        }
         let db = match db_name {
-            Some(name) => Some(database(&mut conn, name).await?.db_id),
+            Some(name) => Some(database(&mut conn, &self.caller, name).await?.db_id),
             None => None,
         };
         let filter = JobFilter {
@@ -148,6 +154,7 @@ impl Service {
             snapshot_name,
             state,
             exports: Some(false),
+            visible: self.caller.visible(),
         };
         let list = format!("restore-jobs?{filter:?}");
         let after = page.cursor(&list)?;
@@ -161,7 +168,7 @@ impl Service {
     /// `restore_job_not_found`.
     pub async fn list_restore_tasks(&self, id: JobId, page: &PageRequest) -> Result<Page<TaskView>> {
         let mut conn = self.conn().await?;
-        one_restore(&mut conn, id).await?;
+        one_restore(&mut conn, &self.caller, id).await?;
         let list = format!("restore-tasks?{id}");
         let after: Option<i64> = page.cursor(&list)?;
         let items = store::jobs::tasks(&mut conn, id, after, page.limit()).await?;
@@ -174,15 +181,37 @@ pub(super) fn job_not_found(id: JobId) -> Error {
 }
 
 /// Finds a job that is a restore.
-pub(super) async fn one_restore(conn: &mut PgConnection, id: JobId) -> Result<RestoreJob> {
-    match one_job(conn, id).await? {
+pub(super) async fn one_restore(conn: &mut PgConnection, caller: &Caller, id: JobId) -> Result<RestoreJob> {
+    match seen_job(conn, caller, id).await? {
         job if job.kind == JobKind::Export => Err(job_not_found(id)),
-        job => Ok(job),
+        job => permitted(caller, job),
     }
 }
 
-/// Finds a job of any kind.
-pub(super) async fn one_job(conn: &mut PgConnection, id: JobId) -> Result<RestoreJob> {
+/// Finds a job of any kind whose collection the caller may read; on that it needs the operation's
+/// permission. The collection of a restore is its target, that of an export its source.
+pub(super) async fn one_job(conn: &mut PgConnection, caller: &Caller, id: JobId) -> Result<RestoreJob> {
+    permitted(caller, seen_job(conn, caller, id).await?)
+}
+
+/// Finds a job of any kind that exists for the caller.
+pub(super) async fn seen_job(conn: &mut PgConnection, caller: &Caller, id: JobId) -> Result<RestoreJob> {
+    caller.note(format!("job {id}"));
+    let job = any_job(conn, id).await?;
+    if caller.sees(&job.db_name, &job.collection_name) {
+        Ok(job)
+    } else {
+        Err(job_not_found(id))
+    }
+}
+
+/// Whether the caller may do this to a job that it sees.
+pub(super) fn permitted(caller: &Caller, job: RestoreJob) -> Result<RestoreJob> {
+    caller.need_collection(&job.db_name, &job.collection_name)?;
+    Ok(job)
+}
+
+async fn any_job(conn: &mut PgConnection, id: JobId) -> Result<RestoreJob> {
     let filter = JobFilter {
         job: Some(id),
         ..JobFilter::default()
@@ -220,7 +249,7 @@ pub(super) async fn end_unsuccessfully(
     reason: &str,
     margins: Margins,
 ) -> Result<()> {
-    let job = one_job(conn, id).await?;
+    let job = any_job(conn, id).await?;
     // a claim that is under way would not be seen, and its task would run on in an ended job
     store::control::lock_claims(conn).await?;
     let last_lease = store::tasks::cancel_running(conn, id).await?;
@@ -244,6 +273,15 @@ pub(super) async fn end_unsuccessfully(
     store::tasks::enqueue(conn, task, id, TaskKind::Cleanup, Some(no_writer_after)).await
 }
 
+/// Whether the caller may give the target the captured aliases, where that is asked for.
+pub(super) fn may_take_aliases(caller: &Caller, request: &RestoreRequest, captured: &CapturedCollection) -> Result<()> {
+    let aliases = captured.aliases.iter().filter(|_| request.options.aliases);
+    for alias in aliases {
+        caller.need_collection(&request.db_name, alias)?;
+    }
+    Ok(())
+}
+
 /// The target of a restore about to be inserted.
 pub(super) struct NewTarget<'a> {
     pub db_name: &'a str,
@@ -257,12 +295,13 @@ pub(super) struct NewTarget<'a> {
 /// database.
 pub(super) async fn reserve_target(
     conn: &mut PgConnection,
+    caller: &Caller,
     new: &NewTarget<'_>,
     collection_id: CollectionId,
     first_partition: i64,
 ) -> Result<DatabaseId> {
     let captured = new.captured;
-    let db = database(conn, new.db_name).await?;
+    let db = database(conn, caller, new.db_name).await?;
     let target = Collection {
         collection_id,
         db_id: db.db_id,

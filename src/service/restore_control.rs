@@ -2,9 +2,10 @@
 //! them.
 
 use super::export::export_not_found;
-use super::restore::{end_unsuccessfully, job_not_found, one_job};
+use super::restore::{end_unsuccessfully, job_not_found, one_job, permitted, seen_job};
 use super::{Service, commit};
 use crate::crash_point;
+use crate::domain::access::Caller;
 use crate::domain::id::JobId;
 use crate::domain::restore::{JobKind, JobState, RestoreJob};
 use crate::domain::schedule::{self, Control};
@@ -41,10 +42,10 @@ impl Service {
 
     pub(super) async fn pause_job(&self, id: JobId, family: Family) -> Result<RestoreJob> {
         let mut tx = self.begin().await?;
-        lock_running(&mut tx, id, family).await?;
+        lock_running(&mut tx, &self.caller, id, family).await?;
         store::control::lock_claims(&mut tx).await?;
         store::control::pause(&mut tx, id).await?;
-        let job = one_job(&mut tx, id).await?;
+        let job = one_job(&mut tx, &self.caller, id).await?;
         commit(tx).await?;
         Ok(job)
     }
@@ -59,13 +60,13 @@ impl Service {
 
     pub(super) async fn resume_job(&self, id: JobId, family: Family) -> Result<RestoreJob> {
         let mut tx = self.begin().await?;
-        let (state, _) = lock_running(&mut tx, id, family).await?;
+        let (state, _) = lock_running(&mut tx, &self.caller, id, family).await?;
         if state == JobState::Paused {
             store::control::resume(&mut tx, id).await?;
             join_line(&mut tx, id).await?;
             store::catalog::notify_workers(&mut tx).await?;
         }
-        let job = one_job(&mut tx, id).await?;
+        let job = one_job(&mut tx, &self.caller, id).await?;
         commit(tx).await?;
         Ok(job)
     }
@@ -82,7 +83,7 @@ impl Service {
     pub(super) async fn change_job(&self, id: JobId, family: Family, change: ControlChange) -> Result<RestoreJob> {
         change.apply(Control::default()).check()?;
         let mut tx = self.begin().await?;
-        let (_, before) = lock_running(&mut tx, id, family).await?;
+        let (_, before) = lock_running(&mut tx, &self.caller, id, family).await?;
         store::control::lock_claims(&mut tx).await?;
         let after = change.apply(before);
         if after != before {
@@ -90,7 +91,7 @@ impl Service {
             join_line(&mut tx, id).await?;
             store::catalog::notify_workers(&mut tx).await?;
         }
-        let job = one_job(&mut tx, id).await?;
+        let job = one_job(&mut tx, &self.caller, id).await?;
         commit(tx).await?;
         Ok(job)
     }
@@ -106,9 +107,9 @@ impl Service {
 
     pub(super) async fn cancel_job(&self, id: JobId, family: Family) -> Result<RestoreJob> {
         let mut tx = self.begin().await?;
-        lock_running(&mut tx, id, family).await?;
+        lock_running(&mut tx, &self.caller, id, family).await?;
         end_unsuccessfully(&mut tx, id, JobState::Cancelled, None, "cancelled on request", self.margins()).await?;
-        let job = one_job(&mut tx, id).await?;
+        let job = one_job(&mut tx, &self.caller, id).await?;
         commit(tx).await?;
         crash_point::reached("restore.cancelled");
         Ok(job)
@@ -122,12 +123,20 @@ pub(super) enum Family {
     Exports,
 }
 
-/// Locks a job that has not ended.
-async fn lock_running(conn: &mut PgConnection, id: JobId, family: Family) -> Result<(JobState, Control)> {
+/// Locks a job that has not ended, and on whose collection the caller may do this.
+async fn lock_running(conn: &mut PgConnection, caller: &Caller, id: JobId, family: Family) -> Result<(JobState, Control)> {
     let unknown = || match family {
         Family::Restores => job_not_found(id),
         Family::Exports => export_not_found(id),
     };
+    let seen = seen_job(conn, caller, id).await.map_err(|error| match error.code() {
+        Code::RestoreJobNotFound => unknown(),
+        _ => error,
+    })?;
+    if (seen.kind == JobKind::Export) != (family == Family::Exports) {
+        return Err(unknown());
+    }
+    permitted(caller, seen)?;
     let (state, control, kind) = store::control::lock(conn, id).await?.ok_or_else(unknown)?;
     if (kind == JobKind::Export) != (family == Family::Exports) {
         return Err(unknown());

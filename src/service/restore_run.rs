@@ -39,7 +39,7 @@ impl From<Error> for RunError {
     /// What is not said to be final may pass: a database that restarts, a storage that is slow.
     fn from(error: Error) -> Self {
         match error.code() {
-            Code::PermissionDenied | Code::InsufficientStorage => RunError::Fail(error),
+            Code::StorageAccessDenied | Code::InsufficientStorage => RunError::Fail(error),
             _ => RunError::Retry(error),
         }
     }
@@ -126,7 +126,7 @@ impl Service {
             return self.fail_task(task, &error).await;
         }
         let result = match task.kind {
-            TaskKind::Validate => match one_job(&mut *self.conn().await?, task.job_id).await {
+            TaskKind::Validate => match one_job(&mut *self.conn().await?, &self.caller, task.job_id).await {
                 Ok(job) => match job.kind {
                     JobKind::Restore => self.validate_restore(task, &job).await,
                     JobKind::Export => self.validate_export(task, &job).await,
@@ -138,12 +138,12 @@ impl Service {
                 Ok(()) => self.copy_segment(task, progress).await,
                 Err(e) => Err(e.into()),
             },
-            TaskKind::Publish => match one_job(&mut *self.conn().await?, task.job_id).await {
+            TaskKind::Publish => match one_job(&mut *self.conn().await?, &self.caller, task.job_id).await {
                 Ok(job) if job.kind == JobKind::Export => self.publish_export(task, &job).await,
                 Ok(job) => self.publish_restore(task, &job).await,
                 Err(e) => Err(e.into()),
             },
-            TaskKind::Cleanup => match one_job(&mut *self.conn().await?, task.job_id).await {
+            TaskKind::Cleanup => match one_job(&mut *self.conn().await?, &self.caller, task.job_id).await {
                 Ok(job) if job.kind == JobKind::Export => self.clean_up_export(task, &job).await,
                 Ok(job) => self.clean_up_restore(task, &job).await,
                 Err(e) => Err(e.into()),

@@ -83,7 +83,7 @@ impl Service {
             ));
         }
         let mut conn = self.conn().await?;
-        let found = collection(&mut conn, db_name, collection_name).await?;
+        let found = collection(&mut conn, &self.caller, db_name, collection_name).await?;
         let partitions = store::partitions::list(&mut conn, found.collection_id, None, None).await?;
         let channels = store::channels::list(&mut conn, found.collection_id).await?;
         let indexes = store::indexes::list(&mut conn, found.collection_id, None, None).await?;
@@ -147,7 +147,7 @@ impl Service {
     /// `collection_not_found`, `segment_not_found`.
     pub async fn segment(&self, db_name: &str, collection_name: &str, id: SegmentId) -> Result<(Segment, Vec<IndexBuild>)> {
         let mut conn = self.conn().await?;
-        let found = collection(&mut conn, db_name, collection_name).await?;
+        let found = collection(&mut conn, &self.caller, db_name, collection_name).await?;
         let segment = store::segments::find(&mut conn, found.collection_id, id)
             .await?
             .ok_or_else(|| not_found(id, &found))?;
@@ -168,7 +168,7 @@ impl Service {
         page: &PageRequest,
     ) -> Result<Page<(Segment, Vec<IndexBuild>)>> {
         let mut conn = self.conn().await?;
-        let found = collection(&mut conn, db_name, collection_name).await?;
+        let found = collection(&mut conn, &self.caller, db_name, collection_name).await?;
         let list = format!("segments?{}&{state:?}&{partition_name:?}", found.collection_id);
         let after: Option<i64> = page.cursor(&list)?;
         let in_partition = match partition_name {
@@ -221,7 +221,7 @@ impl Service {
             *files = std::mem::take(&mut pair[0].0.content.files);
         }
         let mut tx = self.begin().await?;
-        let found = collection(&mut tx, db_name, collection_name).await?;
+        let found = collection(&mut tx, &self.caller, db_name, collection_name).await?;
         if !store::collections::hold(&mut tx, found.collection_id).await? {
             return Err(gone(&found));
         }
@@ -272,7 +272,7 @@ impl Service {
     /// `collection_not_found`, `segment_not_found`.
     pub async fn drop_segment(&self, db_name: &str, collection_name: &str, id: SegmentId) -> Result<()> {
         let mut tx = self.begin().await?;
-        let found = collection(&mut tx, db_name, collection_name).await?;
+        let found = collection(&mut tx, &self.caller, db_name, collection_name).await?;
         if store::segments::drop(&mut tx, found.collection_id, DropScope::Segments(&[id.0]))
             .await?
             .is_empty()
@@ -295,7 +295,7 @@ impl Service {
         check: Check,
     ) -> Result<IndexBuild> {
         let mut conn = self.conn().await?;
-        let found = collection(&mut conn, db_name, collection_name).await?;
+        let found = collection(&mut conn, &self.caller, db_name, collection_name).await?;
         let indexes = store::indexes::list(&mut conn, found.collection_id, None, None).await?;
         let segment = store::segments::find(&mut conn, found.collection_id, id)
             .await?

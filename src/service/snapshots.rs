@@ -6,6 +6,7 @@ use super::paths::database;
 use super::pins::check_owner;
 use super::{Service, commit};
 use crate::crash_point;
+use crate::domain::access::Caller;
 use crate::domain::collection::Database;
 use crate::domain::id::SnapshotId;
 use crate::domain::manifest::Manifest;
@@ -63,12 +64,15 @@ pub struct SnapshotDetails {
 /// A write never goes through an alias: it may have been moved since.
 async fn of_collection(
     conn: &mut PgConnection,
+    caller: &Caller,
     db: &Database,
     name: &str,
     may_be_alias: bool,
     filter: &mut SnapshotFilter,
 ) -> Result<()> {
+    caller.need_collection(&db.name, name)?;
     match store::collections::find(conn, db.db_id, name).await? {
+        Some(found) if !caller.sees(&db.name, &found.name) => return caller.need_named(&db.name, name, &found.name),
         Some(found) if may_be_alias || found.name == name => filter.collection = Some(found.collection_id),
         Some(found) => {
             return Err(Code::CollectionNotFound.error(format!(
@@ -81,27 +85,36 @@ async fn of_collection(
     Ok(())
 }
 
-/// Finds the one committed snapshot that a request names.
-pub(super) async fn find(conn: &mut PgConnection, wanted: &SnapshotRef, for_write: bool) -> Result<Snapshot> {
-    find_shown(conn, wanted, for_write, Shown::Committed).await
+/// Finds the one committed snapshot that a request names. Those of collections that the caller
+/// may not read are not there; on the others the caller needs the operation's permission.
+pub(super) async fn find(conn: &mut PgConnection, caller: &Caller, wanted: &SnapshotRef, for_write: bool) -> Result<Snapshot> {
+    find_shown(conn, caller, wanted, for_write, Shown::Committed).await
 }
 
 /// Finds the one dropped snapshot that a request names, as long as it can be taken back.
-pub(super) async fn find_dropped(conn: &mut PgConnection, wanted: &SnapshotRef) -> Result<Snapshot> {
-    find_shown(conn, wanted, true, Shown::Dropped).await
+pub(super) async fn find_dropped(conn: &mut PgConnection, caller: &Caller, wanted: &SnapshotRef) -> Result<Snapshot> {
+    find_shown(conn, caller, wanted, true, Shown::Dropped).await
 }
 
-async fn find_shown(conn: &mut PgConnection, wanted: &SnapshotRef, for_write: bool, shown: Shown) -> Result<Snapshot> {
-    let db = database(conn, &wanted.db_name).await?;
+async fn find_shown(
+    conn: &mut PgConnection,
+    caller: &Caller,
+    wanted: &SnapshotRef,
+    for_write: bool,
+    shown: Shown,
+) -> Result<Snapshot> {
+    caller.note(format!("snapshot {:?}", wanted.snapshot_name));
+    let db = database(conn, caller, &wanted.db_name).await?;
     let mut filter = SnapshotFilter {
         db: Some(db.db_id),
         name: Some(wanted.snapshot_name.clone()),
         snapshot: wanted.snapshot_id,
         shown,
+        visible: caller.visible(),
         ..SnapshotFilter::default()
     };
     if let Some(name) = &wanted.collection_name {
-        of_collection(conn, &db, name, !for_write, &mut filter).await?;
+        of_collection(conn, caller, &db, name, !for_write, &mut filter).await?;
     }
     let mut found = store::snapshots::list(conn, &filter, false, None, 2).await?;
     if found.len() > 1 {
@@ -110,7 +123,9 @@ async fn find_shown(conn: &mut PgConnection, wanted: &SnapshotRef, for_write: bo
             wanted.snapshot_name, found[0].collection_name, found[0].snapshot_id, found[1].collection_name, found[1].snapshot_id
         )));
     }
-    found.pop().ok_or_else(|| not_found(wanted))
+    let found = found.pop().ok_or_else(|| not_found(wanted))?;
+    caller.need_collection(&found.db_name, &found.collection_name)?;
+    Ok(found)
 }
 
 pub(super) fn not_found(wanted: &SnapshotRef) -> Error {
@@ -219,7 +234,7 @@ impl Service {
     /// the snapshots of dropped collections of that name.
     pub async fn list_snapshots(&self, wanted: &SnapshotList, page: &PageRequest) -> Result<Page<Snapshot>> {
         let mut conn = self.conn().await?;
-        let db = database(&mut conn, &wanted.db_name).await?;
+        let db = database(&mut conn, &self.caller, &wanted.db_name).await?;
         let mut filter = SnapshotFilter {
             db: Some(db.db_id),
             name_prefix: wanted.name_prefix.clone(),
@@ -227,10 +242,11 @@ impl Service {
             created_from: wanted.created_from,
             created_before: wanted.created_before,
             shown: wanted.shown,
+            visible: self.caller.visible(),
             ..SnapshotFilter::default()
         };
         if let Some(name) = &wanted.collection_name {
-            of_collection(&mut conn, &db, name, true, &mut filter).await?;
+            of_collection(&mut conn, &self.caller, &db, name, true, &mut filter).await?;
         }
         let list = format!("snapshots?{wanted:?}");
         let after = page.cursor(&list)?;
@@ -244,7 +260,7 @@ impl Service {
     /// `snapshot_not_found`, `snapshot_name_ambiguous`.
     pub async fn describe_snapshot(&self, wanted: &SnapshotRef, include_collection_info: bool) -> Result<SnapshotDetails> {
         let mut conn = self.conn().await?;
-        let snapshot = find(&mut conn, wanted, false).await?;
+        let snapshot = find(&mut conn, &self.caller, wanted, false).await?;
         let captured = if include_collection_info {
             Some(store::snapshots::description(&mut conn, snapshot.snapshot_id).await?)
         } else {
@@ -264,7 +280,7 @@ impl Service {
     /// `snapshot_not_found`, `snapshot_name_ambiguous`.
     pub async fn snapshot_segments(&self, wanted: &SnapshotRef, page: &PageRequest) -> Result<Page<Manifest>> {
         let mut conn = self.conn().await?;
-        let snapshot = find(&mut conn, wanted, false).await?;
+        let snapshot = find(&mut conn, &self.caller, wanted, false).await?;
         let list = format!("snapshot-segments?{}", snapshot.snapshot_id);
         let after: Option<i64> = page.cursor(&list)?;
         let items = store::snapshots::manifests(&mut conn, snapshot.snapshot_id, after, page.limit()).await?;
@@ -280,12 +296,12 @@ impl Service {
             check_owner("/hold", owner, reason)?;
         }
         let mut tx = self.begin().await?;
-        let found = find(&mut tx, wanted, true).await?;
+        let found = find(&mut tx, &self.caller, wanted, true).await?;
         if !store::snapshots::lock(&mut tx, found.snapshot_id).await? {
             return Err(not_found(wanted));
         }
         // read again under the lock: two changes of different labels must both count
-        let mut snapshot = find(&mut tx, wanted, true).await?;
+        let mut snapshot = find(&mut tx, &self.caller, wanted, true).await?;
         for (key, value) in change.labels {
             match value {
                 Some(value) => snapshot.labels.insert(key, value),
@@ -301,7 +317,7 @@ impl Service {
             let hold = hold.as_ref().map(|(owner, reason)| (owner.as_str(), reason.as_str()));
             store::snapshots::set_hold(&mut tx, snapshot.snapshot_id, hold).await?;
         }
-        let changed = find(&mut tx, wanted, true).await?;
+        let changed = find(&mut tx, &self.caller, wanted, true).await?;
         commit(tx).await?;
         Ok(changed)
     }
@@ -314,7 +330,7 @@ impl Service {
     /// `snapshot_pinned`.
     pub async fn drop_snapshot(&self, wanted: &SnapshotRef) -> Result<()> {
         let mut tx = self.begin().await?;
-        let snapshot = find(&mut tx, wanted, true).await?;
+        let snapshot = find(&mut tx, &self.caller, wanted, true).await?;
         drop_locked(&mut tx, snapshot.snapshot_id).await?;
         commit(tx).await?;
         crash_point::reached("snapshot.dropped");

@@ -41,7 +41,7 @@ impl Service {
             return Err(Error::invalid("/sample", "must be above 0 and at most 1"));
         }
         let mut conn = self.conn().await?;
-        let snapshot = find(&mut conn, wanted, false).await?;
+        let snapshot = find(&mut conn, &self.caller, wanted, false).await?;
         let started_at = store::catalog::now(&mut conn).await?;
         drop(conn);
         let mut report = Report::default();

@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 
 use super::codec::{from_json, to_json};
 use super::{error::on_constraint, failed};
+use crate::domain::access::Visible;
 use crate::domain::collection::{Collection, Ownership};
 use crate::domain::id::{CollectionId, DatabaseId};
 use crate::domain::schema::Params;
@@ -144,6 +145,7 @@ pub async fn lock(conn: &mut PgConnection, id: CollectionId) -> Result<bool> {
 pub async fn list(
     conn: &mut PgConnection,
     db: DatabaseId,
+    visible: &Visible,
     prefix: &str,
     after: Option<&str>,
     limit: i64,
@@ -154,11 +156,15 @@ pub async fn list(
                 c.schema, c.properties, c.created_at
            from collections c join databases d on d.db_id = c.db_id
           where c.db_id = $1 and c.state = 'active' and starts_with(c.name, $2) and ($3::text is null or c.name > $3)
+            and ($5::text[] is null or exists (select from unnest($5::text[], $6::text[]) as g (db, collection)
+                                                where d.name like g.db and c.name like g.collection))
           order by c.name limit $4",
         db.0,
         prefix,
         after,
-        limit
+        limit,
+        visible.databases() as _,
+        visible.collections() as _
     )
     .fetch_all(conn)
     .await

@@ -3,6 +3,7 @@
 use sqlx::PgConnection;
 
 use super::{error::on_constraint, failed};
+use crate::domain::access::Visible;
 use crate::domain::collection::Database;
 use crate::domain::id::DatabaseId;
 use crate::domain::{Code, Result};
@@ -35,11 +36,14 @@ pub async fn find(conn: &mut PgConnection, name: &str) -> Result<Option<Database
 }
 
 /// Lists databases by name.
-pub async fn list(conn: &mut PgConnection, after: Option<&str>, limit: i64) -> Result<Vec<Database>> {
+pub async fn list(conn: &mut PgConnection, visible: &Visible, after: Option<&str>, limit: i64) -> Result<Vec<Database>> {
     let rows = sqlx::query!(
-        "select db_id, name, created_at from databases where $1::text is null or name > $1 order by name limit $2",
+        "select db_id, name, created_at from databases
+          where ($1::text is null or name > $1) and ($3::text[] is null or name like any($3))
+          order by name limit $2",
         after,
-        limit
+        limit,
+        visible.databases() as _
     )
     .fetch_all(conn)
     .await

@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use super::codec::{from_json, to_json};
 use super::control::notify_watchers;
 use super::failed;
+use crate::domain::access::Visible;
 use crate::domain::id::TaskId;
 use crate::domain::id::{CollectionId, DatabaseId, JobId, SnapshotId};
 use crate::domain::plan::Pace;
@@ -140,6 +141,8 @@ pub struct JobFilter {
     pub state: Option<JobState>,
     /// Only exports, or only restores.
     pub exports: Option<bool>,
+    /// Only those whose target may be seen.
+    pub visible: Visible,
 }
 
 /// Where a page of jobs begins: after this creation time (nanoseconds) and id.
@@ -180,6 +183,8 @@ pub async fn list(conn: &mut PgConnection, filter: &JobFilter, after: Option<Job
               and ($5::text is null or j.state = $5)
               and ($6::timestamptz is null or (j.created_at, j.job_id) < ($6, $7))
               and ($9::boolean is null or (j.kind = 'export') = $9)
+              and ($10::text[] is null or exists (select from unnest($10::text[], $11::text[]) as g (db, collection)
+                                                  where coalesce(d.name, '') like g.db and j.collection_name like g.collection))
             order by j.created_at desc, j.job_id desc limit $8"#,
         filter.job.map(|j| j.0),
         filter.db.map(|d| d.0),
@@ -189,7 +194,9 @@ pub async fn list(conn: &mut PgConnection, filter: &JobFilter, after: Option<Job
         cursor.map(|c| c.0),
         cursor.map(|c| c.1),
         limit,
-        filter.exports
+        filter.exports,
+        filter.visible.databases() as _,
+        filter.visible.collections() as _
     )
     .fetch_all(conn)
     .await

@@ -10,6 +10,7 @@
 //! Free functions on `&mut PgConnection`. None begins or commits a transaction: the service does.
 //! Never take a second connection inside a transaction.
 
+pub mod audit;
 pub mod builds;
 pub mod bundles;
 pub mod catalog;
@@ -30,6 +31,7 @@ pub mod id_blocks;
 pub mod idempotency;
 pub mod indexes;
 pub mod jobs;
+pub mod keys;
 pub mod manifests;
 pub mod names;
 pub mod orphans;

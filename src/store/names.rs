@@ -3,6 +3,7 @@
 use sqlx::PgConnection;
 
 use super::{error::on_constraint, failed};
+use crate::domain::access::Visible;
 use crate::domain::collection::Alias;
 use crate::domain::id::{CollectionId, DatabaseId};
 use crate::domain::{Code, Error, Result};
@@ -122,20 +123,28 @@ pub async fn list_aliases(
     conn: &mut PgConnection,
     db: DatabaseId,
     collection: Option<CollectionId>,
+    visible: &Visible,
     after: Option<&str>,
     limit: i64,
 ) -> Result<Vec<Alias>> {
     let rows = sqlx::query!(
         "select n.name as alias, n.collection_id, c.name
-           from collection_names n join collections c using (collection_id)
+           from collection_names n join collections c using (collection_id) join databases d on d.db_id = n.db_id
           where n.db_id = $1 and n.kind = 'alias'
             and ($2::bigint is null or n.collection_id = $2)
             and ($3::text is null or n.name > $3)
+            and ($5::text[] is null
+                 or (exists (select from unnest($5::text[], $6::text[]) as g (db, collection)
+                              where d.name like g.db and n.name like g.collection)
+                     and exists (select from unnest($5::text[], $6::text[]) as g (db, collection)
+                                  where d.name like g.db and c.name like g.collection)))
           order by n.name limit $4",
         db.0,
         collection.map(|c| c.0),
         after,
-        limit
+        limit,
+        visible.databases() as _,
+        visible.collections() as _
     )
     .fetch_all(conn)
     .await

@@ -87,6 +87,22 @@ pub async fn delete(conn: &mut PgConnection, snapshot: SnapshotId, pin: PinId) -
     Ok(deleted.rows_affected() == 1)
 }
 
+/// Database and collection of the snapshot that a pin is of.
+pub async fn place(conn: &mut PgConnection, pin: PinId) -> Result<Option<(String, String)>> {
+    let row = sqlx::query!(
+        r#"select d.name as db_name, c.name as collection_name from pins p
+             join snapshots s on s.snapshot_id = p.snapshot_id
+             join databases d on d.db_id = s.db_id
+             join collections c on c.collection_id = s.collection_id
+            where p.pin_id = $1"#,
+        pin.0
+    )
+    .fetch_optional(conn)
+    .await
+    .map_err(failed)?;
+    Ok(row.map(|r| (r.db_name, r.collection_name)))
+}
+
 /// Deletes a pin of whatever snapshot, when there is one.
 pub async fn delete_any(conn: &mut PgConnection, pin: PinId) -> Result<()> {
     sqlx::query!("delete from pins where pin_id = $1", pin.0)

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use super::codec::{decode, encode};
 use super::failed;
+use crate::domain::access::Visible;
 use crate::domain::id::{CollectionId, PartitionId, SegmentId};
 use crate::domain::segment::{Level, Segment, SegmentState};
 use crate::domain::{Error, Result};
@@ -306,11 +307,19 @@ pub async fn unflushed(conn: &mut PgConnection, collection: CollectionId) -> Res
     .map_err(failed)
 }
 
-/// Whether none of these segments is growing or sealed.
-pub async fn are_flushed(conn: &mut PgConnection, ids: &[i64]) -> Result<bool> {
+/// Whether none of these segments is growing or sealed, as far as they may be seen.
+pub async fn are_flushed(conn: &mut PgConnection, ids: &[i64], visible: &Visible) -> Result<bool> {
     sqlx::query_scalar!(
-        r#"select not exists (select from segments where segment_id = any($1) and state in ('growing', 'sealed')) as "flushed!""#,
-        ids
+        r#"select not exists (
+               select from segments s
+                 join collections c on c.collection_id = s.collection_id
+                 join databases d on d.db_id = c.db_id
+                where s.segment_id = any($1) and s.state in ('growing', 'sealed')
+                  and ($2::text[] is null or exists (select from unnest($2::text[], $3::text[]) as g (db, collection)
+                                                      where d.name like g.db and c.name like g.collection))) as "flushed!""#,
+        ids,
+        visible.databases() as _,
+        visible.collections() as _
     )
     .fetch_one(conn)
     .await

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::codec::{from_json, to_json};
 use super::{error::on_constraint, failed};
+use crate::domain::access::Visible;
 use crate::domain::id::{CollectionId, DatabaseId, SnapshotId};
 use crate::domain::schema::Params;
 use crate::domain::snapshot::{CapturedCollection, Hold, Shown, Snapshot, Totals};
@@ -99,6 +100,8 @@ pub struct SnapshotFilter {
     pub created_from: Option<OffsetDateTime>,
     pub created_before: Option<OffsetDateTime>,
     pub shown: Shown,
+    /// Only those of collections that may be seen.
+    pub visible: Visible,
 }
 
 /// Where a page of snapshots begins: after this creation time (nanoseconds) and id.
@@ -146,6 +149,8 @@ pub async fn list(
                     and ($7::jsonb is null or s.labels @> $7)
                     and ($8::timestamptz is null or s.created_at >= $8)
                     and ($9::timestamptz is null or s.created_at < $9)
+                    and ($13::text[] is null or exists (select from unnest($13::text[], $14::text[]) as g (db, collection)
+                                                         where d.name like g.db and c.name like g.collection))
                     and ($10::timestamptz is null or (s.created_at, s.snapshot_id) "#
                     + $beyond
                     + " ($10, $11))
@@ -169,7 +174,9 @@ pub async fn list(
                 filter.created_before,
                 cursor.map(|c| c.0),
                 cursor.map(|c| c.1),
-                limit
+                limit,
+                filter.visible.databases() as _,
+                filter.visible.collections() as _
             )
             .fetch_all(conn)
             .await

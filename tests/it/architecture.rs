@@ -10,6 +10,7 @@ const RULE: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("lifecycle", &[]),
     ("serving", &[]),
+    ("tls", &[]),
     ("private_postgres", &[]),
     ("store", &["domain"]),
     ("objects", &["domain", "telemetry"]),
@@ -19,7 +20,7 @@ const RULE: &[(&str, &[&str])] = &[
     ("milvus", &["domain", "service", "telemetry"]),
     (
         "config",
-        &["domain", "objects", "service", "serving", "api", "milvus", "telemetry"],
+        &["domain", "objects", "service", "serving", "api", "milvus", "telemetry", "tls"],
     ),
     (
         "app",
@@ -36,6 +37,7 @@ const RULE: &[(&str, &[&str])] = &[
             "serving",
             "store",
             "telemetry",
+            "tls",
         ],
     ),
     ("doctor", &["app", "config", "domain", "objects", "private_postgres", "store"]),

@@ -158,7 +158,7 @@ async fn a_copy_in_parts_that_can_not_be_done_leaves_no_upload() {
         let refuse = call.is_part_copy() || call.is_abort() && !std::mem::replace(&mut refused, true);
         refuse.then_some(Fault::Refuse(403, "AccessDenied"))
     });
-    assert!(matches!(large.copy().await, Err(CopyOutcome::Fail(e)) if e.code() == Code::PermissionDenied));
+    assert!(matches!(large.copy().await, Err(CopyOutcome::Fail(e)) if e.code() == Code::StorageAccessDenied));
     large.nothing_left().await;
 }
 

@@ -33,6 +33,7 @@ mod readme;
 mod receipts;
 mod restores;
 mod schemathesis;
+mod security;
 mod sharing;
 mod snapshots;
 mod storage;

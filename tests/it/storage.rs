@@ -140,7 +140,7 @@ async fn etags_are_compared_only_where_the_probe_saw_that_they_are_sums() {
 }
 
 #[tokio::test]
-async fn wrong_credentials_are_permission_denied() {
+async fn wrong_credentials_are_storage_access_denied() {
     let directory = tempfile::tempdir().expect("a directory");
     let (url, mut options) = s3::start(directory.path()).await;
     if let Some(credentials) = &mut options.credentials {
@@ -148,7 +148,7 @@ async fn wrong_credentials_are_permission_denied() {
     }
     let objects = Objects::open(url, options).expect("opens");
     let error = objects.probe().await.expect_err("refused");
-    assert_eq!(error.code(), Code::PermissionDenied, "{error} {}", error.cause_chain());
+    assert_eq!(error.code(), Code::StorageAccessDenied, "{error} {}", error.cause_chain());
     assert!(!format!("{objects:?}").contains("wrong"), "a secret is never shown");
 }
 

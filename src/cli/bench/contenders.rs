@@ -41,6 +41,8 @@ impl Bench {
     pub fn new(args: &BenchArgs, objects: Objects, url: &str) -> Result<Self, Failure> {
         let client = Client::new(ClientArgs {
             server: url.into(),
+            api_key: None,
+            ca_file: None,
             json: false,
             db: None,
         })?;

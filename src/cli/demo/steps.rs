@@ -39,6 +39,8 @@ impl<'a> Demo<'a> {
     pub fn new(place: &'a Place, url: &str, started_in: Duration) -> Result<Self, Failure> {
         let client = Client::new(ClientArgs {
             server: url.into(),
+            api_key: None,
+            ca_file: None,
             json: false,
             db: None,
         })?;

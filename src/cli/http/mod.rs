@@ -3,9 +3,11 @@
 mod answer;
 
 use std::error::Error as _;
+use std::path::Path;
 use std::time::Duration;
 
-use reqwest::Method;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::{Certificate, Method};
 use serde_json::Value;
 use url::{Host, Url};
 
@@ -65,9 +67,18 @@ impl Client {
             // a proxy of the environment can't reach this machine's own services
             builder = builder.no_proxy();
         }
-        if base.scheme() == "http" {
+        if base.scheme() == "http" && args.ca_file.is_none() {
             // needs no certificates, so a machine without any is fine
             builder = builder.tls_certs_only([]);
+        }
+        if let Some(path) = &args.ca_file {
+            builder = builder.tls_certs_merge(authorities(path)?);
+        }
+        if let Some(key) = &args.api_key {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", key.0))
+                .map_err(|_| Failure::Usage("the API key can't stand in a header".into()))?;
+            value.set_sensitive(true);
+            builder = builder.default_headers(HeaderMap::from_iter([(AUTHORIZATION, value)]));
         }
         let http = builder
             .build()
@@ -212,6 +223,16 @@ impl Client {
             502..=504 => Failure::Unreachable(text),
             _ => Failure::Other(anyhow::Error::msg(text)),
         }
+    }
+}
+
+fn authorities(path: &Path) -> Result<Vec<Certificate>, Failure> {
+    let wrong = |why: String| Failure::Usage(format!("the file of authorities {}: {why}", path.display()));
+    let pem = std::fs::read(path).map_err(|e| wrong(e.to_string()))?;
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) => Err(wrong("has no certificate".into())),
+        Err(error) => Err(wrong(error.to_string())),
     }
 }
 

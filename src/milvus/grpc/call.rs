@@ -19,6 +19,7 @@ use tracing::Instrument as _;
 
 use super::reply::Reply;
 use crate::domain::Error;
+use crate::milvus::guard::{self, Admitted};
 use crate::milvus::status::{Refusal, code};
 use crate::milvus::{Facade, names};
 use crate::telemetry;
@@ -29,6 +30,9 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("client-request-id");
 /// Where Milvus' clients name the database.
 const DB_NAME: HeaderName = HeaderName::from_static("dbname");
+
+/// A message without fields, as gRPC frames it.
+const EMPTY_MESSAGE: &[u8] = &[0; 5];
 
 /// A call with its message.
 pub struct Call<T> {
@@ -57,9 +61,12 @@ type Handler<Req, Rep> = Arc<dyn Fn(Call<Req>) -> BoxFuture<'static, Result<Rep,
 /// One call under way.
 struct Unary<Req, Rep> {
     name: &'static str,
+    operation: &'static str,
     handler: Handler<Req, Rep>,
     facade: Facade,
     db_name: Option<String>,
+    /// Whether it was let in; taken by the one call.
+    admitted: Option<Result<Admitted, Refusal>>,
 }
 
 impl<Req: Send + 'static, Rep: Reply> UnaryService<Req> for Unary<Req, Rep> {
@@ -67,12 +74,22 @@ impl<Req: Send + 'static, Rep: Reply> UnaryService<Req> for Unary<Req, Rep> {
     type Future = BoxFuture<'static, Result<tonic::Response<Rep>, tonic::Status>>;
 
     fn call(&mut self, request: tonic::Request<Req>) -> Self::Future {
-        let (name, limit) = (self.name, self.facade.settings.timeout);
-        let handled = (self.handler)(Call {
-            facade: self.facade.clone(),
-            message: request.into_inner(),
-            db_name: self.db_name.take(),
-        });
+        let (name, operation, limit) = (self.name, self.operation, self.facade.settings.timeout);
+        let (handler, db_name) = (Arc::clone(&self.handler), self.db_name.take());
+        let admitted = self.admitted.take();
+        let handled = async move {
+            let admitted = admitted.unwrap_or_else(|| Err(Error::internal("a call that nobody let in").into()))?;
+            let answered = handler(Call {
+                facade: admitted.facade.clone(),
+                message: request.into_inner(),
+                db_name,
+            });
+            let answered = answered.await;
+            match admitted.end(operation, answered.as_ref().err()).await {
+                Some(refusal) => Err(refusal),
+                None => answered,
+            }
+        };
         guarded(name, limit, handled)
             .map(|answer| Ok(tonic::Response::new(answer)))
             .in_current_span()
@@ -100,8 +117,8 @@ async fn guarded<Rep: Reply>(
     answered.unwrap_or_else(|refusal| Rep::refused(refusal.status()))
 }
 
-/// The route of a call.
-pub fn unary<Req, Rep, F, Fut>(name: &'static str, handler: F) -> MethodRouter<Facade>
+/// The route of a call, with its entry in the table of operations.
+pub fn unary<Req, Rep, F, Fut>(name: &'static str, operation: &'static str, handler: F) -> MethodRouter<Facade>
 where
     Req: prost::Message + Default + 'static,
     Rep: Reply,
@@ -112,15 +129,17 @@ where
     post(move |State(facade): State<Facade>, request: Request| {
         let unary = Unary {
             name,
+            operation,
             handler: Arc::clone(&handler),
             db_name: text(request.headers(), &DB_NAME),
             facade,
+            admitted: None,
         };
         answer(unary, request)
     })
 }
 
-async fn answer<Req, Rep>(unary: Unary<Req, Rep>, request: Request) -> Response
+async fn answer<Req, Rep>(mut unary: Unary<Req, Rep>, request: Request) -> Response
 where
     Req: prost::Message + Default + 'static,
     Rep: Reply,
@@ -128,6 +147,16 @@ where
     let request_id = request_id(request.headers());
     let span = tracing::info_span!("milvus", request.id = %request_id, call = unary.name);
     let settings = unary.facade.settings;
+    let origin = guard::origin(&request, &request_id);
+    let admitted = guard::admit(&unary.facade, unary.operation, origin, request.headers())
+        .instrument(span.clone())
+        .await;
+    let request = match &admitted {
+        Ok(_) => request,
+        // nothing is read of whom is not let in
+        Err(_) => request.map(|_| Body::from(EMPTY_MESSAGE)),
+    };
+    unary.admitted = Some(admitted);
     let mut grpc =
         Grpc::new(ProstCodec::<Rep, Req>::default()).apply_max_message_size_config(Some(settings.body_bytes), Some(usize::MAX));
     // a message that never ends is none; a whole one has had its time limit above

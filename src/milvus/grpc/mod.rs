@@ -32,7 +32,7 @@ macro_rules! calls {
         pub const CALLS: &[&str] = &[$($name),+];
 
         fn served() -> Router<Facade> {
-            Router::new()$(.route(concat!("/milvus.proto.milvus.MilvusService/", $name), call::unary($name, $handler)))+
+            Router::new()$(.route(concat!("/milvus.proto.milvus.MilvusService/", $name), call::unary($name, concat!("milvus.", $name), $handler)))+
         }
     };
 }

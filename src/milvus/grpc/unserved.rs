@@ -7,6 +7,7 @@ use axum::routing::MethodRouter;
 
 use super::call::{self, Call};
 use crate::milvus::Facade;
+use crate::milvus::guard::NOT_SERVED;
 use crate::milvus::proto::common::Status;
 use crate::milvus::proto::milvus::{GetVersionRequest, RefusedResponse};
 use crate::milvus::status::{Refusal, code};
@@ -140,10 +141,10 @@ fn refusal(name: &str, why: Why) -> Refusal {
 pub fn refused(name: &'static str, why: Why, shape: Shape) -> MethodRouter<Facade> {
     // any message can be read as one without fields
     match shape {
-        Shape::Status => call::unary(name, move |_: Call<GetVersionRequest>| async move {
+        Shape::Status => call::unary(name, NOT_SERVED, move |_: Call<GetVersionRequest>| async move {
             Err::<Status, _>(refusal(name, why))
         }),
-        Shape::First => call::unary(name, move |_: Call<GetVersionRequest>| async move {
+        Shape::First => call::unary(name, NOT_SERVED, move |_: Call<GetVersionRequest>| async move {
             Err::<RefusedResponse, _>(refusal(name, why))
         }),
     }

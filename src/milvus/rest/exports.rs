@@ -1,6 +1,5 @@
 //! `/v2/vectordb/jobs/snapshot/export...` and `.../restore_external`.
 
-use axum::extract::State;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -8,6 +7,7 @@ use utoipa::ToSchema;
 use super::answer::{Done, Envelope, Failed, Int64};
 use super::bodies::MilvusJobId;
 use super::jobs::MilvusDescribeJob;
+use super::passage::State;
 use super::request::{Call, Fields, positive};
 use crate::milvus::facade::ExportInfo;
 use crate::milvus::{ExportCall, ExternalCall, Facade, SnapshotCall};

@@ -1,10 +1,10 @@
 //! `/v2/vectordb/jobs/snapshot/...`.
 
-use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::answer::{Done, Envelope, Failed, Int64};
+use super::passage::State;
 use super::request::{Call, Fields, id_text, positive};
 use crate::domain::restore::RestoreJob;
 use crate::milvus::Facade;

@@ -18,6 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::answer::Failed;
+use self::passage::Guarded;
 use super::Facade;
 use super::status::{Refusal, code};
 
@@ -28,7 +29,7 @@ use super::status::{Refusal, code};
 )))]
 struct Base;
 
-fn routes() -> OpenApiRouter<Facade> {
+fn routes() -> OpenApiRouter<Guarded> {
     OpenApiRouter::with_openapi(Base::openapi())
         .routes(routes!(snapshots::create))
         .routes(routes!(snapshots::drop_one))
@@ -47,11 +48,12 @@ fn routes() -> OpenApiRouter<Facade> {
 /// The paths, to be merged with the other routes of the port.
 pub fn router(facade: Facade) -> Router {
     let (router, _) = routes().split_for_parts();
+    let state = Guarded(facade);
     router
         .route("/v2/vectordb/{*path}", any(unserved))
         .method_not_allowed_fallback(unserved)
-        .with_state(facade.clone())
-        .layer(middleware::from_fn_with_state(facade, passage::passes))
+        .with_state(state.clone())
+        .layer(middleware::from_fn_with_state(state, passage::passes))
 }
 
 /// Their part of the OpenAPI document.

@@ -7,8 +7,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
 use super::answer::{Failed, Int64};
+use super::passage::Guarded;
+use crate::milvus::names;
 use crate::milvus::status::{Refusal, code};
-use crate::milvus::{Facade, names};
 
 /// Names the database where the body does not.
 const DB_NAME: HeaderName = HeaderName::from_static("db-name");
@@ -51,10 +52,10 @@ impl<T> Call<T> {
     }
 }
 
-impl<T: Fields> FromRequest<Facade> for Call<T> {
+impl<T: Fields> FromRequest<Guarded> for Call<T> {
     type Rejection = Failed;
 
-    async fn from_request(request: Request, facade: &Facade) -> Result<Self, Failed> {
+    async fn from_request(request: Request, Guarded(facade): &Guarded) -> Result<Self, Failed> {
         let db_name = header(request.headers(), &DB_NAME);
         let as_numbers = header(request.headers(), &ALLOW_INT64).is_some_and(|text| text.eq_ignore_ascii_case("true"));
         let limit = facade.settings.body_bytes;

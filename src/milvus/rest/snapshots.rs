@@ -1,12 +1,11 @@
 //! `/v2/vectordb/snapshots/...`.
 
-use axum::extract::State;
-
 use super::answer::{Done, Envelope, Failed, MilvusNothing};
 use super::bodies::{
     MilvusCreateSnapshot, MilvusDescribeSnapshot, MilvusJobId, MilvusListSnapshots, MilvusPinId, MilvusPinSnapshot,
     MilvusRestoreSnapshot, MilvusSnapshot, MilvusSnapshotName, MilvusUnpinSnapshot,
 };
+use super::passage::State;
 use super::request::{Call, positive};
 use crate::milvus::{Facade, RestoreCall, SnapshotCall, names};
 

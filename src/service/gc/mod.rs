@@ -149,6 +149,7 @@ impl Service {
             store::jobs::expire(&mut conn, self.settings.history_seconds).await?;
             store::gc_runs::expire(&mut conn, self.settings.history_seconds).await?;
             store::deliveries::expire(&mut conn, self.settings.history_seconds).await?;
+            store::audit::expire(&mut conn, self.audit_seconds()).await?;
         }
         drop(conn);
         self.collect_receipts(scope, ledger).await

@@ -62,7 +62,7 @@ impl Service {
         }
         let candidates = self.chosen(request, &below).await?;
         let mut tx = self.begin().await?;
-        let db = database(&mut tx, &request.db_name).await?;
+        let db = database(&mut tx, &self.caller, &request.db_name).await?;
         let (mut wanted, mut already_adopted) = (Vec::new(), Vec::new());
         for candidate in candidates {
             if adopted_before(&mut tx, &candidate, &below).await? {

@@ -173,13 +173,13 @@ async fn credentials_of_a_request_reach_a_bucket_that_no_setting_names() {
     let job = export_job(&app, &id).await;
     assert_eq!(
         (&job["state"], &job["error_code"]),
-        (&json!("Failed"), &json!("permission_denied")),
+        (&json!("Failed"), &json!("storage_access_denied")),
         "{job}"
     );
     let body = json!({"snapshot_metadata_uri": uri, "collection_name": "n", "external_spec": spec("wrong-secret")});
     app.post("/v1/restores/external", &body)
         .await
-        .refused(502, "permission_denied");
+        .refused(502, "storage_access_denied");
     // without one, or for another server, nothing is asked of anybody
     for (target, spec) in [
         (target.clone(), json!(null)),

@@ -113,7 +113,7 @@ async fn planted_secrets_are_in_no_row_no_log_and_no_answer() {
         assert!(std::time::Instant::now() < deadline, "{job}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
-    assert_eq!(ended["error_code"], "permission_denied", "{ended}");
+    assert_eq!(ended["error_code"], "storage_access_denied", "{ended}");
     // requests that are refused for every reason
     let mut bad = spec();
     bad["extfs"]["role_arn"] = json!(SECRET);

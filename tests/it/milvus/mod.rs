@@ -8,4 +8,4 @@ mod numbers;
 mod restores;
 mod snapshots;
 mod unserved;
-mod wire;
+pub mod wire;

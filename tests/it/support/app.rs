@@ -9,7 +9,7 @@ use stillframe::api::{self, ApiState, RequestLimits};
 use stillframe::jobs::{Worker, WorkerSettings};
 use stillframe::milvus::MilvusSettings;
 use stillframe::objects::{Objects, StorageOptions, StorageUrl, marker};
-use stillframe::service::{Service, ServiceSettings, Stores};
+use stillframe::service::{Auth, AuthSettings, Service, ServiceSettings, Stores};
 use stillframe::{store, telemetry};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
@@ -124,11 +124,19 @@ impl TestApp {
         directory: tempfile::TempDir,
         stores: impl FnOnce(&Objects) -> Stores,
     ) -> Self {
-        Self::start_with(url, options, quick(), directory, stores).await
+        Self::start_with(url, options, quick(), directory, stores, AuthSettings::default()).await
+    }
+
+    /// On memory, with authentication or other settings of it.
+    pub async fn with_auth(auth: AuthSettings) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let options = StorageOptions::default();
+        Self::start_with(StorageUrl::Memory, options, quick(), directory, |_| Stores::default(), auth).await
     }
 
     async fn start(url: StorageUrl, options: StorageOptions, settings: ServiceSettings, directory: tempfile::TempDir) -> Self {
-        Self::start_with(url, options, settings, directory, |_| Stores::default()).await
+        let stores = |_: &Objects| Stores::default();
+        Self::start_with(url, options, settings, directory, stores, AuthSettings::default()).await
     }
 
     async fn start_with(
@@ -137,6 +145,7 @@ impl TestApp {
         settings: ServiceSettings,
         directory: tempfile::TempDir,
         stores: impl FnOnce(&Objects) -> Stores,
+        auth: AuthSettings,
     ) -> Self {
         let (_, pool) = postgres::database().await;
         let objects = Objects::open(url, options).expect("opens");
@@ -146,7 +155,7 @@ impl TestApp {
             .expect("an id");
         marker::claim(&objects, id, false, false).await.expect("ours");
         let stores = stores(&objects);
-        Self::assemble(pool, objects, settings, directory, stores)
+        Self::assemble(pool, objects, settings, directory, stores, auth)
     }
 
     /// The same storage with an empty catalog that has taken it over: what is left after the loss of the database.
@@ -157,12 +166,28 @@ impl TestApp {
             .expect("an id");
         marker::claim(&self.objects, id, false, true).await.expect("taken over");
         let settings = self.service.settings().clone();
-        Self::assemble(pool, self.objects, settings, self.directory, Stores::default())
+        Self::assemble(
+            pool,
+            self.objects,
+            settings,
+            self.directory,
+            Stores::default(),
+            AuthSettings::default(),
+        )
     }
 
-    fn assemble(pool: PgPool, objects: Objects, settings: ServiceSettings, directory: tempfile::TempDir, stores: Stores) -> Self {
+    fn assemble(
+        pool: PgPool,
+        objects: Objects,
+        settings: ServiceSettings,
+        directory: tempfile::TempDir,
+        stores: Stores,
+        auth: AuthSettings,
+    ) -> Self {
         let lease = settings.task_lease;
-        let service = Service::new(pool.clone(), objects.clone(), settings).with_stores(stores);
+        let service = Service::new(pool.clone(), objects.clone(), settings)
+            .with_stores(stores)
+            .with_auth(Auth::new(auth).expect("the audit log's file can be opened"));
         let worker_settings = WorkerSettings {
             slots: 4,
             lease,

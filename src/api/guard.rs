@@ -1,0 +1,189 @@
+//! Who calls: the layer that finds out, and the state that handlers get of it.
+//!
+//! A handler reaches the service only through [`State`], which hands it out as the caller may use
+//! it; axum's own `State` does not compile with these routes. A route without an entry in the table
+//! of operations gets no caller, and its handler no service. An answer that came about without a
+//! look at the caller's rights is held back.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+
+use super::ApiState;
+use super::layers::RequestId;
+use super::problem::ApiError;
+use super::rate_limit::{ClientId, RateLimiter};
+use crate::domain::access::{Caller, Principal, PrincipalKind, bearer};
+use crate::domain::audit::AuditOutcome;
+use crate::domain::{Code, Error};
+use crate::service::{CallOrigin, CallRecord};
+
+/// The state of the routes: nothing that a handler can use by itself.
+#[derive(Debug, Clone)]
+pub struct Guarded(pub(super) ApiState);
+
+/// What a handler works with, as its caller may use it.
+#[derive(Debug)]
+pub struct State<T>(pub T);
+
+impl FromRequestParts<Guarded> for State<ApiState> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, Guarded(state): &Guarded) -> Result<Self, ApiError> {
+        let caller = parts.extensions.get::<Caller>();
+        let caller = caller.ok_or_else(|| Error::internal("a handler is called that has no entry in the OpenAPI document"))?;
+        Ok(State(ApiState {
+            service: state.service.called_by(caller.clone()),
+            metrics: state.metrics.clone(),
+        }))
+    }
+}
+
+/// Finds out who calls, lets in who may, and records the call. Who does not show who they are is counted by
+/// the address, as their requests reach no layer that would.
+pub async fn guard(
+    axum::extract::State((Guarded(state), limiter)): axum::extract::State<(Guarded, Option<Arc<RateLimiter>>)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map(|m| m.as_str().to_string());
+    let method = if request.method() == Method::HEAD {
+        "GET"
+    } else {
+        request.method().as_str()
+    };
+    let operation = route.and_then(|route| super::openapi::operation_id(method, &route));
+    // a method that the path does not have: no handler is called
+    let Some(operation) = operation else {
+        return next.run(request).await;
+    };
+    let service = &state.service;
+    let mut record = CallRecord::begin(service, operation, origin(&request));
+    let credential = credential(request.headers());
+    let admitted = async {
+        let principal = service.principal_for(operation, credential?.as_deref()).await?;
+        record.by(&principal);
+        service.begin_call(principal, operation)
+    };
+    let response = match admitted.await {
+        Err(error) => {
+            let stranger = error.code() == Code::Unauthenticated;
+            let too_many = limiter.filter(|_| stranger).and_then(|l| l.refuse(request.extensions()));
+            too_many.unwrap_or_else(|| ApiError::from(error).into_response())
+        }
+        Ok(caller) => {
+            record.called_by(caller.clone());
+            if let Some(id) = client_id(caller.principal()) {
+                request.extensions_mut().insert(id);
+            }
+            request.extensions_mut().insert(caller.clone());
+            let response = next.run(request).await;
+            if response.status().is_success() && !caller.touched().judged {
+                let text = format!("{operation} answered without a look at the caller's rights");
+                ApiError::from(Error::internal(text)).into_response()
+            } else {
+                response
+            }
+        }
+    };
+    let code = response.extensions().get::<ApiError>().map(|e| e.error().code());
+    let status = response.status();
+    let outcome = match code {
+        // axum refuses some bodies and paths itself
+        None if !status.is_success() => AuditOutcome::Failed,
+        code => AuditOutcome::of(code),
+    };
+    record.finish(outcome, Some(status.as_u16()), code).await;
+    response
+}
+
+/// Whose requests are counted and whose keys of repeated calls are kept apart; none: everybody is one.
+fn client_id(principal: &Principal) -> Option<ClientId> {
+    match (principal.kind, principal.key_id) {
+        (PrincipalKind::Key, Some(id)) => Some(ClientId(format!("key {id}"))),
+        (PrincipalKind::Key | PrincipalKind::Token, _) => Some(ClientId(principal.label())),
+        (PrincipalKind::Nobody | PrincipalKind::Anybody | PrincipalKind::Service, _) => None,
+    }
+}
+
+/// What the audit log shall know of a request.
+fn origin(request: &Request) -> CallOrigin {
+    let forwarded = request.headers().get_all("x-forwarded-for").iter();
+    CallOrigin {
+        method: request.method().as_str().into(),
+        path: request.uri().path().into(),
+        only_reads: request.method().is_safe(),
+        request_id: request
+            .extensions()
+            .get::<RequestId>()
+            .map(|id| id.0.clone())
+            .unwrap_or_default(),
+        peer: request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip()),
+        forwarded: forwarded.filter_map(|v| v.to_str().ok()).map(str::to_string).collect(),
+    }
+}
+
+/// The credential of a request; none when it brings none.
+fn credential(headers: &HeaderMap) -> Result<Option<String>, Error> {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = given.next() else { return Ok(None) };
+    let read = value.to_str().ok().filter(|_| given.next().is_none()).and_then(bearer);
+    read.map(Some).ok_or_else(|| {
+        Code::Unauthenticated.error("the Authorization header can't be read; expected one \"Bearer ...\" or \"Basic ...\"")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::middleware::from_fn_with_state;
+    use axum::routing::get;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::domain::page::PageRequest;
+    use crate::service::Service;
+
+    async fn handler_without_a_look() -> &'static str {
+        "what somebody else owns"
+    }
+
+    async fn handler_of_the_service(State(state): State<ApiState>) -> Result<&'static str, ApiError> {
+        state.service.list_keys(&PageRequest::new(None, None)?).await?;
+        Ok("never")
+    }
+
+    /// The code of the refusal.
+    async fn ask(router: Router<Guarded>, path: &str) -> Option<Code> {
+        let state = Guarded(ApiState {
+            service: Service::on_nothing(),
+            metrics: crate::telemetry::start_metrics().expect("metrics"),
+        });
+        let router = router
+            .route_layer(from_fn_with_state((state.clone(), None), guard))
+            .with_state(state);
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        let response = router.oneshot(request).await.expect("never fails");
+        response.extensions().get::<ApiError>().map(|e| e.error().code())
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_a_look_at_the_callers_rights_is_held_back() {
+        let router = Router::new().route("/v1/collections", get(handler_without_a_look));
+        assert_eq!(ask(router, "/v1/collections").await, Some(Code::Internal));
+        let router = Router::new().route("/healthz", get(handler_without_a_look));
+        assert_eq!(ask(router, "/healthz").await, None, "an open one needs none");
+    }
+
+    #[tokio::test]
+    async fn a_route_that_no_operation_describes_reaches_no_service() {
+        let router = Router::new().route("/v1/secret-door", get(handler_of_the_service));
+        assert_eq!(ask(router, "/v1/secret-door").await, Some(Code::Internal));
+    }
+}

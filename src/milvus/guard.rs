@@ -1,0 +1,103 @@
+//! Who calls, over gRPC and REST v2: every call shows a credential where authentication is on, does what
+//! its caller may do by the table of operations, and is recorded.
+
+use std::net::SocketAddr;
+
+use axum::extract::{ConnectInfo, Request};
+use axum::http::{HeaderMap, header};
+
+use super::Facade;
+use super::status::Refusal;
+use crate::domain::Error;
+use crate::domain::access::{Caller, milvus};
+use crate::domain::audit::AuditOutcome;
+use crate::service::{CallOrigin, CallRecord};
+
+/// The entry in the table of operations of whatever is answered with "not served here".
+pub const NOT_SERVED: &str = "milvus.unserved";
+
+/// A call that was let in.
+#[derive(Debug)]
+pub struct Admitted {
+    /// The service as the caller may use it.
+    pub facade: Facade,
+    caller: Caller,
+    record: CallRecord,
+}
+
+/// Finds out who calls and lets in who may call this operation. Unlike over our own REST, who shows nothing
+/// is refused open calls too, as in Milvus: clients find out when they connect.
+///
+/// # Errors
+/// Not authenticated, or not permitted. That is recorded here.
+pub async fn admit(facade: &Facade, operation: &str, origin: CallOrigin, headers: &HeaderMap) -> Result<Admitted, Refusal> {
+    let service = &facade.service;
+    let mut record = CallRecord::begin(service, operation, origin);
+    let credential = credential(headers);
+    let begun = async {
+        let principal = service.authenticate(credential.as_deref()).await?;
+        record.by(&principal);
+        service.begin_call(principal, operation)
+    };
+    match begun.await {
+        Ok(caller) => {
+            record.called_by(caller.clone());
+            Ok(Admitted {
+                facade: Facade {
+                    service: service.called_by(caller.clone()),
+                    settings: facade.settings,
+                },
+                caller,
+                record,
+            })
+        }
+        Err(error) => {
+            let code = error.code();
+            record.finish(AuditOutcome::of(Some(code)), None, Some(code)).await;
+            Err(error.into())
+        }
+    }
+}
+
+impl Admitted {
+    /// Records how the call ended. Gives what must be answered instead of a success that came about without
+    /// a look at the caller's rights.
+    pub async fn end(self, operation: &str, refusal: Option<&Refusal>) -> Option<Refusal> {
+        let unjudged = (refusal.is_none() && !self.caller.touched().judged).then(|| {
+            Refusal::from(Error::internal(format!(
+                "{operation} answered without a look at the caller's rights"
+            )))
+        });
+        let code = |refusal: &Refusal| refusal.error().map(Error::code);
+        let (outcome, code) = match unjudged.as_ref().or(refusal) {
+            None => (AuditOutcome::Ok, None),
+            Some(refusal) => match code(refusal) {
+                // refused in Milvus' words before the service was asked
+                None => (AuditOutcome::Failed, None),
+                code => (AuditOutcome::of(code), code),
+            },
+        };
+        self.record.finish(outcome, None, code).await;
+        unjudged
+    }
+}
+
+/// The credential of a call; none when it brings none, or one in no known form.
+fn credential(headers: &HeaderMap) -> Option<String> {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let first = given.next()?;
+    first.to_str().ok().filter(|_| given.next().is_none()).and_then(milvus)
+}
+
+/// What the audit log shall know of a request.
+pub fn origin(request: &Request, request_id: &str) -> CallOrigin {
+    let forwarded = request.headers().get_all("x-forwarded-for").iter();
+    CallOrigin {
+        method: request.method().as_str().into(),
+        path: request.uri().path().into(),
+        only_reads: false,
+        request_id: request_id.into(),
+        peer: request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip()),
+        forwarded: forwarded.filter_map(|v| v.to_str().ok()).map(str::to_string).collect(),
+    }
+}

@@ -1,0 +1,15 @@
+//! Who may do what, tried as an attacker would.
+
+mod audit;
+mod bundles;
+mod command;
+mod keys;
+mod milvus;
+mod provider;
+mod roles;
+mod secrets;
+mod table;
+mod tenants;
+mod tls;
+mod tokens;
+mod who;
