@@ -118,6 +118,8 @@ fn parameters(item: &mut PathItem) {
         if let RefOr::T(parameter) = parameter
             && matches!(parameter.parameter_in, ParameterIn::Query)
             && parameter.name.ends_with("_id")
+            // whatever text the caller sent
+            && parameter.name != "request_id"
             && let Some(schema) = parameter.schema.as_mut().and_then(object)
         {
             schema.pattern = Some(ID.into());
