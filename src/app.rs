@@ -12,12 +12,14 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::api::{self, ApiState, RequestLimits};
 use crate::config::Config;
+use crate::crash_point;
 use crate::domain::access::Grant;
 use crate::domain::rebuild::RebuildReport;
 use crate::jobs::{Deliverer, Worker, WorkerSettings, run_collector, run_job_watch};
 use crate::lifecycle::Lifecycle;
 use crate::milvus::{self, Facade, MilvusSettings};
-use crate::objects::{Objects, StorageOptions, StorageUrl, marker};
+use crate::objects::marker::{self, Owner};
+use crate::objects::{Objects, StorageOptions, StorageUrl};
 use crate::private_postgres::{self, PrivatePostgres};
 use crate::service::{Auth, CreatedKey, NewApiKey, Service, ServiceSettings, Stores, insert_key};
 use crate::serving::{self, Serving};
@@ -114,13 +116,15 @@ impl App {
             .map_err(explained)
             .context("the object storage is not usable")?;
         let in_use = store::catalog::is_in_use(&mut *pool.acquire().await?).await?;
-        let taken_over = marker::claim(&objects, catalog_id, in_use, config.take_over)
-            .await
-            .map_err(explained)?;
-        if taken_over {
-            // what the other catalog knew is not known here
+        let owner = marker::owner(&objects).await.map_err(explained)?;
+        if config.take_over && owner != Owner::Nobody && owner != Owner::Catalog(catalog_id) {
+            // what the other catalog knew is not known here; first, since after a crash in between nobody would say it
             store::orphans::set_may_delete(&mut *pool.acquire().await?, false).await?;
         }
+        marker::claim(&objects, catalog_id, in_use, config.take_over)
+            .await
+            .map_err(explained)?;
+        crash_point::reached("serve.claimed");
         objects.sweep_temporary().await?;
         tracing::info!(
             storage = %objects.url(), fsync = ?objects.local_fsync(), %catalog_id,

@@ -7,6 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
 use super::extract::Query;
+use super::pins::PinResponse;
 use super::problem::ApiError;
 use super::types::{Count, Id, rfc3339};
 use crate::domain::explain::{Explanation, Keeper, ObjectKind};
@@ -64,6 +65,9 @@ pub struct KeeperBody {
     /// Of a snapshot: its pins that have not expired.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pin_count: Option<Count>,
+    /// Of a snapshot: these pins, in the whole answer the first hundred.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pins: Vec<PinResponse>,
     /// Of a snapshot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_hold: Option<bool>,
@@ -77,6 +81,7 @@ impl KeeperBody {
             snapshot_name: None,
             dropped: None,
             pin_count: None,
+            pins: Vec::new(),
             on_hold: None,
         }
     }
@@ -94,11 +99,13 @@ impl From<Keeper> for KeeperBody {
                 name,
                 dropped,
                 pins,
+                pinned_by,
                 on_hold,
             } => Self {
                 snapshot_name: Some(name),
                 dropped: Some(dropped),
                 pin_count: Some(Count(pins)),
+                pins: pinned_by.into_iter().map(PinResponse::from).collect(),
                 on_hold: Some(on_hold),
                 ..Self::of(KeeperKindText::Snapshot, id.0)
             },

@@ -1,15 +1,16 @@
 //! `/v1/gc/runs`.
 
 use super::guard::State;
-use axum::Json;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::ApiState;
 use super::extract::{Body, Name, OptionalBody, Query};
+use super::layers::Patience;
 use super::problem::ApiError;
 use super::types::{Count, Id, List, rfc3339};
+use super::{ApiState, MAX_WAIT};
 use crate::domain::Error;
 use crate::domain::gc::{GcRun, Item, ItemKind, Outcome};
 use crate::domain::id::RunId;
@@ -41,8 +42,8 @@ pub struct GcFailureBody {
 /// A run of the collector.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(examples(json!({
-    "run_id": "470700000000000200", "dry_run": true, "grace_seconds": 10800, "state": "completed", "snapshots": 1, "pending_snapshots": 0,
-    "manifests": 4, "segments": 4, "index_builds": 4, "collections": 1, "orphans_found": 0, "orphans_deleted": 0, "objects": 53, "bytes": 8984022, "kept_by_snapshots": 0, "kept_by_grace": 0,
+    "run_id": "470700000000000200", "dry_run": true, "grace_seconds": 10800, "state": "completed", "candidates": 14, "snapshots": 1, "pending_snapshots": 0,
+    "manifests": 4, "segments": 4, "index_builds": 4, "collections": 1, "partitions": 0, "indexes": 0, "uploads_found": 0, "uploads_aborted": 0, "orphans_found": 0, "orphans_deleted": 0, "objects": 53, "bytes": 8984022, "kept_by_snapshots": 0, "kept_by_grace": 0,
     "failed_objects": 0, "failures": [], "started_at": "2024-01-01T00:00:00Z", "finished_at": "2024-01-01T00:00:01Z"
 })))]
 pub struct GcRunResponse {
@@ -52,6 +53,11 @@ pub struct GcRunResponse {
     pub grace_seconds: Count,
     /// `running`, `completed` or `failed`.
     pub state: String,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Snapshots, manifests, index builds, segments, collections, receipts, orphans and multipart uploads that the run found to be needed by nothing: it deleted them, or says below why it could not.
+    pub candidates: Count,
     /// Pending snapshots whose creating call is gone.
     pub pending_snapshots: Count,
     /// Dropped snapshots whose metadata and manifests were deleted.
@@ -62,6 +68,10 @@ pub struct GcRunResponse {
     pub index_builds: Count,
     /// Dropped collections of which nothing is left.
     pub collections: Count,
+    /// Dropped partitions of living collections that no segment names any more: their rows.
+    pub partitions: Count,
+    /// Dropped index definitions of living collections that no index build names any more: their rows.
+    pub indexes: Count,
     pub objects: Count,
     pub bytes: Count,
     /// Seconds for which objects without a row were left alone; absent when the run did not look for them.
@@ -71,6 +81,16 @@ pub struct GcRunResponse {
     pub orphans_found: Count,
     /// Those of them that were deleted.
     pub orphans_deleted: Count,
+    /// Why the look for orphans or for multipart uploads came to no end; it is tried again within the hour.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub orphan_error: Option<String>,
+    /// Multipart uploads, begun by restores and left behind, that were found.
+    pub uploads_found: Count,
+    /// Those of them that were aborted.
+    pub uploads_aborted: Count,
+    /// Why the storage's multipart uploads could not be listed: a lifecycle rule of the bucket has to abort them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uploads_unlisted: Option<String>,
     /// Dropped segments and index builds that a snapshot still needs.
     pub kept_by_snapshots: Count,
     /// Dropped segments, index builds and snapshots that only their grace period keeps.
@@ -91,17 +111,25 @@ impl From<GcRun> for GcRunResponse {
             dry_run: run.dry_run,
             grace_seconds: Count(run.grace_seconds),
             state: run.state,
+            error: run.error,
+            candidates: Count(report.candidates),
             pending_snapshots: Count(report.pending_snapshots),
             snapshots: Count(report.snapshots),
             manifests: Count(report.manifests),
             segments: Count(report.segments),
             index_builds: Count(report.index_builds),
             collections: Count(report.collections),
+            partitions: Count(report.partitions),
+            indexes: Count(report.indexes),
             objects: Count(report.objects),
             bytes: Count(report.bytes),
             orphan_tolerance_seconds: run.orphan_tolerance_seconds.map(Count),
             orphans_found: Count(report.orphans_found),
             orphans_deleted: Count(report.orphans_deleted),
+            orphan_error: report.orphan_error,
+            uploads_found: Count(report.uploads_found),
+            uploads_aborted: Count(report.uploads_aborted),
+            uploads_unlisted: report.uploads_unlisted,
             kept_by_snapshots: Count(report.kept_by_snapshots),
             kept_by_grace: Count(report.kept_by_grace),
             failed_objects: Count(report.failed_objects),
@@ -149,13 +177,15 @@ const MAX_GRACE_SECONDS: i64 = 315_360_000;
 
 /// Run the collector
 ///
-/// Deletes what is dropped, past its grace period, and needed by nobody. The call answers when the run has ended.
+/// Deletes what is dropped, past its grace period, and needed by nobody. The call answers when the run has ended: up to an hour later than other calls may take. A run goes on when its caller hangs up, and is found in the list.
 #[utoipa::path(post, path = "/v1/gc/runs", operation_id = "start_gc_run", tag = "operations", request_body = StartGcRunRequest,
     responses((status = 201, description = "The run and its report", body = GcRunResponse)))]
 pub async fn start_gc_run(
     State(state): State<ApiState>,
+    Extension(patience): Extension<Patience>,
     OptionalBody(body): OptionalBody<StartGcRunRequest>,
 ) -> Result<(StatusCode, Json<GcRunResponse>), ApiError> {
+    patience.extend(MAX_WAIT);
     for (field, seconds) in [
         ("/grace_seconds", body.grace_seconds),
         ("/orphan_tolerance_seconds", body.orphan_tolerance_seconds),
@@ -169,7 +199,7 @@ pub async fn start_gc_run(
         grace_seconds: body.grace_seconds.map(|s| s.0),
         orphans: body.orphans,
         orphan_tolerance_seconds: body.orphan_tolerance_seconds.map(|s| s.0),
-        list_kept: true,
+        asked: true,
     };
     let run = state.service.collect(request).await?;
     Ok((StatusCode::CREATED, Json(run.into())))
@@ -197,14 +227,21 @@ pub enum GcItemKindText {
     Receipt,
     /// An object without a row.
     Orphan,
+    /// The row of a dropped partition.
+    Partition,
+    /// The row of a dropped index definition.
+    Index,
+    /// One that a restore began and nobody ends.
+    MultipartUpload,
 }
 
 /// What became of it.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GcOutcomeText {
-    /// In a dry run: would be deleted.
     Deleted,
+    /// In a dry run: a real one would delete it. (Dry runs of older versions said `deleted`.)
+    WouldDelete,
     Kept,
     /// Should have been deleted and could not be; the next run tries again.
     Failed,
@@ -238,10 +275,14 @@ impl From<Item> for GcItemBody {
                 ItemKind::Collection => GcItemKindText::Collection,
                 ItemKind::Receipt => GcItemKindText::Receipt,
                 ItemKind::Orphan => GcItemKindText::Orphan,
+                ItemKind::Partition => GcItemKindText::Partition,
+                ItemKind::Index => GcItemKindText::Index,
+                ItemKind::MultipartUpload => GcItemKindText::MultipartUpload,
             },
             name: item.name,
             outcome: match item.outcome {
                 Outcome::Deleted => GcOutcomeText::Deleted,
+                Outcome::WouldDelete => GcOutcomeText::WouldDelete,
                 Outcome::Kept => GcOutcomeText::Kept,
                 Outcome::Failed => GcOutcomeText::Failed,
             },
@@ -272,7 +313,7 @@ pub struct ListGcRunItemsQuery {
 
 /// List what a collector run dealt with
 ///
-/// What it deleted, what it kept and why, what it could not delete. At most 10,000 of each outcome are listed (1,000 of what was kept, in runs that were asked for); the counts of the run are complete.
+/// What it deleted, what it kept and why, what it could not delete. At most 10,000 of each outcome are listed: of what was kept 1,000, in runs that were asked for or looked for orphans; of failures 100 in runs of the timer. The counts of the run are complete.
 #[utoipa::path(get, path = "/v1/gc/runs/{run_id}/items", operation_id = "list_gc_run_items", tag = "operations",
     params(("run_id" = Id, Path, description = "The run", example = "470700000000000200"), ListGcRunItemsQuery),
     responses((status = 200, description = "A page of items", body = List<GcItemBody>)))]
@@ -285,6 +326,7 @@ pub async fn list_gc_run_items(
     let id = RunId(Id::in_path("run_id", &id)?);
     let outcome = query.outcome.map(|o| match o {
         GcOutcomeText::Deleted => Outcome::Deleted,
+        GcOutcomeText::WouldDelete => Outcome::WouldDelete,
         GcOutcomeText::Kept => Outcome::Kept,
         GcOutcomeText::Failed => Outcome::Failed,
     });
@@ -296,6 +338,9 @@ pub async fn list_gc_run_items(
         GcItemKindText::Collection => ItemKind::Collection,
         GcItemKindText::Receipt => ItemKind::Receipt,
         GcItemKindText::Orphan => ItemKind::Orphan,
+        GcItemKindText::Partition => ItemKind::Partition,
+        GcItemKindText::Index => ItemKind::Index,
+        GcItemKindText::MultipartUpload => ItemKind::MultipartUpload,
     });
     let items = state.service.list_gc_run_items(id, outcome, kind, &page).await?;
     Ok(Json(List::of(items, GcItemBody::from)))

@@ -209,6 +209,9 @@ pub struct SnapshotResponse {
     /// What that verification saw.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_verification: Option<VerificationResponse>,
+    /// What the newest verification of each level saw, the newest first: one at a lower level says nothing of what a higher one found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub verifications: Vec<VerificationResponse>,
     /// With `include_collection_info=true`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub collection: Option<CapturedCollectionBody>,
@@ -235,8 +238,9 @@ impl From<SnapshotDetails> for SnapshotResponse {
         }
         Self {
             snapshot: details.snapshot.into(),
-            last_verified_at: details.last_verification.as_ref().map(|v| rfc3339(v.finished_at)),
-            last_verification: details.last_verification.map(VerificationResponse::from),
+            last_verified_at: details.verifications.first().map(|v| rfc3339(v.finished_at)),
+            last_verification: details.verifications.first().cloned().map(VerificationResponse::from),
+            verifications: details.verifications.into_iter().map(VerificationResponse::from).collect(),
             collection,
             indexes,
         }

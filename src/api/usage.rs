@@ -27,7 +27,7 @@ pub struct UsageResponse {
     pub shared_bytes: Count,
     /// Of dropped segments and index builds that only snapshots keep.
     pub held_by_snapshots_bytes: Count,
-    /// Of dropped segments and index builds that nothing needs: they wait for the collector.
+    /// Of dropped segments and index builds that nothing needs, and of targets of restores that did not end well: they wait for the collector.
     pub waiting_bytes: Count,
     /// Of external collections: not ours, never deleted here.
     pub external_bytes: Count,

@@ -22,7 +22,7 @@ pub enum VerifyLevelText {
     Exists,
     /// And have the recorded size.
     Size,
-    /// And are read; the SHA-256 of manifests, and the MD5 of data files whose recorded ETag is one, are compared.
+    /// And are read; compared are the SHA-256 of manifests, and of data files the MD5: with the recorded ETag where that is one, else with the MD5 that the first verification at this level recorded.
     Checksum,
 }
 
@@ -46,7 +46,7 @@ fn everything() -> f64 {
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OutcomeText {
-    /// Nothing wrong was seen.
+    /// Nothing wrong was seen; `proved` says whether everything was looked at.
     Passed,
     Failed,
 }
@@ -55,7 +55,7 @@ pub enum OutcomeText {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(examples(json!({
     "level": "checksum", "sample": 1.0, "outcome": "passed", "files": 48, "bytes": 8964728, "manifests": 4, "read_files": 52,
-    "read_bytes": 8984022, "not_comparable": 48, "problem_count": 0, "problems": [],
+    "read_bytes": 8984022, "not_comparable": 48, "recorded": 48, "proved": false, "problem_count": 0, "problems": [],
     "started_at": "2024-01-01T00:00:00Z", "finished_at": "2024-01-01T00:00:01Z"
 })))]
 pub struct VerificationResponse {
@@ -73,6 +73,11 @@ pub struct VerificationResponse {
     pub read_bytes: Count,
     /// Of those that were read: without a recorded checksum to compare with. They could be read and have their size.
     pub not_comparable: Count,
+    /// Of these: data files whose checksum was recorded now; the next verification at this level compares with it.
+    pub recorded: Count,
+    /// At level `checksum`: whether every data file and manifest was read and compared with a recorded checksum, and is as it was then. False where some had none, in a sample, and when it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proved: Option<bool>,
     /// Files with which something is wrong, the metadata file and manifests included.
     pub problem_count: Count,
     /// The first 100 of them.
@@ -101,6 +106,8 @@ impl From<Verification> for VerificationResponse {
             read_files: Count(done.report.read_files),
             read_bytes: Count(done.report.read_bytes),
             not_comparable: Count(done.report.not_comparable),
+            recorded: Count(done.report.recorded),
+            proved: done.proved(),
             problem_count: Count(done.report.problems.total),
             problems: done.report.problems.listed.into_iter().map(FileProblemBody::from).collect(),
             started_at: rfc3339(done.started_at),
@@ -111,7 +118,7 @@ impl From<Verification> for VerificationResponse {
 
 /// Verify a snapshot
 ///
-/// Looks for its metadata file, its manifests and every data file that it references. The last result of each level is kept; describe shows the newest. The answer comes at the end: up to an hour later than other calls may take. A caller that hangs up stops it, and nothing is kept.
+/// Looks for its metadata file, its manifests and every data file that it references. The last result of each level is kept, and shown by describe. The answer comes at the end: up to an hour later than other calls may take. A verification goes on when its caller hangs up, and its result is kept. A process runs two at the same time; others wait.
 #[utoipa::path(post, path = "/v1/snapshots/{snapshot_name}/verify", operation_id = "verify_snapshot", tag = "snapshots",
     params(("snapshot_name" = String, Path, description = "Name", example = "backup_20240101"), SnapshotQuery),
     request_body = VerifySnapshotRequest,

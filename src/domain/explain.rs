@@ -3,6 +3,7 @@
 use time::OffsetDateTime;
 
 use super::id::{BuildId, CollectionId, JobId, SegmentId, SnapshotId};
+use super::snapshot::Pin;
 
 /// What an object is, by its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +32,10 @@ pub enum Keeper {
         name: String,
         /// Dropped, in its grace period.
         dropped: bool,
+        /// Those that have not expired.
         pins: i64,
+        /// The first of them.
+        pinned_by: Vec<Pin>,
         on_hold: bool,
     },
     /// A restore that is reading or writing it.

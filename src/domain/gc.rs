@@ -17,10 +17,16 @@ pub enum ItemKind {
     Receipt,
     /// An object without a row.
     Orphan,
+    /// The row of a dropped partition that nothing names any more.
+    Partition,
+    /// The row of a dropped index definition that nothing names any more.
+    Index,
+    /// A multipart upload that nobody will end.
+    MultipartUpload,
 }
 
 impl ItemKind {
-    const ALL: [ItemKind; 7] = [
+    const ALL: [ItemKind; 10] = [
         ItemKind::Snapshot,
         ItemKind::Manifest,
         ItemKind::Segment,
@@ -28,6 +34,9 @@ impl ItemKind {
         ItemKind::Collection,
         ItemKind::Receipt,
         ItemKind::Orphan,
+        ItemKind::Partition,
+        ItemKind::Index,
+        ItemKind::MultipartUpload,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -39,6 +48,9 @@ impl ItemKind {
             ItemKind::Collection => "collection",
             ItemKind::Receipt => "receipt",
             ItemKind::Orphan => "orphan",
+            ItemKind::Partition => "partition",
+            ItemKind::Index => "index",
+            ItemKind::MultipartUpload => "multipart_upload",
         }
     }
 
@@ -50,8 +62,9 @@ impl ItemKind {
 /// What became of a thing in a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is gone; in a dry run: it would be.
     Deleted,
+    /// In a dry run: a real one would delete it.
+    WouldDelete,
     Kept,
     /// It should have been deleted and could not be; the next run tries again.
     Failed,
@@ -61,13 +74,14 @@ impl Outcome {
     pub fn as_str(self) -> &'static str {
         match self {
             Outcome::Deleted => "deleted",
+            Outcome::WouldDelete => "would_delete",
             Outcome::Kept => "kept",
             Outcome::Failed => "failed",
         }
     }
 
     pub fn parse(text: &str) -> Option<Self> {
-        [Outcome::Deleted, Outcome::Kept, Outcome::Failed]
+        [Outcome::Deleted, Outcome::WouldDelete, Outcome::Kept, Outcome::Failed]
             .into_iter()
             .find(|o| o.as_str() == text)
     }
@@ -88,6 +102,9 @@ pub struct Item {
 /// Items of each outcome that a run keeps at most; its counts go on.
 pub const MAX_LISTED_ITEMS: i64 = 10_000;
 
+/// Failed ones of a run of the timer: the next says the same again ten minutes later.
+pub const MAX_LISTED_ON_TIME: i64 = 100;
+
 /// One object that could not be deleted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
@@ -102,6 +119,9 @@ pub const MAX_LISTED_FAILURES: usize = 100;
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Report {
+    /// Snapshots, manifests, index builds, segments, collections, receipts, ripe orphans and uploads that were found to be
+    /// needed by nothing.
+    pub candidates: i64,
     /// Pending snapshots whose creating call is gone.
     pub pending_snapshots: i64,
     /// Dropped snapshots whose metadata and manifests were deleted.
@@ -112,12 +132,22 @@ pub struct Report {
     pub index_builds: i64,
     /// Dropped collections of which nothing is left.
     pub collections: i64,
+    /// Rows of dropped partitions and index definitions of living collections that nothing names any more.
+    pub partitions: i64,
+    pub indexes: i64,
     /// Objects deleted, and their bytes as recorded in the catalog.
     pub objects: i64,
     pub bytes: i64,
     /// Objects without a row that were found, and those of them that were deleted.
     pub orphans_found: i64,
     pub orphans_deleted: i64,
+    /// Multipart uploads that nobody will end, and those of them that were aborted.
+    pub uploads_found: i64,
+    pub uploads_aborted: i64,
+    /// Why the store's multipart uploads could not be listed.
+    pub uploads_unlisted: Option<String>,
+    /// Why the look for orphans came to no end.
+    pub orphan_error: Option<String>,
     /// Dropped segments and builds that a snapshot still needs.
     pub kept_by_snapshots: i64,
     /// Dropped segments, builds and snapshots that only their grace period keeps.
@@ -148,6 +178,8 @@ pub struct GcRun {
     /// Seconds for which orphans were left alone; none when the run did not look for them.
     pub orphan_tolerance_seconds: Option<i64>,
     pub state: String,
+    /// Why it failed.
+    pub error: Option<String>,
     pub report: Report,
     pub started_at: OffsetDateTime,
     pub finished_at: Option<OffsetDateTime>,

@@ -9,7 +9,8 @@ pub struct Usage {
     pub shared_bytes: i64,
     /// Of dropped segments and index builds that only snapshots keep.
     pub held_by_snapshots_bytes: i64,
-    /// Of dropped segments and index builds that nothing needs: they wait for the collector.
+    /// Of dropped segments and index builds that nothing needs, and of targets of restores that did not end well: they wait
+    /// for the collector.
     pub waiting_bytes: i64,
     /// Of external collections: not ours, never deleted here.
     pub external_bytes: i64,

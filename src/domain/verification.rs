@@ -48,6 +48,8 @@ pub struct Report {
     pub read_bytes: i64,
     /// Of those that were read: without a recorded checksum to compare with.
     pub not_comparable: i64,
+    /// Of these: data files whose sum was recorded now, for the next time.
+    pub recorded: i64,
     pub problems: Problems,
 }
 
@@ -66,5 +68,11 @@ impl Verification {
     /// Whether nothing wrong was seen.
     pub fn passed(&self) -> bool {
         self.report.problems.total == 0
+    }
+
+    /// Whether every file was read and is as it was recorded; none below level `checksum`, which proves no content.
+    pub fn proved(&self) -> Option<bool> {
+        let all = self.sample >= 1.0 && self.report.not_comparable == 0;
+        (self.level == Level::Checksum).then(|| self.passed() && all)
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod bundle;
 mod copy;
+mod delete;
 mod error;
 pub mod keys;
 mod limiter;
@@ -21,12 +22,15 @@ mod storage;
 mod stored;
 mod stream;
 mod tree;
+mod uploads;
 mod url;
 
 pub use copy::{CopyFallback, CopyFile, CopyOutcome, SINGLE_COPY_MAX};
+pub use delete::{BatchFailure, DELETE_BATCH};
 pub use error::storage_error;
 pub use scratch::Scratch;
 pub use storage::{Credentials, Entry, Objects, StorageOptions};
 pub use stream::{Sink, hex};
 pub use tree::{Route, Tree};
+pub use uploads::{OpenUpload, UploadMarker, Uploads};
 pub use url::StorageUrl;

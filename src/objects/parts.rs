@@ -4,8 +4,8 @@
 //! The library aborts nothing by itself, and forgets the upload when its future is dropped. So a
 //! task of its own drives each upload; when the asking future is dropped (a job cancelled, a lease
 //! lost, a shutdown) the task stops after what is under way and aborts. [`Objects::settle`] waits
-//! for these tasks. What a kill of the process leaves is for a lifecycle rule of the bucket: the
-//! library can't list uploads.
+//! for these tasks. What a kill of the process leaves is found and aborted by the collector
+//! ([`super::uploads`]) where the store lists uploads, else by a lifecycle rule of the bucket.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -160,7 +160,7 @@ impl Objects {
             let left = self.uploads.len();
             tracing::warn!(
                 left,
-                "multipart uploads could not be aborted in time; the lifecycle rule of the bucket removes them"
+                "multipart uploads could not be aborted in time; the collector or the lifecycle rule of the bucket removes them"
             );
         }
     }

@@ -12,11 +12,13 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use super::copy::CopyFallback;
+use super::delete::is_absent;
 use super::error::{io_error, storage_error};
 use super::limiter::CopyLimiter;
 use super::local::LocalRoot;
 use super::observe::{CountRetries, observed};
 use super::parts;
+use super::uploads::Multipart;
 use super::url::StorageUrl;
 use crate::domain::{Error, Result};
 
@@ -102,10 +104,9 @@ pub struct Objects {
     /// Multipart uploads that run or are being aborted.
     pub(super) uploads: TaskTracker,
     pub(super) streams: Arc<Semaphore>,
+    /// What lists and aborts multipart uploads, where the storage has them.
+    pub(super) multipart: Option<Arc<Multipart>>,
 }
-
-/// Objects of one batch delete request (the limit of S3).
-const DELETE_BATCH: usize = 1000;
 
 impl Objects {
     /// Opens the storage; makes no call yet but creating a local root directory.
@@ -115,6 +116,7 @@ impl Objects {
     /// configuration is not accepted.
     pub fn open(url: StorageUrl, options: StorageOptions) -> Result<Self> {
         let bad = |e| storage_error("opening the object storage", e);
+        let multipart = Multipart::of(&url, &options).map(Arc::new);
         let (once, local) = match &url {
             StorageUrl::Memory => (Operator::new(services::Memory::default()).map_err(bad)?, None),
             StorageUrl::Local { path } => {
@@ -177,6 +179,7 @@ impl Objects {
             limiter: CopyLimiter::new(options.copy_concurrency),
             uploads: TaskTracker::new(),
             streams: parts::streams(),
+            multipart,
             options,
             md5_etags: Arc::default(),
         })
@@ -362,38 +365,6 @@ impl Objects {
             .map_err(move |e| storage_error(&format!("listing {directory}"), e)))
     }
 
-    /// Deletes objects; one that is not there is fine. Gives those that could not be deleted,
-    /// with the reason.
-    pub async fn delete(&self, keys: Vec<String>) -> Vec<(String, Error)> {
-        let mut failed = Vec::new();
-        for batch in keys.chunks(DELETE_BATCH) {
-            let deleted = observed("delete_many", async {
-                let deleted = self.operator.delete_iter(batch.iter().cloned()).await;
-                deleted.map_err(|e| storage_error("deleting objects", e))
-            });
-            if deleted.await.is_ok() {
-                continue;
-            }
-            // one bad key fails a batch: find out which
-            for key in batch {
-                let deleted = observed("delete", async {
-                    match self.operator.delete(key).await {
-                        Err(e) if !is_absent(&e) => Err(storage_error(&format!("deleting {key}"), e)),
-                        _ => Ok(()),
-                    }
-                });
-                if let Err(error) = deleted.await {
-                    failed.push((key.clone(), error));
-                }
-            }
-        }
-        if let Some(local) = self.local.clone() {
-            // only tidies up: an empty directory that stays harms nobody
-            let _ = tokio::task::spawn_blocking(move || local.prune(&keys)).await;
-        }
-        failed
-    }
-
     /// Makes the names of copies last on local storage that is synced: each directory once.
     ///
     /// # Errors
@@ -424,15 +395,6 @@ impl Objects {
 fn sized(entry: &opendal::Entry) -> (String, i64) {
     let size = i64::try_from(entry.metadata().content_length()).unwrap_or(i64::MAX);
     (entry.path().to_string(), size)
-}
-
-/// Whether a failed deletion means that there was nothing to delete: on a directory also when a
-/// part of the path is a file.
-fn is_absent(error: &opendal::Error) -> bool {
-    use std::error::Error as _;
-    let io = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
-    let not_a_directory = io.is_some_and(|e| e.kind() == std::io::ErrorKind::NotADirectory);
-    not_a_directory || matches!(error.kind(), opendal::ErrorKind::NotFound | opendal::ErrorKind::NotADirectory)
 }
 
 /// Writes files in a few blocking tasks. Creating files in one directory is serial in the kernel,

@@ -15,6 +15,9 @@ use crate::store::{self, PgConnection};
 /// Snapshots that an explanation lists at most.
 const LISTED: i64 = 100;
 
+/// Pins that an explanation lists at most.
+const PINS_LISTED: i64 = 100;
+
 /// Why something outside the known layouts stays.
 const FOREIGN: &str = "it lies in no directory that this service manages, and is never touched";
 
@@ -165,7 +168,8 @@ impl Service {
         if owner.external {
             found.kept_by.push(Keeper::ExternalCollection(owner.collection));
         }
-        if let (None, Some(keeper)) = (owner.dropped_at, alive) {
+        let given_up = owner.target.is_some_and(|t| t.given_up);
+        if let (None, Some(keeper), false) = (owner.dropped_at, alive, given_up) {
             found.kept_by.push(keeper);
         }
         let needed = match found.build {
@@ -189,7 +193,7 @@ impl Service {
         needed: Needed,
         owner: Option<&Owner>,
     ) -> Result<()> {
-        let snapshots = store::explain::snapshots(conn, needed, LISTED).await?;
+        let mut snapshots = store::explain::snapshots(conn, needed, LISTED).await?;
         let ids: Vec<i64> = snapshots
             .keepers
             .iter()
@@ -198,6 +202,12 @@ impl Service {
                 _ => None,
             })
             .collect();
+        for pin in store::explain::pins(conn, &ids, PINS_LISTED).await? {
+            let pinned = |k: &&mut Keeper| matches!(k, Keeper::Snapshot { id, .. } if *id == pin.snapshot_id);
+            if let Some(Keeper::Snapshot { pinned_by, .. }) = snapshots.keepers.iter_mut().find(pinned) {
+                pinned_by.push(pin);
+            }
+        }
         let jobs = store::explain::jobs(conn, &ids, owner.map(|o| o.collection)).await?;
         let alive = !found.kept_by.is_empty();
         found.kept_by_total = (found.kept_by.len() + jobs.len()) as i64 + snapshots.total;
@@ -210,6 +220,12 @@ impl Service {
         let at = after_grace.max(owner.and_then(|o| o.collect_after));
         found.reason = match (alive, snapshots.living, running) {
             _ if owner.is_some_and(|o| o.external) => "its collection is external: its files are never deleted here".into(),
+            _ if owner.and_then(|o| o.target).is_some_and(|t| t.given_up) => {
+                let job = owner.and_then(|o| o.target).and_then(|t| t.job);
+                let which = job.map_or_else(|| "a restore job".to_string(), |id| format!("restore job {id}"));
+                format!("nothing needs it: {which} copied it and did not end well; the clean-up of that job deletes it")
+            }
+            (true, _, true) if owner.is_some_and(|o| o.target.is_some()) => "a restore is writing it".into(),
             (true, ..) => "it belongs to something that lives".into(),
             (_, 1, _) => "a snapshot needs it".into(),
             (_, n, _) if n > 1 => format!("{n} snapshots need it"),

@@ -93,6 +93,8 @@ pub struct ServiceSettings {
     pub task_lease: Duration,
     /// Seconds for which dropped things are kept.
     pub gc_grace_seconds: i64,
+    /// How long a run of the collector that was asked for waits for one that is under way.
+    pub gc_patience: Duration,
     /// Seconds for which objects without a row are left alone.
     pub orphan_tolerance_seconds: i64,
     /// Seconds between the looks for them.
@@ -128,6 +130,7 @@ impl Default for ServiceSettings {
             create_lease: Duration::from_secs(60),
             task_lease: Duration::from_secs(30),
             gc_grace_seconds: 3 * 3600,
+            gc_patience: Duration::from_secs(30),
             orphan_tolerance_seconds: 7 * 24 * 3600,
             orphan_interval_seconds: 24 * 3600,
             copy_concurrency: 32,
@@ -156,6 +159,8 @@ pub struct Service {
     watches: Arc<job_watch::Watches>,
     /// Held by what collects.
     collecting: Arc<tokio::sync::Mutex<()>>,
+    /// Turns of verifications, which read much.
+    verifying: Arc<tokio::sync::Semaphore>,
     gauges: Arc<tokio::sync::Mutex<gauges::Cache>>,
     auth: Arc<Auth>,
     caller: Caller,
@@ -170,6 +175,7 @@ impl Service {
             stores: Arc::default(),
             watches: Arc::default(),
             collecting: Arc::default(),
+            verifying: Arc::new(tokio::sync::Semaphore::new(verify::AT_ONCE)),
             gauges: Arc::default(),
             auth: Arc::new(Auth::off()),
             caller: Caller::service(),

@@ -56,8 +56,8 @@ pub struct SnapshotChange {
 pub struct SnapshotDetails {
     pub snapshot: Snapshot,
     pub captured: Option<CapturedCollection>,
-    /// The newest, whatever its level.
-    pub last_verification: Option<Verification>,
+    /// The newest of each level, the newest of all first.
+    pub verifications: Vec<Verification>,
 }
 
 /// Narrows a filter to a collection by name: a living one, else dropped ones of that name.
@@ -266,11 +266,11 @@ impl Service {
         } else {
             None
         };
-        let last_verification = store::verifications::last(&mut conn, snapshot.snapshot_id).await?;
+        let verifications = store::verifications::last(&mut conn, snapshot.snapshot_id).await?;
         Ok(SnapshotDetails {
             snapshot,
             captured,
-            last_verification,
+            verifications,
         })
     }
 

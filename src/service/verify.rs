@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures::{StreamExt as _, stream};
+use tracing::Instrument as _;
 
 use super::Service;
 use super::restore_check::{Inspection, PAGE, files};
@@ -15,23 +16,28 @@ use crate::domain::snapshot::Snapshot;
 use crate::domain::verification::{Level, Report, Verification};
 use crate::domain::{Code, Error, Result};
 use crate::objects::{keys, metadata};
-use crate::store;
+use crate::store::{self, file_sums::Sums};
 use crate::telemetry::VERIFICATIONS;
 
 /// Reads that are prepared at a time; bounds the memory.
 const READS: usize = 256;
+/// Verifications of one process at the same time; others wait for their turn.
+pub(super) const AT_ONCE: usize = 2;
 
 /// What reading one object said.
 struct Read {
     size_bytes: u64,
     comparable: bool,
     problem: Option<FileProblem>,
+    /// Path and sum of a data file that had none recorded.
+    learned: Option<(String, String)>,
 }
 
 impl Service {
     /// Verifies a snapshot and keeps the result. At level `checksum` all manifests are read, and a
     /// `sample` of the data files; a sum is compared where one was recorded. Takes as long as the
-    /// store needs; holds neither a transaction nor a lock meanwhile.
+    /// store needs; holds neither a transaction nor a lock meanwhile. A data file that has nothing to compare with gets
+    /// its sum recorded, so that the next time has. Waits while two others run in this process.
     ///
     /// # Errors
     /// `invalid_request`, `snapshot_not_found`, `snapshot_name_ambiguous`; storage errors: nothing
@@ -40,6 +46,18 @@ impl Service {
         if !(sample > 0.0 && sample <= 1.0) {
             return Err(Error::invalid("/sample", "must be above 0 and at most 1"));
         }
+        // before the wait: what is not there is said at once
+        find(&mut *self.conn().await?, &self.caller, wanted, false).await?;
+        let (service, wanted) = (self.clone(), wanted.clone());
+        // a caller that hangs up, or whose proxy does, finds the result in the snapshot's description
+        let verify = async move {
+            let _turn = service.verifying.clone().acquire_owned().await.map_err(Error::internal)?;
+            service.verify_to_the_end(&wanted, level, sample).await
+        };
+        tokio::spawn(verify.in_current_span()).await.map_err(Error::internal)?
+    }
+
+    async fn verify_to_the_end(&self, wanted: &SnapshotRef, level: Level, sample: f64) -> Result<Verification> {
         let mut conn = self.conn().await?;
         let snapshot = find(&mut conn, &self.caller, wanted, false).await?;
         let started_at = store::catalog::now(&mut conn).await?;
@@ -162,6 +180,7 @@ impl Service {
         Ok(Read {
             size_bytes,
             comparable,
+            learned: None,
             problem: differs.then(|| {
                 let detail = format!("the manifest {key} has the sha-256 {sum}, {} was recorded", manifest.sha256);
                 problem(key, manifest.segment_id, ProblemKind::WrongChecksum, detail)
@@ -190,33 +209,46 @@ impl Service {
     }
 
     async fn read_data(&self, page: &[Manifest], wrong: &HashSet<String>, sample: f64, report: &mut Report) -> Result<()> {
+        let ids: Vec<i64> = page.iter().map(|m| m.segment.segment_id.0).collect();
+        let recorded = store::file_sums::of(&mut *self.conn().await?, &ids).await?;
         for manifest in page {
             let segment = manifest.segment.segment_id;
+            let recorded = recorded.get(&segment.0);
+            let mut learned = Sums::new();
             let mut reads = Vec::new();
             for (file, _) in files(manifest) {
                 let chosen = sample >= 1.0 || rand::random::<f64>() < sample;
                 if chosen && !wrong.contains(&file.path) {
-                    reads.push(self.read_file(file, segment));
+                    reads.push(self.read_file(file, segment, recorded.and_then(|sums| sums.get(&file.path))));
                 }
                 if reads.len() == READS {
-                    self.note_all(std::mem::take(&mut reads), report).await?;
+                    learned.extend(self.note_all(std::mem::take(&mut reads), report).await?);
                 }
             }
-            self.note_all(reads, report).await?;
+            learned.extend(self.note_all(reads, report).await?);
+            if !learned.is_empty() {
+                store::file_sums::record(&mut *self.conn().await?, segment, &learned).await?;
+                report.recorded += learned.len() as i64;
+            }
         }
         Ok(())
     }
 
-    /// Runs reads, several at a time, and notes what they say.
-    async fn note_all(&self, reads: Vec<impl Future<Output = Result<Read>>>, report: &mut Report) -> Result<()> {
+    /// Runs reads, several at a time, and notes what they say; gives the sums that were not recorded.
+    async fn note_all(
+        &self,
+        reads: Vec<impl Future<Output = Result<Read>>>,
+        report: &mut Report,
+    ) -> Result<Vec<(String, String)>> {
         let mut reads = stream::iter(reads).buffer_unordered(self.settings.list_concurrency);
+        let mut learned = Vec::new();
         while let Some(read) = reads.next().await {
-            note(read?, report);
+            learned.extend(note(read?, report));
         }
-        Ok(())
+        Ok(learned)
     }
 
-    async fn read_file(&self, file: &File, segment: SegmentId) -> Result<Read> {
+    async fn read_file(&self, file: &File, segment: SegmentId, seen_before: Option<&String>) -> Result<Read> {
         let path = &file.path;
         let Some((size_bytes, sum)) = self.objects.md5(path).await? else {
             return Ok(missing(path, segment));
@@ -229,18 +261,24 @@ impl Service {
             return Ok(Read {
                 size_bytes,
                 comparable: true,
+                learned: None,
                 problem: Some(problem(path, segment, ProblemKind::WrongSize, detail)),
             });
         }
-        let recorded = file.etag.as_deref().filter(|e| self.objects.compares_etags() && is_md5(e));
+        let etag = file.etag.as_deref().filter(|e| self.objects.compares_etags() && is_md5(e));
+        let (recorded, what) = match etag {
+            Some(etag) => (Some(etag), "the ETag"),
+            None => (seen_before.map(String::as_str), "the MD5 of its first verification"),
+        };
         let differs = recorded.filter(|recorded| *recorded != sum);
         Ok(Read {
             size_bytes,
             comparable: recorded.is_some(),
             problem: differs.map(|recorded| {
-                let detail = format!("file {path} of segment {segment} has the MD5 {sum}, the ETag {recorded} was recorded");
+                let detail = format!("file {path} of segment {segment} has the MD5 {sum}, {what} {recorded} was recorded");
                 problem(path, segment, ProblemKind::WrongChecksum, detail)
             }),
+            learned: recorded.is_none().then(|| (path.clone(), sum)),
         })
     }
 }
@@ -259,15 +297,17 @@ fn missing(path: &str, segment: SegmentId) -> Read {
     Read {
         size_bytes: 0,
         comparable: true,
+        learned: None,
         problem: Some(problem(path, segment, ProblemKind::Missing, detail)),
     }
 }
 
-fn note(read: Read, report: &mut Report) {
+fn note(read: Read, report: &mut Report) -> Option<(String, String)> {
     report.read_files += 1;
     report.read_bytes += i64::try_from(read.size_bytes).unwrap_or(i64::MAX);
     report.not_comparable += i64::from(!read.comparable);
     if let Some(problem) = read.problem {
         report.problems.add(problem);
     }
+    read.learned
 }

@@ -6,7 +6,8 @@ use time::{Duration, OffsetDateTime};
 use super::failed;
 use crate::domain::Result;
 use crate::domain::explain::Keeper;
-use crate::domain::id::{BuildId, CollectionId, JobId, SegmentId, SnapshotId};
+use crate::domain::id::{BuildId, CollectionId, JobId, PinId, SegmentId, SnapshotId};
+use crate::domain::snapshot::Pin;
 
 /// The row of a segment or an index build, as far as it matters for its files.
 #[derive(Debug, Clone)]
@@ -18,12 +19,32 @@ pub struct Owner {
     pub dropped_at: Option<OffsetDateTime>,
     /// A worker may still write its files until then.
     pub collect_after: Option<OffsetDateTime>,
+    /// Its collection is the target of a restore that is not published: one that runs, or one that did not end well.
+    pub target: Option<Target>,
+}
+
+/// The restore that a target is of.
+#[derive(Debug, Clone, Copy)]
+pub struct Target {
+    /// None: its history has expired.
+    pub job: Option<JobId>,
+    /// It will never be published: its clean-up deletes it.
+    pub given_up: bool,
+}
+
+fn target(segment_state: &str, collection_state: &str, job: Option<i64>) -> Option<Target> {
+    (segment_state == "importing").then_some(Target {
+        job: job.map(JobId),
+        given_up: collection_state == "dropped",
+    })
 }
 
 /// A segment.
 pub async fn segment(conn: &mut PgConnection, id: SegmentId) -> Result<Option<Owner>> {
     let row = sqlx::query!(
-        r#"select s.collection_id, c.ownership = 'external' as "external!", s.state, s.dropped_at, s.collect_after
+        r#"select s.collection_id, c.ownership = 'external' as "external!", s.state, s.dropped_at, s.collect_after,
+                  c.state as collection_state,
+                  (select max(j.job_id) from restore_jobs j where j.collection_id = s.collection_id and j.kind <> 'export') as job_id
              from segments s join collections c using (collection_id) where s.segment_id = $1"#,
         id.0
     )
@@ -33,6 +54,7 @@ pub async fn segment(conn: &mut PgConnection, id: SegmentId) -> Result<Option<Ow
     Ok(row.map(|r| Owner {
         collection: CollectionId(r.collection_id),
         external: r.external,
+        target: target(&r.state, &r.collection_state, r.job_id),
         state: r.state,
         dropped_at: r.dropped_at,
         collect_after: r.collect_after,
@@ -42,7 +64,9 @@ pub async fn segment(conn: &mut PgConnection, id: SegmentId) -> Result<Option<Ow
 /// An index build.
 pub async fn build(conn: &mut PgConnection, id: BuildId) -> Result<Option<Owner>> {
     let row = sqlx::query!(
-        r#"select b.collection_id, c.ownership = 'external' as "external!", b.state, b.dropped_at, b.collect_after
+        r#"select b.collection_id, c.ownership = 'external' as "external!", b.state, b.dropped_at, b.collect_after,
+                  c.state as collection_state,
+                  (select max(j.job_id) from restore_jobs j where j.collection_id = b.collection_id and j.kind <> 'export') as job_id
              from index_builds b join collections c using (collection_id) where b.build_id = $1"#,
         id.0
     )
@@ -52,6 +76,7 @@ pub async fn build(conn: &mut PgConnection, id: BuildId) -> Result<Option<Owner>
     Ok(row.map(|r| Owner {
         collection: CollectionId(r.collection_id),
         external: r.external,
+        target: target(&r.state, &r.collection_state, r.job_id),
         state: r.state,
         dropped_at: r.dropped_at,
         collect_after: r.collect_after,
@@ -119,10 +144,36 @@ pub async fn snapshots(conn: &mut PgConnection, needed: Needed, limit: i64) -> R
                 name: r.name,
                 dropped: r.dropped_at.is_some(),
                 pins: r.pins,
+                pinned_by: Vec::new(),
                 on_hold: r.on_hold,
             })
             .collect(),
     })
+}
+
+/// The pins of snapshots that have not expired, at most `limit` of them by id.
+pub async fn pins(conn: &mut PgConnection, snapshots: &[i64], limit: i64) -> Result<Vec<Pin>> {
+    let rows = sqlx::query!(
+        "select pin_id, snapshot_id, owner, reason, created_at, expires_at from pins
+          where snapshot_id = any($1) and (expires_at is null or expires_at > (select stillframe_now()))
+          order by pin_id limit $2",
+        snapshots,
+        limit
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed)?;
+    Ok(rows
+        .into_iter()
+        .map(|r| Pin {
+            pin_id: PinId(r.pin_id),
+            snapshot_id: SnapshotId(r.snapshot_id),
+            owner: r.owner,
+            reason: r.reason,
+            created_at: r.created_at,
+            expires_at: r.expires_at,
+        })
+        .collect())
 }
 
 /// Running restores that read one of these snapshots, or write this collection.

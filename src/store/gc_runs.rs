@@ -17,10 +17,13 @@ pub async fn start(
     grace_seconds: i64,
     orphan_tolerance_seconds: Option<i64>,
 ) -> Result<()> {
-    sqlx::query!("update gc_runs set state = 'failed', finished_at = stillframe_now() where state = 'running'")
-        .execute(&mut *conn)
-        .await
-        .map_err(failed)?;
+    sqlx::query!(
+        "update gc_runs set state = 'failed', error = 'the process that ran it has died, or lost the database', finished_at = stillframe_now()
+          where state = 'running'"
+    )
+    .execute(&mut *conn)
+    .await
+    .map_err(failed)?;
     sqlx::query!(
         "insert into gc_runs (run_id, dry_run, grace_seconds, orphan_tolerance_seconds) values ($1, $2, $3, $4)",
         id.0,
@@ -95,25 +98,41 @@ pub async fn items(
         .collect()
 }
 
-/// Seconds since the last completed run that looked for orphans began; none when there is none.
-pub async fn seconds_since_orphans(conn: &mut PgConnection) -> Result<Option<i64>> {
-    sqlx::query_scalar!(
-        "select extract(epoch from (select stillframe_now()) - started_at)::bigint from gc_runs
-          where orphan_tolerance_seconds is not null and not dry_run and state = 'completed'
-          order by run_id desc limit 1"
-    )
-    .fetch_optional(conn)
-    .await
-    .map_err(failed)
-    .map(Option::flatten)
+/// Seconds since runs that looked for orphans began; none when there is none.
+#[derive(Debug, Clone, Copy)]
+pub struct LastLooks {
+    /// The last one that came to its end.
+    pub whole: Option<i64>,
+    /// The last one, whatever became of it.
+    pub any: Option<i64>,
 }
 
-/// Notes the end of a run.
-pub async fn finish(conn: &mut PgConnection, id: RunId, completed: bool, report: &Report) -> Result<()> {
+/// Finds them.
+pub async fn last_looks(conn: &mut PgConnection) -> Result<LastLooks> {
+    let row = sqlx::query!(
+        "select (select extract(epoch from (select stillframe_now()) - started_at)::bigint from gc_runs
+                  where orphan_tolerance_seconds is not null and not dry_run and state = 'completed' and report ->> 'orphan_error' is null
+                  order by run_id desc limit 1) as whole,
+                (select extract(epoch from (select stillframe_now()) - started_at)::bigint from gc_runs
+                  where orphan_tolerance_seconds is not null and not dry_run
+                  order by run_id desc limit 1) as last_one"
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(failed)?;
+    Ok(LastLooks {
+        whole: row.whole,
+        any: row.last_one,
+    })
+}
+
+/// Notes the end of a run, and why it failed if it did.
+pub async fn finish(conn: &mut PgConnection, id: RunId, error: Option<&str>, report: &Report) -> Result<()> {
     sqlx::query!(
-        "update gc_runs set state = $2, report = $3, finished_at = stillframe_now() where run_id = $1 and state = 'running'",
+        "update gc_runs set state = $2, error = $3, report = $4, finished_at = stillframe_now() where run_id = $1 and state = 'running'",
         id.0,
-        if completed { "completed" } else { "failed" },
+        if error.is_none() { "completed" } else { "failed" },
+        error,
         to_json(report)?
     )
     .execute(conn)
@@ -125,7 +144,7 @@ pub async fn finish(conn: &mut PgConnection, id: RunId, completed: bool, report:
 /// Lists runs, newest first; one of them when `id` is given.
 pub async fn list(conn: &mut PgConnection, id: Option<RunId>, before: Option<i64>, limit: i64) -> Result<Vec<GcRun>> {
     let rows = sqlx::query!(
-        "select run_id, dry_run, grace_seconds, orphan_tolerance_seconds, state, report, started_at, finished_at from gc_runs
+        "select run_id, dry_run, grace_seconds, orphan_tolerance_seconds, state, error, report, started_at, finished_at from gc_runs
           where ($1::bigint is null or run_id = $1) and ($2::bigint is null or run_id < $2)
           order by run_id desc limit $3",
         id.map(|i| i.0),
@@ -143,6 +162,7 @@ pub async fn list(conn: &mut PgConnection, id: Option<RunId>, before: Option<i64
                 grace_seconds: r.grace_seconds,
                 orphan_tolerance_seconds: r.orphan_tolerance_seconds,
                 state: r.state,
+                error: r.error,
                 report: from_json(r.report)?,
                 started_at: r.started_at,
                 finished_at: r.finished_at,
@@ -151,11 +171,14 @@ pub async fn list(conn: &mut PgConnection, id: Option<RunId>, before: Option<i64
         .collect()
 }
 
-/// Deletes the history of runs that began before an age.
-pub async fn expire(conn: &mut PgConnection, age_seconds: i64) -> Result<u64> {
+/// Deletes the history of runs that began before an age, with their items: at most `limit` runs. Gives their number.
+pub async fn expire(conn: &mut PgConnection, age_seconds: i64, limit: i64) -> Result<u64> {
     let deleted = sqlx::query!(
-        "delete from gc_runs where started_at < (select stillframe_now()) - $1::bigint * interval '1 second'",
-        age_seconds
+        "delete from gc_runs where run_id in (
+             select run_id from gc_runs where started_at < (select stillframe_now()) - $1::bigint * interval '1 second'
+              order by run_id limit $2)",
+        age_seconds,
+        limit
     )
     .execute(conn)
     .await

@@ -1,6 +1,7 @@
 //! Objects without a row, and since when they are known.
 
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 
 use super::failed;
 use crate::domain::Result;
@@ -36,19 +37,37 @@ pub async fn forget_unseen(conn: &mut PgConnection, run: RunId) -> Result<()> {
 pub struct Orphan {
     pub key: String,
     pub size_bytes: i64,
+    /// By the run that found it first.
+    pub first_seen_at: OffsetDateTime,
 }
 
 /// Orphans of a run that have been known for so long, by key after a cursor.
 pub async fn ripe(conn: &mut PgConnection, run: RunId, tolerance_seconds: i64, after: &str, limit: i64) -> Result<Vec<Orphan>> {
     sqlx::query_as!(
         Orphan,
-        "select key, size_bytes from orphans
+        "select key, size_bytes, first_seen_at from orphans
           where last_seen_run = $1 and key > $3
             and first_seen_at <= (select stillframe_now()) - $2::bigint * interval '1 second'
           order by key limit $4",
         run.0,
         tolerance_seconds,
         after,
+        limit
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed)
+}
+
+/// The first orphans of a run that have been known for less.
+pub async fn young(conn: &mut PgConnection, run: RunId, tolerance_seconds: i64, limit: i64) -> Result<Vec<Orphan>> {
+    sqlx::query_as!(
+        Orphan,
+        "select key, size_bytes, first_seen_at from orphans
+          where last_seen_run = $1 and first_seen_at > (select stillframe_now()) - $2::bigint * interval '1 second'
+          order by key limit $3",
+        run.0,
+        tolerance_seconds,
         limit
     )
     .fetch_all(conn)

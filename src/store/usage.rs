@@ -10,19 +10,21 @@ use crate::domain::usage::{Freed, Usage};
 pub async fn totals(conn: &mut PgConnection, db: Option<i64>) -> Result<Usage> {
     let row = sqlx::query!(
         r#"with things as (
-             select c.ownership, s.state, s.size_bytes, s.file_count::bigint as files,
+             select c.ownership, s.state in ('dropped', 'condemned') or (s.state = 'importing' and c.state = 'dropped') as gone,
+                    s.size_bytes, s.file_count::bigint as files,
                     exists (select from manifests m where m.segment_id = s.segment_id) as needed
                from segments s join collections c using (collection_id) where ($1::bigint is null or c.db_id = $1)
              union all
-             select c.ownership, b.state, b.size_bytes, b.file_count::bigint,
+             select c.ownership, b.state in ('dropped', 'condemned') or (b.state = 'importing' and c.state = 'dropped'),
+                    b.size_bytes, b.file_count::bigint,
                     exists (select from manifests m where m.segment_id = b.segment_id and b.build_id = any (m.build_ids))
                from index_builds b join collections c using (collection_id) where ($1::bigint is null or c.db_id = $1)
            ), sums as (
-             select coalesce(sum(size_bytes) filter (where ownership = 'owned' and state not in ('dropped', 'condemned')), 0)::bigint as live,
-                    coalesce(sum(size_bytes) filter (where ownership = 'owned' and state not in ('dropped', 'condemned') and needed), 0)::bigint as shared,
-                    coalesce(sum(size_bytes) filter (where ownership = 'owned' and state in ('dropped', 'condemned') and needed), 0)::bigint as held,
-                    coalesce(sum(size_bytes) filter (where ownership = 'owned' and state in ('dropped', 'condemned') and not needed), 0)::bigint as waiting,
-                    coalesce(sum(size_bytes) filter (where ownership <> 'owned' and state not in ('dropped', 'condemned')), 0)::bigint as external,
+             select coalesce(sum(size_bytes) filter (where ownership = 'owned' and not gone), 0)::bigint as live,
+                    coalesce(sum(size_bytes) filter (where ownership = 'owned' and not gone and needed), 0)::bigint as shared,
+                    coalesce(sum(size_bytes) filter (where ownership = 'owned' and gone and needed), 0)::bigint as held,
+                    coalesce(sum(size_bytes) filter (where ownership = 'owned' and gone and not needed), 0)::bigint as waiting,
+                    coalesce(sum(size_bytes) filter (where ownership <> 'owned' and not gone), 0)::bigint as external,
                     coalesce(sum(files) filter (where ownership = 'owned'), 0)::bigint as files
                from things
            )

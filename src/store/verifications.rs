@@ -38,24 +38,25 @@ pub async fn keep(
     .map_err(failed)
 }
 
-/// The newest verification of a snapshot, whatever its level.
-pub async fn last(conn: &mut PgConnection, snapshot: SnapshotId) -> Result<Option<Verification>> {
-    let row = sqlx::query!(
+/// The newest verification of a snapshot at each level, the newest of all first.
+pub async fn last(conn: &mut PgConnection, snapshot: SnapshotId) -> Result<Vec<Verification>> {
+    let rows = sqlx::query!(
         "select level, sample, report, started_at, finished_at from snapshot_verifications
-          where snapshot_id = $1 order by finished_at desc limit 1",
+          where snapshot_id = $1 order by finished_at desc",
         snapshot.0
     )
-    .fetch_optional(conn)
+    .fetch_all(conn)
     .await
     .map_err(failed)?;
-    row.map(|row| {
-        Ok(Verification {
-            level: Level::parse(&row.level).ok_or_else(|| Error::internal("a verification has an unknown level"))?,
-            sample: row.sample,
-            report: from_json(row.report)?,
-            started_at: row.started_at,
-            finished_at: row.finished_at,
+    rows.into_iter()
+        .map(|row| {
+            Ok(Verification {
+                level: Level::parse(&row.level).ok_or_else(|| Error::internal("a verification has an unknown level"))?,
+                sample: row.sample,
+                report: from_json(row.report)?,
+                started_at: row.started_at,
+                finished_at: row.finished_at,
+            })
         })
-    })
-    .transpose()
+        .collect()
 }

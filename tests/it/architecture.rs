@@ -27,6 +27,7 @@ const RULE: &[(&str, &[&str])] = &[
         &[
             "api",
             "config",
+            "crash_point",
             "domain",
             "jobs",
             "lifecycle",

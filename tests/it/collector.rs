@@ -222,3 +222,47 @@ async fn versions_that_no_snapshot_needs_are_not_kept() {
         .expect("lists");
     assert_eq!(versions, [2, 3, 4], "the captured one, and the newest two");
 }
+
+#[tokio::test]
+async fn rows_of_dropped_partitions_and_indexes_go_when_nothing_names_them() {
+    let app = TestApp::local().await;
+    app.small_collection("c", C).await;
+    app.add_segment("c", C, 5).await;
+    snapshot(&app, "s").await;
+    // one that no segment names, and one that a captured segment does; the same of indexes
+    let second = json!({"index_id": "8", "field_id": "100", "index_name": "id_idx"});
+    app.post("/v1/collections/c/indexes", &second).await.created();
+    for path in ["partitions/p2", "indexes/id_idx", "indexes/vec_idx", "segments/5"] {
+        app.delete(&format!("/v1/collections/c/{path}")).await.expect(204);
+    }
+    let dry = app
+        .post("/v1/gc/runs", &json!({"grace_seconds": 0, "dry_run": true}))
+        .await
+        .created()
+        .json;
+    assert_eq!((&dry["partitions"], &dry["indexes"]), (&json!(1), &json!(1)), "{dry}");
+    let run = collect(&app).await;
+    assert_eq!((&run["partitions"], &run["indexes"]), (&json!(1), &json!(1)), "{run}");
+    let items = format!("/v1/gc/runs/{}/items?kind=index", run["run_id"].as_str().expect("an id"));
+    let listed = app.get(&items).await.ok().json;
+    assert_eq!(listed["items"][0]["name"], "8 of collection 100", "{listed}");
+    let left = async || -> (i64, i64) {
+        sqlx::query_as("select (select count(*) from partitions), (select count(*) from indexes)")
+            .fetch_one(&app.pool)
+            .await
+            .expect("counts")
+    };
+    assert_eq!(left().await, (1, 1), "the index is named by a build that the snapshot needs");
+    // it is restored from the snapshot's own description
+    app.post("/v1/snapshots/s/restore", &json!({"collection_name": "r"}))
+        .await
+        .expect(202);
+    app.drain().await;
+    let restored = app.get("/v1/collections/r/partitions").await.ok().json;
+    assert_eq!(restored["items"].as_array().expect("items").len(), 2);
+    app.delete("/v1/collections/r").await.expect(204);
+    app.delete("/v1/snapshots/s").await.expect(204);
+    collect(&app).await;
+    collect(&app).await;
+    assert_eq!(left().await, (1, 0), "only the living partition");
+}

@@ -63,12 +63,26 @@ async fn an_object_without_a_row_is_deleted_after_the_tolerance_and_not_before()
         (&json!(keys.len()), &json!(0)),
         "{run}"
     );
+    let young = app
+        .get(&format!(
+            "/v1/gc/runs/{}/items?kind=orphan&outcome=kept",
+            run["run_id"].as_str().expect("id")
+        ))
+        .await
+        .ok()
+        .json;
+    let listed = young["items"].as_array().expect("items");
+    assert_eq!(listed.len(), keys.len(), "those that are not ripe are listed");
+    assert!(
+        listed[0]["reason"].as_str().is_some_and(|r| r.starts_with("known since ")),
+        "{young}"
+    );
     app.set_clock(Duration::from_secs(3601)).await;
     let dry = look(&app, 3600, true).await;
     assert_eq!(dry["orphans_deleted"], json!(keys.len()), "a dry run says what would go");
     assert_eq!(there(&app, &keys).await, keys.len());
     let items = format!(
-        "/v1/gc/runs/{}/items?kind=orphan&outcome=deleted",
+        "/v1/gc/runs/{}/items?kind=orphan&outcome=would_delete",
         dry["run_id"].as_str().expect("id")
     );
     let listed = app.get(&items).await.ok().json;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::TestApp;
+use crate::support::{TestApp, jobs};
 
 const C: i64 = 100;
 
@@ -124,7 +124,7 @@ async fn a_dry_run_says_what_the_real_run_does_to_the_byte() {
             let body = json!({"grace_seconds": 0, "dry_run": dry_run});
             let mut run = app.post("/v1/gc/runs", &body).await.created().json;
             let run = run.as_object_mut().expect("an object");
-            for field in ["run_id", "dry_run", "started_at", "finished_at", "kept_by_snapshots"] {
+            for field in ["run_id", "dry_run", "started_at", "finished_at"] {
                 run.remove(field);
             }
             Value::Object(run.clone())
@@ -158,6 +158,12 @@ async fn an_object_is_explained_by_what_keeps_it() {
             &dropped["kept_by"][0]["pin_count"]
         ),
         (&json!("a snapshot needs it"), &json!("s1"), &json!(1)),
+        "{dropped}"
+    );
+    let pin = &dropped["kept_by"][0]["pins"][0];
+    assert_eq!(
+        (&pin["owner"], pin["expires_at"].is_string()),
+        (&json!("x"), true),
         "{dropped}"
     );
     let uri = format!("file://{}/{key}", app.directory.path().display());
@@ -220,4 +226,85 @@ async fn a_run_lists_what_it_deleted_and_what_it_kept_and_why() {
     let second = app.get(&format!("{items}?page_size=1&page_token={next}")).await.ok().json;
     assert_ne!(first["items"], second["items"]);
     app.get("/v1/gc/runs/12/items").await.refused(404, "gc_run_not_found");
+}
+
+#[tokio::test]
+async fn what_a_cancelled_restore_copied_waits_to_go_and_its_job_is_named() {
+    let app = history().await;
+    let before = app.get("/v1/usage").await.ok().json;
+    let id = jobs::start_of(&app, "s4", json!({"collection_name": "r"})).await;
+    jobs::run_next(&app, 2).await;
+    let (collection,): (i64,) = sqlx::query_as("select collection_id from restore_jobs")
+        .fetch_one(&app.pool)
+        .await
+        .expect("one");
+    let copied = app.keys(&format!("insert_log/{collection}/")).await;
+    let explain = async || app.get(&format!("/v1/objects/explain?key={}", copied[0])).await.ok().json;
+    let running = explain().await;
+    assert_eq!(
+        (&running["reason"], &running["kept_by"][1]["kind"]),
+        (&json!("a restore is writing it"), &json!("restore_job")),
+        "{running}"
+    );
+    jobs::act(&app, &id, "cancel").await;
+    let left = explain().await;
+    let reason = left["reason"].as_str().expect("text");
+    assert!(reason.contains(&id) && reason.contains("did not end well"), "{left}");
+    assert_eq!(left["kept_by"], json!([]), "{left}");
+    let usage = app.get("/v1/usage").await.ok().json;
+    assert_eq!(usage["live_bytes"], before["live_bytes"], "{usage}");
+    assert!(number(&usage, "waiting_bytes") > number(&before, "waiting_bytes"), "{usage}");
+}
+
+#[tokio::test]
+async fn a_dry_run_lists_as_kept_only_what_a_real_one_keeps() {
+    let app = history().await;
+    for name in ["s1", "s3"] {
+        app.delete(&format!("/v1/snapshots/{name}")).await.expect(204);
+    }
+    let kept = async |dry_run: bool| {
+        let body = json!({"grace_seconds": 0, "dry_run": dry_run});
+        let run = app.post("/v1/gc/runs", &body).await.created().json;
+        let items = format!("/v1/gc/runs/{}/items", run["run_id"].as_str().expect("an id"));
+        let gone = if dry_run { "would_delete" } else { "deleted" };
+        let listed = async |outcome: &str, kind: &str| {
+            let path = format!("{items}?outcome={outcome}&kind={kind}");
+            app.get(&path).await.ok().json["items"].clone()
+        };
+        let mut all = Vec::new();
+        for kind in ["segment", "index_build", "snapshot"] {
+            all.push(listed("kept", kind).await);
+            all.push(listed(gone, kind).await.as_array().expect("items").len().into());
+        }
+        all
+    };
+    assert_eq!(kept(true).await, kept(false).await);
+}
+
+#[tokio::test]
+async fn a_dry_run_without_grace_counts_what_a_dead_create_left() {
+    let app = history().await;
+    app.delete("/v1/collections/c").await.expect(204);
+    sqlx::query(
+        "update snapshots set state = 'pending', committed_at = null, lease_token = gen_random_uuid(),
+                lease_expires_at = stillframe_now() - interval '1 second' where name = 's1'",
+    )
+    .execute(&app.pool)
+    .await
+    .expect("set");
+    let run = async |dry_run: bool| {
+        let body = json!({"grace_seconds": 0, "dry_run": dry_run});
+        let run = app.post("/v1/gc/runs", &body).await.created().json;
+        json!([
+            run["pending_snapshots"],
+            run["snapshots"],
+            run["segments"],
+            run["manifests"],
+            run["objects"],
+            run["candidates"]
+        ])
+    };
+    let dry = run(true).await;
+    assert_eq!((&dry[0], &dry[1]), (&json!(1), &json!(1)), "{dry}");
+    assert_eq!(dry, run(false).await);
 }

@@ -1,8 +1,15 @@
 //! Verifying snapshots.
 
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::http::{Method, Request};
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
 use crate::support::TestApp;
+use crate::support::app::quick;
+use crate::support::faults::{Fault, Faults};
 
 const C: i64 = 100;
 const DATA: &str = "stats_log/100/101/501/100/5110";
@@ -66,7 +73,7 @@ async fn a_sound_snapshot_passes_at_every_level_and_describe_says_when() {
         let described = app.get("/v1/snapshots/s").await.ok().json;
         assert_eq!(described["last_verified_at"], result["finished_at"]);
         assert_eq!(described["last_verification"], result);
-        // on a directory nothing but the manifests' sums can be compared
+        // on a directory nothing but the manifests' sums can be compared at first
         let read = if level == "checksum" { [15, 12] } else { [0, 0] };
         assert_eq!(
             json!([result["read_files"], result["not_comparable"]]),
@@ -187,4 +194,85 @@ async fn results_go_with_their_snapshot() {
         .await
         .expect("counts");
     assert_eq!(rows, 0);
+}
+
+#[tokio::test]
+async fn a_byte_that_flips_after_the_first_verification_is_found_by_the_next() {
+    let app = TestApp::local().await;
+    snapshot(&app).await;
+    let first = verify(&app, "checksum").await;
+    passed(&first);
+    assert_eq!(
+        json!([first["not_comparable"], first["recorded"], first["proved"]]),
+        json!([12, 12, false]),
+        "nothing could be compared, and that is said"
+    );
+    let second = verify(&app, "checksum").await;
+    passed(&second);
+    assert_eq!(
+        json!([second["not_comparable"], second["recorded"], second["proved"]]),
+        json!([0, 0, true])
+    );
+    assert_eq!(verify(&app, "size").await.get("proved"), None);
+    let path = app.directory.path().join(DATA);
+    let mut bytes = std::fs::read(&path).expect("there");
+    bytes[3] ^= 1;
+    std::fs::write(&path, bytes).expect("flipped");
+    passed(&verify(&app, "size").await);
+    let third = verify(&app, "checksum").await;
+    assert_eq!(seen(&third), json!(["failed", DATA, "wrong_checksum", 1]));
+    assert_eq!(third["proved"], false);
+    // once more: what was read first stays what is compared with
+    assert_eq!(
+        seen(&verify(&app, "checksum").await),
+        json!(["failed", DATA, "wrong_checksum", 1])
+    );
+}
+
+#[tokio::test]
+async fn a_later_look_at_a_lower_level_hides_no_failure() {
+    let app = TestApp::local().await;
+    let id = snapshot(&app).await;
+    overwrite(&app, &format!("snapshots/100/manifests/{id}/501.avro")).await;
+    verify(&app, "checksum").await;
+    verify(&app, "exists").await;
+    let described = app.get("/v1/snapshots/s").await.ok().json;
+    let all: Vec<Value> = described["verifications"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|v| json!([v["level"], v["outcome"]]))
+        .collect();
+    assert_eq!(all, [json!(["exists", "passed"]), json!(["checksum", "failed"])]);
+    assert_eq!(described["last_verification"]["level"], "exists");
+}
+
+#[tokio::test]
+async fn a_verification_ends_and_is_kept_although_its_caller_is_gone() {
+    let faults = Faults::default();
+    let app = TestApp::s3_behind(faults.clone(), quick(), |_| {}).await;
+    snapshot(&app).await;
+    let lists = |call: &crate::support::faults::Call| call.method == Method::GET && call.query.contains("list-type=2");
+    let before = faults.calls(lists).len();
+    faults.set(move |call| lists(call).then_some(Fault::Slow(Duration::from_millis(50))));
+    let request = Request::post("/v1/snapshots/s/verify")
+        .header("content-type", "application/json")
+        .body(Body::from(r#"{"level": "size"}"#))
+        .expect("a request");
+    let call = tokio::spawn(app.router().oneshot(request));
+    let patience = Instant::now() + Duration::from_secs(60);
+    while faults.calls(lists).len() == before {
+        assert!(Instant::now() < patience, "it never began");
+        tokio::task::yield_now().await;
+    }
+    call.abort();
+    assert!(call.await.is_err_and(|e| e.is_cancelled()), "nobody waits for it");
+    loop {
+        let described = app.get("/v1/snapshots/s").await.ok().json;
+        if let Some(verification) = described.get("last_verification") {
+            passed(verification);
+            return;
+        }
+        assert!(Instant::now() < patience, "it was not kept");
+    }
 }

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedMutexGuard;
+use uuid::Uuid;
 
 use super::super::Service;
 use crate::domain::{Code, Error, Result};
-use crate::objects::marker;
+use crate::objects::{Objects, marker};
 use crate::store::{self, PgConnection};
 
 /// Pause between two looks at the lock.
@@ -18,17 +19,22 @@ const LOOK: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct Alone {
     conn: PgConnection,
+    objects: Objects,
+    catalog_id: Uuid,
     _one_in_this_process: OwnedMutexGuard<()>,
 }
 
 impl Alone {
-    /// Makes sure that the lock is still there: it goes with its session when the database cuts
-    /// the connection, and another run may begin. To be called before objects are deleted.
+    /// Makes sure that the lock is still there, and the storage still ours. The lock goes with its session when the
+    /// database cuts the connection: another run may begin, and the engine may register an id anew that this one is about
+    /// to delete. On a disk that was unmounted every deletion seems to succeed. To be called before objects are deleted,
+    /// and before their rows are.
     ///
     /// # Errors
-    /// `database_unavailable`.
+    /// `database_unavailable`, `storage_unavailable`.
     pub async fn still(&mut self) -> Result<()> {
-        store::gc::holds_collector(&mut self.conn).await
+        store::gc::holds_collector(&mut self.conn).await?;
+        marker::verify(&self.objects, self.catalog_id).await
     }
 }
 
@@ -54,6 +60,8 @@ impl Service {
         marker::verify(&self.objects, catalog_id).await?;
         Ok(Alone {
             conn,
+            objects: self.objects.clone(),
+            catalog_id,
             _one_in_this_process: slot,
         })
     }

@@ -12,6 +12,7 @@ mod orphans;
 mod receipts;
 mod snapshots;
 mod things;
+mod uploads;
 
 use std::time::Duration;
 
@@ -31,8 +32,10 @@ use things::Kind;
 const BATCH: i64 = 500;
 /// Kept things that a run lists at most.
 const KEPT_LISTED: i64 = 1000;
-/// How long a run that was asked for waits for one that is under way.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Runs whose history is deleted by one statement.
+const HISTORY_BATCH: i64 = 20;
+/// Seconds after which a look for orphans that failed is tried again, at most.
+const LOOK_AGAIN_SECONDS: i64 = 3600;
 
 /// How to run the collector.
 #[derive(Debug, Clone, Copy, Default)]
@@ -45,8 +48,9 @@ pub struct CollectRequest {
     pub orphans: bool,
     /// Seconds for which those are left alone; the setting when absent.
     pub orphan_tolerance_seconds: Option<i64>,
-    /// List what is kept and why. Runs of the timer don't: every one would say the same again.
-    pub list_kept: bool,
+    /// Somebody asked for it: it waits for a run that is under way, and lists everything. Runs of the timer list what is kept
+    /// and why only when they look for orphans, and few failures: every one would say the same again.
+    pub asked: bool,
 }
 
 impl Service {
@@ -70,9 +74,12 @@ impl Service {
     /// # Errors
     /// As [`Service::collect`].
     pub async fn collect_on_time(&self) -> Result<GcRun> {
-        let age = store::gc_runs::seconds_since_orphans(&mut *self.conn().await?).await?;
+        let ago = store::gc_runs::last_looks(&mut *self.conn().await?).await?;
+        let interval = self.settings.orphan_interval_seconds;
+        let due = |age: Option<i64>, interval: i64| age.is_none_or(|age| age >= interval);
         self.collect(CollectRequest {
-            orphans: age.is_none_or(|age| age >= self.settings.orphan_interval_seconds),
+            // one that failed is tried again sooner, and not in every run
+            orphans: due(ago.whole, interval) && due(ago.any, interval.min(LOOK_AGAIN_SECONDS)),
             ..CollectRequest::default()
         })
         .await
@@ -89,19 +96,23 @@ impl Service {
             .unwrap_or(self.settings.orphan_tolerance_seconds);
         let tolerance = request.orphans.then_some(tolerance);
         let alone = self
-            .collect_alone(if request.list_kept { PATIENCE } else { Duration::ZERO })
+            .collect_alone(if request.asked {
+                self.settings.gc_patience
+            } else {
+                Duration::ZERO
+            })
             .await?;
         let mut conn = self.conn().await?;
         let run_id = RunId(store::catalog::allocate_ids(&mut conn, 1).await?);
         store::gc_runs::start(&mut conn, run_id, request.dry_run, scope.grace_seconds, tolerance).await?;
         crash_point::reached("collect.started");
         drop(conn);
-        let mut ledger = Ledger::new(alone, Some(run_id));
-        let outcome = self
-            .collect_all(scope, tolerance, request.list_kept, run_id, &mut ledger)
-            .await;
+        let mut ledger = Ledger::new(alone, Some(run_id)).dry(request.dry_run).on_time(!request.asked);
+        let list_kept = request.asked || request.orphans;
+        let outcome = self.collect_all(scope, tolerance, list_kept, run_id, &mut ledger).await;
         let mut conn = self.conn().await?;
-        store::gc_runs::finish(&mut conn, run_id, outcome.is_ok(), &ledger.report).await?;
+        let error = outcome.as_ref().err().map(ToString::to_string);
+        store::gc_runs::finish(&mut conn, run_id, error.as_deref(), &ledger.report).await?;
         // the session ends, and the lock with it
         let report = ledger.report.clone();
         drop(ledger);
@@ -128,18 +139,20 @@ impl Service {
         self.collect_kind(Kind::Build, scope, ledger).await?;
         self.collect_kind(Kind::Segment, scope, ledger).await?;
         self.collect_empty(scope, ledger).await?;
+        self.collect_leftovers(scope, ledger).await?;
         if let Some(tolerance) = tolerance
-            && let Err(error) = self.collect_orphans(run_id, tolerance, scope.dry_run, ledger).await
+            && let Err(error) = self.look_for_orphans(run_id, tolerance, scope.dry_run, ledger).await
         {
             // what can't be listed keeps nothing else from being done
             tracing::warn!(error = %error, cause = error.cause_chain(), "the look for orphans failed");
             ledger.report.fail("", &format!("the look for orphans failed: {error}"));
+            ledger.report.orphan_error = Some(error.to_string());
         }
         let mut conn = self.conn().await?;
-        let kept = store::gc::kept::count(&mut conn, scope.grace_seconds).await?;
+        let kept = store::gc::kept::count(&mut conn, scope, &ledger.going).await?;
         (ledger.report.kept_by_snapshots, ledger.report.kept_by_grace) = (kept.by_snapshots, kept.by_grace);
         if list_kept {
-            let listed = store::gc::kept::list(&mut conn, scope.grace_seconds, KEPT_LISTED).await?;
+            let listed = store::gc::kept::list(&mut conn, scope, &ledger.going, KEPT_LISTED).await?;
             ledger.add(&mut conn, listed).await?;
         }
         if !scope.dry_run {
@@ -147,12 +160,17 @@ impl Service {
             store::pins::expire(&mut conn).await?;
             self.expire_keys(&mut conn).await?;
             store::jobs::expire(&mut conn, self.settings.history_seconds).await?;
-            store::gc_runs::expire(&mut conn, self.settings.history_seconds).await?;
+            while store::gc_runs::expire(&mut conn, self.settings.history_seconds, HISTORY_BATCH).await? > 0 {}
             store::deliveries::expire(&mut conn, self.settings.history_seconds).await?;
             store::audit::expire(&mut conn, self.audit_seconds()).await?;
         }
         drop(conn);
         self.collect_receipts(scope, ledger).await
+    }
+
+    async fn look_for_orphans(&self, run_id: RunId, tolerance: i64, dry_run: bool, ledger: &mut Ledger) -> Result<()> {
+        self.collect_orphans(run_id, tolerance, dry_run, ledger).await?;
+        self.collect_uploads(run_id, tolerance, dry_run, ledger).await
     }
 
     /// Collects what an unsuccessful restore left of its target, at once.
@@ -166,6 +184,8 @@ impl Service {
             dry_run: false,
         };
         let mut ledger = Ledger::new(self.collect_alone(Duration::ZERO).await?, None);
+        // while the rows still say which are its own
+        self.abort_uploads_of(collection).await?;
         self.collect_kind(Kind::Build, scope, &mut ledger).await?;
         self.collect_kind(Kind::Segment, scope, &mut ledger).await?;
         self.collect_empty(scope, &mut ledger).await?;

@@ -18,17 +18,48 @@ use crate::domain::Result;
 use crate::domain::gc::{Item, ItemKind, MAX_LISTED_ITEMS, Outcome};
 use crate::domain::id::RunId;
 use crate::domain::key::{self, DataPath};
+use crate::domain::timestamp::rfc3339;
 use crate::objects::keys::{self, SnapshotObject};
+use crate::store::explain::later;
 use crate::store::id_blocks::{Block, Purpose};
 use crate::store::{self, PgConnection};
 
+/// Orphans that are too young, listed at most.
+const LISTED: i64 = 1000;
+
 /// What must have a row for an object to be no orphan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Owner {
+pub(super) enum Owner {
     Segment(i64),
     Build(i64),
     Snapshot(i64),
     Manifest(i64, i64),
+}
+
+/// The ids that this catalog gave out for things whose objects it alone writes.
+pub(super) struct Given {
+    snapshots: Blocks,
+    restores: Blocks,
+}
+
+impl Given {
+    /// What must have a row for an object to be no orphan; none where it is not for us to say.
+    pub fn owner(&self, key: &str) -> Option<Owner> {
+        if key.starts_with(keys::SNAPSHOTS) {
+            return match keys::parse(key)? {
+                SnapshotObject::Metadata(s) => self.snapshots.hold(s.0).then_some(Owner::Snapshot(s.0)),
+                SnapshotObject::Manifest(s, segment) => self.snapshots.hold(s.0).then_some(Owner::Manifest(s.0, segment.0)),
+                // it has a row as long as it is there, and goes before it
+                SnapshotObject::Receipt(_) => None,
+            };
+        }
+        let path = DataPath::parse(key).ok()?;
+        let id = match path.is_of_build() {
+            true => path.build.map(|b| (b.0, Owner::Build(b.0))),
+            false => path.segment.map(|s| (s.0, Owner::Segment(s.0))),
+        };
+        id.filter(|(id, _)| self.restores.hold(*id)).map(|(_, owner)| owner)
+    }
 }
 
 /// Blocks of ids, by their first.
@@ -45,32 +76,21 @@ impl Blocks {
 }
 
 impl Service {
-    pub(super) async fn collect_orphans(&self, run: RunId, tolerance: i64, dry_run: bool, ledger: &mut Ledger) -> Result<()> {
+    pub(super) async fn given_ids(&self) -> Result<Given> {
         let mut conn = self.conn().await?;
-        let snapshots = Blocks::of(store::id_blocks::list(&mut conn, Purpose::Snapshot).await?);
-        let restores = Blocks::of(store::id_blocks::list(&mut conn, Purpose::Restore).await?);
-        drop(conn);
-        let owner = |key: &str| -> Option<Owner> {
-            if key.starts_with(keys::SNAPSHOTS) {
-                return match keys::parse(key)? {
-                    SnapshotObject::Metadata(s) => snapshots.hold(s.0).then_some(Owner::Snapshot(s.0)),
-                    SnapshotObject::Manifest(s, segment) => snapshots.hold(s.0).then_some(Owner::Manifest(s.0, segment.0)),
-                    // it has a row as long as it is there, and goes before it
-                    SnapshotObject::Receipt(_) => None,
-                };
-            }
-            let path = DataPath::parse(key).ok()?;
-            let id = match path.is_of_build() {
-                true => path.build.map(|b| (b.0, Owner::Build(b.0))),
-                false => path.segment.map(|s| (s.0, Owner::Segment(s.0))),
-            };
-            id.filter(|(id, _)| restores.hold(*id)).map(|(_, owner)| owner)
-        };
+        Ok(Given {
+            snapshots: Blocks::of(store::id_blocks::list(&mut conn, Purpose::Snapshot).await?),
+            restores: Blocks::of(store::id_blocks::list(&mut conn, Purpose::Restore).await?),
+        })
+    }
+
+    pub(super) async fn collect_orphans(&self, run: RunId, tolerance: i64, dry_run: bool, ledger: &mut Ledger) -> Result<()> {
+        let given = self.given_ids().await?;
         for directory in key::managed_directories().chain([keys::SNAPSHOTS]) {
             let mut listing = pin!(self.objects.walk(directory).await?);
             let mut batch = Vec::new();
             while let Some((key, size_bytes)) = listing.try_next().await? {
-                if let Some(owner) = owner(&key) {
+                if let Some(owner) = given.owner(&key) {
                     batch.push((owner, key, size_bytes));
                 }
                 if batch.len() >= BATCH as usize {
@@ -83,6 +103,7 @@ impl Service {
         store::orphans::forget_unseen(&mut conn, run).await?;
         crash_point::reached("collect.orphans_noted");
         let allowed = store::orphans::may_delete(&mut conn).await?;
+        self.list_young(run, tolerance, ledger, &mut conn).await?;
         drop(conn);
         if !dry_run && !allowed {
             return self.keep_orphans(run, tolerance, ledger).await;
@@ -103,6 +124,24 @@ impl Service {
             .unzip();
         ledger.report.orphans_found += keys.len() as i64;
         store::orphans::see(&mut conn, run, &keys, &sizes).await
+    }
+
+    /// Lists what has not been known for long enough.
+    async fn list_young(&self, run: RunId, tolerance: i64, ledger: &mut Ledger, conn: &mut PgConnection) -> Result<()> {
+        let young = store::orphans::young(conn, run, tolerance, LISTED).await?;
+        let items = young.into_iter().map(|orphan| Item {
+            kind: ItemKind::Orphan,
+            name: orphan.key,
+            outcome: Outcome::Kept,
+            reason: format!(
+                "known since {}, and deleted after {}",
+                rfc3339(orphan.first_seen_at),
+                rfc3339(later(orphan.first_seen_at, tolerance))
+            ),
+            objects: 1,
+            size_bytes: orphan.size_bytes,
+        });
+        ledger.add(conn, items.collect()).await
     }
 
     /// Lists what would be deleted if that were allowed.
@@ -127,11 +166,12 @@ impl Service {
             let ripe = store::orphans::ripe(&mut *self.conn().await?, run, tolerance, &after, BATCH).await?;
             let Some(last) = ripe.last() else { return Ok(()) };
             after.clone_from(&last.key);
+            ledger.report.candidates += ripe.len() as i64;
             let failed: Vec<(String, String)> = if dry_run {
                 Vec::new()
             } else {
-                ledger.still_alone().await?;
-                let failed = self.objects.delete(ripe.iter().map(|o| o.key.clone()).collect()).await;
+                let keys = ripe.iter().map(|o| o.key.clone()).collect();
+                let failed = ledger.delete(&self.objects, keys).await?;
                 crash_point::reached("collect.orphans_deleted");
                 failed.into_iter().map(|(key, error)| (key, error.to_string())).collect()
             };

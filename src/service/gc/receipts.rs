@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::super::Service;
 use super::BATCH;
 use super::ledger::Ledger;
+use crate::crash_point;
 use crate::domain::Result;
 use crate::domain::gc::ItemKind;
 use crate::store;
@@ -20,13 +21,15 @@ impl Service {
             let page = store::receipts::unneeded(&mut *self.conn().await?, scope.grace_seconds, history, after, BATCH).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = last.job_id;
+            ledger.report.candidates += page.len() as i64;
             let mut failed = HashMap::new();
             if !scope.dry_run {
-                ledger.still_alone().await?;
-                for (key, error) in self.objects.delete(page.iter().map(|r| r.key.clone()).collect()).await {
+                let keys = page.iter().map(|r| r.key.clone()).collect();
+                for (key, error) in ledger.delete(&self.objects, keys).await? {
                     tracing::warn!(key, error = %error, cause = error.cause_chain(), "could not delete a receipt, its row stays");
                     failed.insert(key, error.to_string());
                 }
+                crash_point::reached("collect.receipts_deleted");
             }
             let (mut items, mut gone) = (Vec::with_capacity(page.len()), Vec::with_capacity(page.len()));
             for receipt in page {

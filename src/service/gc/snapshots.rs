@@ -17,9 +17,13 @@ impl Service {
     pub(super) async fn collect_snapshots(&self, scope: Scope, ledger: &mut Ledger) -> Result<()> {
         let mut after = -1;
         loop {
-            let page = store::gc::snapshots::candidates(&mut *self.conn().await?, scope.grace_seconds, after, BATCH).await?;
+            let page = store::gc::snapshots::candidates(&mut *self.conn().await?, scope, after, BATCH).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = last.snapshot_id.0;
+            ledger.report.candidates += page.len() as i64;
+            if scope.dry_run {
+                ledger.going.extend(page.iter().map(|s| s.snapshot_id.0));
+            }
             for snapshot in page {
                 self.collect_snapshot(snapshot, scope, ledger).await?;
             }
@@ -37,13 +41,12 @@ impl Service {
                 return Ok(());
             }
             crash_point::reached("collect.snapshot_condemned");
-            ledger.still_alone().await?;
             let own = match snapshot.adopted {
                 // another system's file
                 true => vec![],
                 false => vec![keys::metadata(snapshot.collection_id, snapshot.snapshot_id)],
             };
-            if let Some((key, error)) = self.objects.delete(own).await.pop() {
+            if let Some((key, error)) = ledger.delete(&self.objects, own).await?.pop() {
                 tracing::warn!(key, error = %error, cause = error.cause_chain(), "could not delete an object, its snapshot's row stays");
                 let item = ledger.failed(ItemKind::Snapshot, name, &key, &error.to_string());
                 return ledger.add(&mut *self.conn().await?, vec![item]).await;
@@ -80,7 +83,8 @@ impl Service {
 
     pub(super) async fn collect_manifests(&self, scope: Scope, ledger: &mut Ledger) -> Result<()> {
         if scope.dry_run {
-            let (count, bytes) = store::gc::snapshots::manifests_to_go(&mut *self.conn().await?, scope.grace_seconds).await?;
+            let (count, bytes) = store::gc::snapshots::manifests_to_go(&mut *self.conn().await?, &ledger.going).await?;
+            ledger.report.candidates += count;
             ledger.report.manifests += count;
             ledger.report.objects += count;
             ledger.report.bytes += bytes;
@@ -91,21 +95,15 @@ impl Service {
             let page = store::gc::snapshots::condemned_manifests(&mut *self.conn().await?, after, BATCH).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = (last.owner.0, last.segment_id.0);
+            ledger.report.candidates += page.len() as i64;
             let by_key: HashMap<String, CondemnedManifest> = page
                 .into_iter()
                 .map(|m| (keys::manifest(m.collection_id, m.owner, m.segment_id), m))
                 .collect();
-            ledger.still_alone().await?;
-            let failed: HashMap<String, String> = self
-                .objects
-                .delete(
-                    by_key
-                        .iter()
-                        .filter(|(_, m)| !m.adopted)
-                        .map(|(key, _)| key.clone())
-                        .collect(),
-                )
-                .await
+            let own = by_key.iter().filter(|(_, m)| !m.adopted).map(|(key, _)| key.clone());
+            let failed: HashMap<String, String> = ledger
+                .delete(&self.objects, own.collect())
+                .await?
                 .into_iter()
                 .map(|(key, error)| (key, error.to_string()))
                 .collect();

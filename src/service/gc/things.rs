@@ -9,7 +9,7 @@ use crate::crash_point;
 use crate::domain::gc::ItemKind;
 use crate::domain::id::CollectionId;
 use crate::domain::{Code, Result};
-use crate::store::gc::{Condemned, Scope, builds, segments};
+use crate::store::gc::{Condemned, Scope, builds, leftovers, segments};
 use crate::store::{self, PgConnection};
 
 /// What is collected.
@@ -23,9 +23,10 @@ impl Service {
     pub(super) async fn collect_kind(&self, kind: Kind, scope: Scope, ledger: &mut Ledger) -> Result<()> {
         let mut after = -1;
         loop {
-            let candidates = kind.candidates(&mut *self.conn().await?, scope, after).await?;
+            let candidates = kind.candidates(&mut *self.conn().await?, scope, &ledger.going, after).await?;
             let Some(last) = candidates.last() else { return Ok(()) };
             after = *last;
+            ledger.report.candidates += candidates.len() as i64;
             let chosen = if scope.dry_run {
                 candidates
             } else {
@@ -38,8 +39,7 @@ impl Service {
             let gone = if scope.dry_run {
                 condemned
             } else {
-                ledger.still_alone().await?;
-                let failed = self.delete_files(&condemned).await;
+                let failed = self.delete_files(&condemned, ledger).await?;
                 crash_point::reached("collect.objects_deleted");
                 let (stays, gone): (Vec<_>, Vec<_>) = condemned.into_iter().partition(|c| failed.contains_key(&c.id));
                 for thing in stays {
@@ -100,19 +100,20 @@ impl Service {
 
     /// Deletes the objects of condemned things; gives those that could not be deleted, with the
     /// reason, by the id of the thing.
-    async fn delete_files(&self, condemned: &[Condemned]) -> HashMap<i64, Vec<(String, String)>> {
+    async fn delete_files(&self, condemned: &[Condemned], ledger: &mut Ledger) -> Result<HashMap<i64, Vec<(String, String)>>> {
         let owners: HashMap<&str, i64> = condemned
             .iter()
             .flat_map(|c| c.paths.iter().map(|p| (p.as_str(), c.id)))
             .collect();
         let mut failed: HashMap<i64, Vec<(String, String)>> = HashMap::new();
-        for (key, error) in self.objects.delete(owners.keys().map(ToString::to_string).collect()).await {
+        let keys = owners.keys().map(ToString::to_string).collect();
+        for (key, error) in ledger.delete(&self.objects, keys).await? {
             tracing::warn!(key, error = %error, cause = error.cause_chain(), "could not delete an object, its row stays");
             if let Some(owner) = owners.get(key.as_str()) {
                 failed.entry(*owner).or_default().push((key, error.to_string()));
             }
         }
-        failed
+        Ok(failed)
     }
 
     pub(super) async fn collect_empty(&self, scope: Scope, ledger: &mut Ledger) -> Result<()> {
@@ -123,10 +124,34 @@ impl Service {
             crash_point::reached("collect.collections_deleted");
         }
         ledger.report.collections += empty.len() as i64;
+        ledger.report.candidates += empty.len() as i64;
         let items = empty
             .iter()
             .map(|id| ledger.deleted(ItemKind::Collection, id.to_string(), 0, 0))
             .collect();
+        ledger.add(&mut conn, items).await
+    }
+
+    /// Deletes rows of dropped partitions and index definitions that nothing names any more: of each so many per run.
+    pub(super) async fn collect_leftovers(&self, scope: Scope, ledger: &mut Ledger) -> Result<()> {
+        let mut conn = self.conn().await?;
+        let partitions = leftovers::partitions(&mut conn, BATCH).await?;
+        let indexes = leftovers::indexes(&mut conn, BATCH).await?;
+        if !scope.dry_run {
+            leftovers::delete_partitions(&mut conn, &partitions).await?;
+            leftovers::delete_indexes(&mut conn, &indexes).await?;
+            crash_point::reached("collect.leftovers_deleted");
+        }
+        ledger.report.partitions += partitions.len() as i64;
+        ledger.report.indexes += indexes.len() as i64;
+        let mut items = Vec::with_capacity(partitions.len() + indexes.len());
+        for id in partitions {
+            items.push(ledger.deleted(ItemKind::Partition, id.to_string(), 0, 0));
+        }
+        for index in indexes {
+            let name = format!("{} of collection {}", index.index_id, index.collection_id);
+            items.push(ledger.deleted(ItemKind::Index, name, 0, 0));
+        }
         ledger.add(&mut conn, items).await
     }
 }
@@ -139,10 +164,10 @@ impl Kind {
         }
     }
 
-    async fn candidates(self, conn: &mut PgConnection, scope: Scope, after: i64) -> Result<Vec<i64>> {
+    async fn candidates(self, conn: &mut PgConnection, scope: Scope, going: &[i64], after: i64) -> Result<Vec<i64>> {
         match self {
-            Kind::Build => builds::candidates(conn, scope, after, BATCH).await,
-            Kind::Segment => segments::candidates(conn, scope, after, BATCH).await,
+            Kind::Build => builds::candidates(conn, scope, going, after, BATCH).await,
+            Kind::Segment => segments::candidates(conn, scope, going, after, BATCH).await,
         }
     }
 

@@ -11,8 +11,9 @@ use crate::domain::index::BuildContent;
 use crate::store::codec::decode;
 use crate::store::failed;
 
-/// Dropped index builds that nothing needs, by id after a cursor.
-pub async fn candidates(conn: &mut PgConnection, scope: Scope, after: i64, limit: i64) -> Result<Vec<i64>> {
+/// Dropped index builds that nothing needs, by id after a cursor. `going` are the snapshots that a
+/// dry run counts as gone.
+pub async fn candidates(conn: &mut PgConnection, scope: Scope, going: &[i64], after: i64, limit: i64) -> Result<Vec<i64>> {
     sqlx::query_scalar!(
         "select b.build_id from index_builds b
           where b.state in ('dropped', 'condemned') and b.build_id > $3
@@ -21,17 +22,16 @@ pub async fn candidates(conn: &mut PgConnection, scope: Scope, after: i64, limit
             and ($2::bigint is null or b.collection_id = $2)
             and not exists (
                   select from manifests m where m.segment_id = b.segment_id and b.build_id = any (m.build_ids) and (not $5 or exists (
-                       select from snapshot_manifests r join snapshots p using (snapshot_id)
+                       select from snapshot_manifests r
                         where r.segment_id = m.segment_id and r.owner_snapshot_id = m.owner_snapshot_id
-                          and not (p.state in ('deleting', 'condemned')
-                                   and p.dropped_at <= (select stillframe_now()) - $1::bigint * interval '1 second'
-                                   and not exists (select from restore_jobs j where j.snapshot_id = p.snapshot_id and j.finished_at is null)))))
+                          and r.snapshot_id <> all ($6))))
           order by b.build_id limit $4",
         scope.grace_seconds,
         scope.collection.map(|c| c.0),
         after,
         limit,
-        scope.dry_run
+        scope.dry_run,
+        going
     )
     .fetch_all(conn)
     .await

@@ -3,6 +3,7 @@
 
 pub mod builds;
 pub mod kept;
+pub mod leftovers;
 pub mod segments;
 pub mod snapshots;
 

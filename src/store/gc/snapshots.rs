@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::keep_captures_away;
+use super::{Scope, keep_captures_away};
 use crate::domain::Result;
 use crate::domain::id::{CollectionId, SegmentId, SnapshotId};
 use crate::store::failed;
@@ -39,20 +39,24 @@ pub struct DroppedSnapshot {
     pub adopted: bool,
 }
 
-/// Dropped snapshots past their grace period that no job is reading, by id after a cursor.
-pub async fn candidates(conn: &mut PgConnection, grace_seconds: i64, after: i64, limit: i64) -> Result<Vec<DroppedSnapshot>> {
+/// Dropped snapshots past their grace period that no job is reading, by id after a cursor. In a dry run without any grace
+/// also those that [`expire_pending`] would drop now.
+pub async fn candidates(conn: &mut PgConnection, scope: Scope, after: i64, limit: i64) -> Result<Vec<DroppedSnapshot>> {
     let rows = sqlx::query!(
         r#"select s.snapshot_id, s.collection_id, s.adopted_from is not null as "adopted!",
                   greatest(s.metadata_bytes - coalesce((select sum(m.size_bytes) from manifests m
                                                          where m.owner_snapshot_id = s.snapshot_id), 0), 0)::bigint as "metadata_bytes!"
              from snapshots s
-            where s.state in ('deleting', 'condemned') and s.snapshot_id > $2
-              and s.dropped_at <= (select stillframe_now()) - $1::bigint * interval '1 second'
+            where s.snapshot_id > $2
+              and ((s.state in ('deleting', 'condemned')
+                    and s.dropped_at <= (select stillframe_now()) - $1::bigint * interval '1 second')
+                   or ($4 and $1::bigint = 0 and s.state = 'pending' and s.lease_expires_at <= (select stillframe_now())))
               and not exists (select from restore_jobs j where j.snapshot_id = s.snapshot_id and j.finished_at is null)
             order by s.snapshot_id limit $3"#,
-        grace_seconds,
+        scope.grace_seconds,
         after,
-        limit
+        limit,
+        scope.dry_run
     )
     .fetch_all(conn)
     .await
@@ -178,17 +182,14 @@ pub async fn delete_manifests(conn: &mut PgConnection, manifests: &[CondemnedMan
     Ok(deleted.rows_affected())
 }
 
-/// What a dry run adds for manifests: their number and bytes that a real run would delete.
-pub async fn manifests_to_go(conn: &mut PgConnection, grace_seconds: i64) -> Result<(i64, i64)> {
+/// What a dry run adds for manifests: their number and bytes that a real run would delete, once the snapshots `going` are gone.
+pub async fn manifests_to_go(conn: &mut PgConnection, going: &[i64]) -> Result<(i64, i64)> {
     let row = sqlx::query!(
         r#"select count(*) as "count!", coalesce(sum(m.size_bytes), 0)::bigint as "bytes!" from manifests m
             where m.adopted_from is null and (m.state = 'condemned' or not exists (
-                  select from snapshot_manifests r join snapshots p using (snapshot_id)
-                   where r.segment_id = m.segment_id and r.owner_snapshot_id = m.owner_snapshot_id
-                     and not (p.state in ('deleting', 'condemned')
-                              and p.dropped_at <= (select stillframe_now()) - $1::bigint * interval '1 second'
-                              and not exists (select from restore_jobs j where j.snapshot_id = p.snapshot_id and j.finished_at is null))))"#,
-        grace_seconds
+                  select from snapshot_manifests r
+                   where r.segment_id = m.segment_id and r.owner_snapshot_id = m.owner_snapshot_id and r.snapshot_id <> all ($1)))"#,
+        going
     )
     .fetch_one(conn)
     .await

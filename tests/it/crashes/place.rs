@@ -70,6 +70,11 @@ impl Place {
         self.launch(Some(crash_point), &[]).ended_by(Signal::SIGKILL);
     }
 
+    /// Starts a service that comes to a crash point before it listens.
+    pub fn dies_at_start(&self, crash_point: &str, args: &[&str]) {
+        self.launch(Some(crash_point), args).ended_by(Signal::SIGKILL);
+    }
+
     /// Starts a service.
     pub fn serve(&self, args: &[&str]) -> Server {
         self.start(None, args)

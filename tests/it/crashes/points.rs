@@ -70,6 +70,9 @@ cases! {
     a_collector_dies_with_the_files_of_segments_deleted: collect("collect.objects_deleted#2");
     a_collector_dies_with_the_rows_of_segments_deleted: collect("collect.rows_deleted#2");
     a_collector_dies_with_collections_deleted: collect("collect.collections_deleted");
+    a_collector_dies_with_rows_of_partitions_and_indexes_deleted: collect("collect.leftovers_deleted");
+    a_collector_dies_with_receipts_deleted: collect_receipt("collect.receipts_deleted");
+    a_take_over_dies_with_the_storage_claimed: take_over("serve.claimed");
     a_collector_dies_with_orphans_noted: collect("collect.orphans_noted");
     a_collector_dies_with_orphans_deleted: collect("collect.orphans_deleted");
 }
@@ -319,6 +322,40 @@ async fn collect(point: &str) {
     server.post("/v1/gc/runs", &everything).await;
     restores_whole(&server, &place, &expected).await;
     place.ends_empty(&server).await;
+}
+
+async fn collect_receipt(point: &str) {
+    let place = Place::new().await;
+    let server = place.serve_until(point, &[]);
+    five_segments(&server, &place).await;
+    server.post("/v1/snapshots", &snapshot("s")).await;
+    let job = server.post("/v1/snapshots/s/restore", &target()).await;
+    server.completes(&job).await;
+    server.delete("/v1/snapshots/s").await;
+    let body = json!({"grace_seconds": 0});
+    server.dies_in(Method::POST, "/v1/gc/runs", Some(&body)).await;
+    assert!(!place.objects().keys().any(|key| is_receipt(key)));
+
+    let server = place.serve(&[]);
+    server.post("/v1/gc/runs", &body).await;
+    let rows: i64 = sqlx::query_scalar("select count(*) from restore_receipts")
+        .fetch_one(&place.pool)
+        .await
+        .expect("counts");
+    assert_eq!(rows, 0, "the row goes with the next run");
+    place.ends_empty(&server).await;
+}
+
+/// The storage of another catalog is taken over by a service that dies as soon as it is its own: orphans of the other one
+/// are not deleted by whoever comes next.
+async fn take_over(point: &str) {
+    let place = Place::new().await;
+    std::fs::create_dir_all(place.root()).expect("created");
+    let other = json!({"catalog_id": uuid::Uuid::new_v4()});
+    std::fs::write(place.root().join("stillframe.json"), other.to_string()).expect("written");
+    place.dies_at_start(point, &["--take-over"]);
+    let server = place.serve(&[]);
+    assert_eq!(server.get("/v1/gc/orphan-deletion").await, json!({"allowed": false}));
 }
 
 #[test]

@@ -50,14 +50,47 @@ impl Run {
             }
         }
         self.check_snapshots(&there)?;
-        // the copies of a running restore, and what a cancelled one left, are in no book of the model
+        // the copies of a running restore, and what an unsuccessful one left, are in no book of the model
+        let targets = self.targets().await?;
+        let copied = |key: &str| targets.iter().any(|directory| key.starts_with(directory));
+        let extra = |key: &&String| is_data(key) && !needed.contains_key(key.as_str()) && !copied(key);
+        if let Some(extra) = there.keys().find(extra) {
+            return Err(format!("nobody needs {extra} and it is still there"));
+        }
         if self.world.jobs.iter().any(|j| !j.settled) {
             return Ok(());
         }
-        if let Some(extra) = there.keys().find(|key| is_data(key) && !needed.contains_key(key.as_str())) {
-            return Err(format!("nobody needs {extra} and it is still there"));
-        }
         self.check_usage(&there).await
+    }
+
+    /// What is needed is there.
+    pub async fn check_needed(&self) -> Checked {
+        let there = files(self.app.directory.path());
+        match self.world.files().keys().find(|path| !there.contains_key(**path)) {
+            Some(path) => Err(format!("{path} is needed and gone")),
+            None => Ok(()),
+        }
+    }
+
+    /// Directories of the targets of jobs that are not settled.
+    async fn targets(&self) -> Result<Vec<String>, String> {
+        let mut found = Vec::new();
+        for job in self.world.jobs.iter().filter(|j| !j.settled) {
+            let id: i64 = job.id.parse().expect("a number");
+            let collection: i64 = sqlx::query_scalar("select collection_id from restore_jobs where job_id = $1")
+                .bind(id)
+                .fetch_one(&self.app.pool)
+                .await
+                .map_err(|e| e.to_string())?;
+            found.extend(["insert_log", "delta_log", "stats_log"].map(|d| format!("{d}/{collection}/")));
+            let builds: Vec<i64> = sqlx::query_scalar("select target_build_id from restore_builds where job_id = $1")
+                .bind(id)
+                .fetch_all(&self.app.pool)
+                .await
+                .map_err(|e| e.to_string())?;
+            found.extend(builds.into_iter().map(|b| format!("index_files/{b}/")));
+        }
+        Ok(found)
     }
 
     /// The metadata file of a committed or dropped snapshot is there, with every manifest that it

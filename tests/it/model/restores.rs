@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use stillframe::service::CopyProgress;
 
 use super::run::{Checked, Run};
-use super::world::{Build, Collection, File, Job, Life, Segment, World};
+use super::world::{Build, Collection, File, Job, Life, Segment, Snapshot, World};
 
 fn number(value: &Value) -> i64 {
     value.as_str().and_then(|text| text.parse().ok()).expect("an id")
@@ -27,8 +27,82 @@ impl Run {
             snapshot,
             target,
             ended: false,
+            paused: false,
+            failed: false,
             settled: false,
         });
+        Ok(())
+    }
+
+    /// A restore that fails in its check: one of its source files is away. Only while no other job could miss it.
+    pub async fn failing_restore(&mut self, of: u8) -> Checked {
+        let needs = |s: &Snapshot| s.is(Life::Committed) && s.captured.iter().any(|c| c.files > 0);
+        let Some(snapshot) = World::pick(&self.world.snapshots, of, needs) else {
+            return Ok(());
+        };
+        if self.world.jobs.iter().any(|j| !j.ended) {
+            return Ok(());
+        }
+        let captured = self.world.snapshots[snapshot]
+            .captured
+            .iter()
+            .find(|c| c.files > 0)
+            .expect("one");
+        let file = &self.world.segments[captured.segment].files[0];
+        let path = self.app.directory.path().join(&file.path);
+        std::fs::remove_file(&path).map_err(|e| format!("{}: {e}", file.path))?;
+        let content = file.content.clone();
+        let target = format!("r{}", self.world.jobs.len());
+        let job = self
+            .post(
+                &self.snapshot_path(snapshot, "/restore"),
+                &json!({"collection_name": target}),
+                202,
+            )
+            .await?;
+        let id = job["job_id"].as_str().expect("an id").to_string();
+        let path_of_job = format!("/v1/restore-jobs/{id}");
+        while self.call("GET", &path_of_job, None, 200, "").await?["state"] != "Failed" {
+            let claimed = self.app.service.claim_tasks(uuid::Uuid::new_v4(), 1).await;
+            let Some(task) = claimed.map_err(|e| e.to_string())?.pop() else {
+                return Err(format!("{job} waits for nothing"));
+            };
+            let ran = self.app.service.run_task(&task, &CopyProgress::of(&task)).await;
+            ran.map_err(|e| e.to_string())?;
+        }
+        std::fs::create_dir_all(path.parent().expect("a directory")).map_err(|e| e.to_string())?;
+        std::fs::write(&path, content).map_err(|e| e.to_string())?;
+        self.world.jobs.push(Job {
+            id,
+            snapshot,
+            target,
+            ended: true,
+            paused: false,
+            failed: true,
+            settled: false,
+        });
+        Ok(())
+    }
+
+    pub async fn pause(&mut self, of: u8, paused: bool) -> Checked {
+        let Some(job) = World::pick(&self.world.jobs, of, |j| !j.ended && j.paused != paused) else {
+            return Ok(());
+        };
+        let action = if paused { "pause" } else { "resume" };
+        let path = format!("/v1/restore-jobs/{}/{action}", self.world.jobs[job].id);
+        self.call("POST", &path, None, 200, "").await?;
+        self.world.jobs[job].paused = paused;
+        Ok(())
+    }
+
+    /// Others take the tasks over when their leases have run out, in the next hour.
+    pub async fn claim_and_die(&mut self, tasks: u8) -> Checked {
+        if self.world.deaths == 2 {
+            return Ok(());
+        }
+        self.world.deaths += 1;
+        let claimed = self.app.service.claim_tasks(uuid::Uuid::new_v4(), tasks.into()).await;
+        claimed.map_err(|e| e.to_string())?;
         Ok(())
     }
 
@@ -55,7 +129,7 @@ impl Run {
     }
 
     /// Learns what has become of jobs.
-    async fn look_at_jobs(&mut self) -> Checked {
+    pub async fn look_at_jobs(&mut self) -> Checked {
         for j in 0..self.world.jobs.len() {
             if self.world.jobs[j].settled {
                 continue;
@@ -68,8 +142,10 @@ impl Run {
                     self.adopt_target(j, number(&job["collection_id"])).await?;
                     (self.world.jobs[j].ended, self.world.jobs[j].settled) = (true, true);
                 }
-                ("Cancelled", true) => self.world.jobs[j].settled = job["cleanup"] == "done",
-                ("Pending" | "Validating" | "InProgress" | "Publishing", false) => {}
+                ("Cancelled", true) if !self.world.jobs[j].failed => self.world.jobs[j].settled = job["cleanup"] == "done",
+                ("Failed", true) if self.world.jobs[j].failed => self.world.jobs[j].settled = job["cleanup"] == "done",
+                ("Pending" | "Validating" | "InProgress" | "Publishing", false) if !self.world.jobs[j].paused => {}
+                ("Paused", false) if self.world.jobs[j].paused => {}
                 _ => return Err(job.to_string()),
             }
         }

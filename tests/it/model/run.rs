@@ -1,6 +1,8 @@
 //! Does the steps, through the API, and says in the model what they must have done.
 
 use serde_json::{Value, json};
+use stillframe::domain::id::CollectionId;
+use stillframe::store::gc::{self, Scope};
 
 use super::steps::Step;
 use super::world::{Build, Collection, File, Life, Segment, World};
@@ -76,6 +78,11 @@ impl Run {
             Step::Hold(of) => self.hold(of, true).await,
             Step::Lift(of) => self.hold(of, false).await,
             Step::Restore(of) => self.restore(of).await,
+            Step::FailingRestore(of) => self.failing_restore(of).await,
+            Step::Pause(of) => self.pause(of, true).await,
+            Step::Resume(of) => self.pause(of, false).await,
+            Step::ClaimAndDie(tasks) => self.claim_and_die(tasks).await,
+            Step::DieInCollect { grace } => self.die_in_collect(i64::from(grace)).await,
             Step::Work(tasks) => self.work(tasks).await,
             Step::Cancel(of) => self.cancel(of).await,
             Step::Pass(hours) => self.pass(i64::from(hours)).await,
@@ -321,7 +328,38 @@ impl Run {
         if !dry_run {
             self.world.collect(grace);
         }
+        self.look_at_jobs().await?;
         self.check().await
+    }
+
+    /// The first half of a run, as its steps are.
+    async fn die_in_collect(&mut self, grace: i64) -> Checked {
+        let scope = Scope {
+            grace_seconds: if grace == 0 { 0 } else { grace * 3600 + 1800 },
+            collection: None,
+            dry_run: false,
+        };
+        let mut conn = self.app.pool.acquire().await.map_err(|e| e.to_string())?;
+        let said = |e: stillframe::domain::Error| e.to_string();
+        for snapshot in gc::snapshots::candidates(&mut conn, scope, -1, 500).await.map_err(said)? {
+            let condemned = gc::snapshots::condemn(&mut conn, snapshot.snapshot_id, scope.grace_seconds).await;
+            condemned.map_err(said)?;
+        }
+        let builds = gc::builds::candidates(&mut conn, scope, &[], -1, 500).await.map_err(said)?;
+        for (collection, ids) in gc::builds::by_collection(&mut conn, &builds).await.map_err(said)? {
+            gc::builds::condemn(&mut conn, CollectionId(collection), &ids)
+                .await
+                .map_err(said)?;
+        }
+        let segments = gc::segments::candidates(&mut conn, scope, &[], -1, 500).await.map_err(said)?;
+        for (collection, ids) in gc::segments::by_collection(&mut conn, &segments).await.map_err(said)? {
+            gc::segments::condemn(&mut conn, CollectionId(collection), &ids)
+                .await
+                .map_err(said)?;
+        }
+        self.world.condemn(grace);
+        drop(conn);
+        self.check_needed().await
     }
 
     /// Drops everything: nothing may stay.

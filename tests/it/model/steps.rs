@@ -45,6 +45,12 @@ pub enum Step {
     Hold(u8),
     Lift(u8),
     Restore(u8),
+    /// A restore one of whose source files is missing.
+    FailingRestore(u8),
+    Pause(u8),
+    Resume(u8),
+    /// A worker claims so many tasks and is never heard of again.
+    ClaimAndDie(u8),
     /// Runs so many tasks.
     Work(u8),
     Cancel(u8),
@@ -55,6 +61,10 @@ pub enum Step {
         grace: u8,
         orphans: bool,
         dry_run: bool,
+    },
+    /// A run of the collector that dies when it has condemned what it would delete.
+    DieInCollect {
+        grace: u8,
     },
 }
 
@@ -81,10 +91,15 @@ pub fn steps(length: Range<usize>) -> impl Strategy<Value = Vec<Step>> {
         1 => n().prop_map(Hold),
         1 => n().prop_map(Lift),
         4 => n().prop_map(Restore),
+        1 => n().prop_map(FailingRestore),
+        1 => n().prop_map(Pause),
+        2 => n().prop_map(Resume),
+        1 => (1..4u8).prop_map(ClaimAndDie),
         7 => (1..14u8).prop_map(Work),
         2 => n().prop_map(Cancel),
         5 => (1..4u8).prop_map(Pass),
         8 => (0..4u8, any::<bool>(), prop::bool::weighted(0.1)).prop_map(|(grace, orphans, dry_run)| Collect { grace, orphans, dry_run }),
+        2 => (0..4u8).prop_map(|grace| DieInCollect { grace }),
     ];
     prop::collection::vec(step, length)
 }

@@ -80,6 +80,9 @@ pub struct Job {
     pub snapshot: usize,
     pub target: String,
     pub ended: bool,
+    pub paused: bool,
+    /// It failed, as it should.
+    pub failed: bool,
     /// What it copied is deleted, or is the target's.
     pub settled: bool,
 }
@@ -92,6 +95,8 @@ pub struct World {
     pub segments: Vec<Segment>,
     pub snapshots: Vec<Snapshot>,
     pub jobs: Vec<Job>,
+    /// Workers that died: a task whose worker dies again and again fails its job.
+    pub deaths: u8,
 }
 
 impl Snapshot {
@@ -199,6 +204,21 @@ impl World {
                 build.gone |= build.dropped.is_some_and(over) && !builds_needed.contains(&b);
             }
             segment.gone |= segment.dropped.is_some_and(over) && !segment_needed;
+        }
+    }
+
+    /// What a run does that dies when it has condemned: nothing is gone, and nothing can be taken back any more.
+    pub fn condemn(&mut self, grace: i64) {
+        let now = self.now;
+        for s in 0..self.snapshots.len() {
+            let read = self.is_being_restored(s);
+            let snapshot = &mut self.snapshots[s];
+            if let Life::Dropped { at, .. } = snapshot.life
+                && !read
+                && (grace == 0 || now - at > grace)
+            {
+                snapshot.life = Life::Dropped { at, back: false };
+            }
         }
     }
 

@@ -99,6 +99,14 @@ impl TestApp {
         Self::start(url, options, settings, directory).await
     }
 
+    /// On an S3 server that lists multipart uploads, behind faults.
+    pub async fn s3_listing_uploads(faults: Faults, change: impl FnOnce(&mut StorageOptions)) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (url, mut options) = s3::start_listing_uploads(directory.path(), faults).await;
+        change(&mut options);
+        Self::start(url, options, quick(), directory).await
+    }
+
     /// On local storage with other settings.
     pub async fn with_settings(settings: ServiceSettings) -> Self {
         let directory = tempfile::tempdir().expect("a directory");

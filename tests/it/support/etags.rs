@@ -43,7 +43,7 @@ impl WithEtags {
     }
 }
 
-type Answer<'a, T> = Pin<Box<dyn Future<Output = S3Result<S3Response<T>>> + Send + 'a>>;
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = S3Result<S3Response<T>>> + Send + 'a>>;
 
 macro_rules! hand_on {
     ($($method:ident $input:ident $output:ident),+ $(,)?) => {$(
@@ -56,6 +56,8 @@ macro_rules! hand_on {
         }
     )+};
 }
+
+pub(crate) use hand_on;
 
 impl S3 for WithEtags {
     hand_on! {

@@ -26,7 +26,12 @@ pub async fn snapshot(app: &TestApp, segments: i64) {
 }
 
 pub async fn start(app: &TestApp, body: Value) -> String {
-    let job = app.post("/v1/snapshots/s/restore", &body).await.expect(202).json;
+    start_of(app, "s", body).await
+}
+
+pub async fn start_of(app: &TestApp, snapshot: &str, body: Value) -> String {
+    let path = format!("/v1/snapshots/{snapshot}/restore");
+    let job = app.post(&path, &body).await.expect(202).json;
     job["job_id"].as_str().expect("id").to_string()
 }
 

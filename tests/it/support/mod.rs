@@ -7,6 +7,7 @@ pub mod fixture;
 pub mod jobs;
 pub mod postgres;
 pub mod s3;
+pub mod uploads;
 
 pub use app::TestApp;
 

@@ -109,3 +109,16 @@ pub async fn database() -> (String, PgPool) {
         .expect("connects");
     (name, pool)
 }
+
+/// Waits until a query says that it is so.
+pub async fn until(pool: &PgPool, query: &'static str) {
+    let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        let is_so: bool = sqlx::query_scalar(query).fetch_one(pool).await.expect("asked");
+        if is_so {
+            return;
+        }
+        assert!(std::time::Instant::now() < patience, "it never came to that: {query}");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}

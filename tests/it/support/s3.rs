@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 
 use super::etags::{Spoil, WithEtags};
 use super::faults::Faults;
+use super::uploads::ListsUploads;
 
 pub const KEY: &str = "test-key";
 pub const SECRET: &str = "test-secret";
@@ -31,6 +32,12 @@ pub async fn start_behind(directory: &Path, faults: Faults) -> (StorageUrl, Stor
 pub async fn start_with_etags(directory: &Path, spoil: Spoil) -> (StorageUrl, StorageOptions) {
     std::fs::create_dir_all(directory.join("bucket")).expect("a bucket");
     serve(WithEtags::new(directory, spoil), Faults::default()).await
+}
+
+/// The same that lists multipart uploads, two to a page, behind faults.
+pub async fn start_listing_uploads(directory: &Path, faults: Faults) -> (StorageUrl, StorageOptions) {
+    std::fs::create_dir_all(directory.join("bucket")).expect("a bucket");
+    serve(ListsUploads::new(directory), faults).await
 }
 
 async fn serve(s3: impl s3s::S3, faults: Faults) -> (StorageUrl, StorageOptions) {
