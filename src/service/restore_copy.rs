@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
+use tokio_util::sync::CancellationToken;
 
 use super::restore_prove::FileCopy;
 use super::restore_run::{Outcome, RunError};
@@ -27,6 +28,8 @@ pub struct CopyProgress {
     retries: AtomicI64,
     /// How fast the task may copy.
     pub(super) throttle: Throttle,
+    /// Another job waits for the worker: what is under way ends, nothing begins.
+    making_room: CancellationToken,
 }
 
 impl CopyProgress {
@@ -44,6 +47,11 @@ impl CopyProgress {
             bytes: self.bytes.load(Ordering::Relaxed),
             retries: self.retries.load(Ordering::Relaxed),
         }
+    }
+
+    /// Lets the task end the files that are under way, and then hand itself back.
+    pub fn make_room(&self) {
+        self.making_room.cancel();
     }
 
     fn done(&self, file: &FileCopy) {
@@ -90,6 +98,11 @@ impl Service {
         }
         if let Some(error) = first_failure {
             return Err(error);
+        }
+        if progress.read().files < i64::try_from(copies.len()).unwrap_or(i64::MAX) {
+            // it makes room; what is copied stays
+            self.make_room(task).await?;
+            return Ok(Outcome::HandedBack);
         }
         let targets: Vec<String> = copies.iter().map(|c| route.to.key(&c.target)).collect();
         route.to.objects().sync_parents(targets.iter().map(String::as_str)).await?;
@@ -142,19 +155,22 @@ impl Service {
         progress: &CopyProgress,
         failed: &AtomicBool,
     ) -> Result<(), RunError> {
-        if failed.load(Ordering::Relaxed) {
+        if failed.load(Ordering::Relaxed) || progress.making_room.is_cancelled() {
             return Ok(());
         }
         if !is_there {
-            progress.throttle.take(file.size_bytes).await;
-            self.copy_file(route, file, progress).await?;
+            let paid = progress.throttle.take(file.size_bytes);
+            if progress.making_room.run_until_cancelled(paid).await.is_none() || !self.copy_file(route, file, progress).await? {
+                return Ok(());
+            }
             crash_point::reached("restore.file_copied");
         }
         progress.done(file);
         Ok(())
     }
 
-    async fn copy_file(&self, route: &Route, file: &FileCopy, progress: &CopyProgress) -> Result<(), RunError> {
+    /// Tries to copy a file until it is there; false when it was given up in a pause to make room.
+    async fn copy_file(&self, route: &Route, file: &FileCopy, progress: &CopyProgress) -> Result<bool, RunError> {
         let (mut tries, mut throttled) = (0, 0);
         let copy = CopyFile {
             source: &file.source,
@@ -164,7 +180,7 @@ impl Service {
         };
         loop {
             match route.copy(&copy).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(true),
                 Err(CopyOutcome::SourceMissing) => {
                     return Err(RunError::Fail(
                         Code::FileMissing.error(format!("source file {} is missing", file.source)),
@@ -185,7 +201,10 @@ impl Service {
             progress.retries.fetch_add(1, Ordering::Relaxed);
             let base = u64::try_from(self.settings.copy_backoff.as_millis()).unwrap_or(MAX_PAUSE_MS);
             let pause = backoff_ms(tries + throttled, base, MAX_PAUSE_MS, rand::random());
-            tokio::time::sleep(Duration::from_millis(pause)).await;
+            let pause = tokio::time::sleep(Duration::from_millis(pause));
+            if progress.making_room.run_until_cancelled(pause).await.is_none() {
+                return Ok(false);
+            }
         }
     }
 

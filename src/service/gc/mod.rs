@@ -146,7 +146,7 @@ impl Service {
             self.objects.sweep_temporary().await?;
             store::pins::expire(&mut conn).await?;
             self.expire_keys(&mut conn).await?;
-            store::jobs::expire(&mut conn, self.settings.history_seconds).await?;
+            store::job_history::expire(&mut conn, self.settings.history_seconds).await?;
             store::gc_runs::expire(&mut conn, self.settings.history_seconds).await?;
             store::deliveries::expire(&mut conn, self.settings.history_seconds).await?;
             store::audit::expire(&mut conn, self.audit_seconds()).await?;
