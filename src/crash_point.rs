@@ -20,7 +20,7 @@ mod armed {
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    use nix::sys::signal::{Signal, kill};
+    use nix::sys::signal::{Signal, kill, raise};
     use nix::unistd::Pid;
 
     /// The point and how often it is still to be reached.
@@ -39,7 +39,8 @@ mod armed {
             && times.fetch_sub(1, Ordering::SeqCst) == 1
         {
             if std::env::var("TEST_STILLFRAME_CRASH_BY").is_ok_and(|by| by == "SIGSTOP") {
-                let _ = kill(Pid::this(), Signal::SIGSTOP);
+                // to this thread, which stops here; the others follow
+                let _ = raise(Signal::SIGSTOP);
                 return;
             }
             let _ = kill(Pid::this(), Signal::SIGKILL);

@@ -199,9 +199,10 @@ impl Service {
                 let patient = waited.ms < patience && matches!(error, RunError::Retry(_));
                 (patient, waited.outages, Release::Outage(&text))
             }
-            // nothing is lost by a check that is asked for again
+            // a job that has copied nothing loses nothing by failing at once
             Code::StorageAccessDenied => {
-                let patient = waited.denials + 1 < self.settings.denied_tries && task.kind != TaskKind::Validate;
+                let patient = waited.denials + 1 < self.settings.denied_tries
+                    && store::tasks::has_copied(&mut *self.conn().await?, task.job_id).await?;
                 (patient, waited.denials, Release::Denied(&text))
             }
             _ => {

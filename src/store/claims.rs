@@ -19,9 +19,12 @@ pub async fn claim(conn: &mut PgConnection, worker: Uuid, lease_ms: i64, limit: 
     let rows = sqlx::query!(
         "with now as materialized (
              select stillframe_now() as at
+         ), resting as materialized (
+             -- few at any time, and an index holds no others; row by row the planner would not use it
+             select y.job_id from restore_tasks y where y.room_until > (select at from now)
          ), active as materialized (
              select j.job_id, j.state, j.finished_at, j.priority, j.place, 1::bigint << (10 - j.priority) as step, r.running,
-                    exists (select from restore_tasks y where y.job_id = j.job_id and y.room_until > (select at from now)) as resting,
+                    j.job_id in (select job_id from resting) as resting,
                     case when j.running_limit is null then $3 else least($3, greatest(j.running_limit - r.running, 0)) end as room
                from restore_jobs j
               cross join lateral (select count(*) as running from restore_tasks r
@@ -112,6 +115,7 @@ pub async fn next_due_ms(conn: &mut PgConnection) -> Result<Option<i64>> {
 pub async fn should_make_room(conn: &mut PgConnection, task: &ClaimedTask) -> Result<bool> {
     sqlx::query_scalar!(
         r#"with late as materialized (select stillframe_now() - interval '5 seconds' as at),
+           resting as materialized (select y.job_id from restore_tasks y where y.room_until > (select at from late)),
            spared as (
                select m.task_id from restore_tasks m
                 where m.state = 'running' and m.kind <> 'publish'
@@ -129,7 +133,7 @@ pub async fn should_make_room(conn: &mut PgConnection, task: &ClaimedTask) -> Re
                select from restore_jobs j
                 where j.finished_at is null and j.state <> 'Paused'
                   and not exists (select from restore_tasks r where r.job_id = j.job_id and r.state = 'running')
-                  and not exists (select from restore_tasks y where y.job_id = j.job_id and y.room_until > (select at from late))
+                  and j.job_id not in (select job_id from resting)
                   and (exists (select from restore_tasks w
                                 where w.job_id = j.job_id and w.kind <> 'copy' and w.state = 'available' and w.run_at <= (select at from late))
                        or (j.state = 'InProgress' and exists (

@@ -184,27 +184,30 @@ pub async fn list(conn: &mut PgConnection, filter: &JobFilter, after: Option<Job
                   -- of a job that ended before this was kept: the time since copying began
                   coalesce(j.copy_ms, case when j.finished_at > j.copy_began_at
                        then (extract(epoch from j.finished_at - j.copy_began_at) * 1000)::bigint end) as copy_ms,
-                  p.recent_files as "recent_files?", p.recent_bytes as "recent_bytes?", p.recent_ms as "recent_ms?",
+                  q.files as "recent_files?", q.bytes as "recent_bytes?", q.ms as "recent_ms?",
                   w.since as "waiting_since?", w.error as "waiting_error?"
              from restore_jobs j
              left join databases d on d.db_id = j.db_id
              left join job_bundles b on b.job_id = j.job_id
              cross join lateral (
                select coalesce(sum(t.done_files), 0)::bigint as files, coalesce(sum(t.done_bytes), 0)::bigint as bytes,
-                      count(*) filter (where t.state = 'succeeded') as segments, coalesce(sum(t.retries), 0)::bigint as retries,
-                      sum((t.done_files - t.mark_files) * r.share) as recent_files, sum((t.done_bytes - t.mark_bytes) * r.share) as recent_bytes,
-                      (extract(epoch from (select stillframe_now()) - min(r.since)) * 1000)::bigint as recent_ms
+                      count(*) filter (where t.state = 'succeeded') as segments, coalesce(sum(t.retries), 0)::bigint as retries
+                 from restore_tasks t where t.job_id = j.job_id and t.kind = 'copy' and j.done_files is null
+             ) p
+             -- the parts of tasks' progress since their marks that lie in the last half minute
+             cross join lateral (
+               select sum((t.done_files - t.mark_files) * r.share) as files, sum((t.done_bytes - t.mark_bytes) * r.share) as bytes,
+                      (extract(epoch from (select stillframe_now()) - min(r.since)) * 1000)::bigint as ms
                  from restore_tasks t
-                 -- the part of a task's progress since its mark that lies in the last half minute
-                 left join lateral (
+                cross join lateral (
                    select l.since, case when l.until > t.mark_at
                                then extract(epoch from l.until - l.since)::float8 / extract(epoch from l.until - t.mark_at)::float8 else 1 end as share
                      from (select greatest(t.mark_at, (select stillframe_now()) - interval '30 seconds') as since,
                                   coalesce(t.finished_at, t.beat_at) as until) l
-                    where t.mark_at is not null and l.until >= l.since and j.finished_at is null
-                 ) r on true
-                where t.job_id = j.job_id and t.kind = 'copy' and j.done_files is null
-             ) p
+                 ) r
+                where t.job_id = j.job_id and t.kind = 'copy' and t.mark_at is not null and j.finished_at is null
+                  and coalesce(t.finished_at, t.beat_at) >= (select stillframe_now()) - interval '30 seconds'
+             ) q
              left join lateral (
                select t.waiting_since as since, t.last_error as error
                  from restore_tasks t where t.job_id = j.job_id and t.waiting_since is not null and j.finished_at is null and j.state <> 'Paused'

@@ -252,6 +252,17 @@ pub async fn waited(conn: &mut PgConnection, task: &ClaimedTask) -> Result<Optio
     }))
 }
 
+/// Whether a job has copied any file.
+pub async fn has_copied(conn: &mut PgConnection, job: JobId) -> Result<bool> {
+    sqlx::query_scalar!(
+        r#"select exists (select from restore_tasks where job_id = $1 and kind = 'copy' and done_files > 0) as "copied!""#,
+        job.0
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(failed)
+}
+
 /// Whether a job has copy tasks that have not succeeded.
 pub async fn has_open_copies(conn: &mut PgConnection, job: JobId) -> Result<bool> {
     sqlx::query_scalar!(

@@ -187,7 +187,7 @@ async fn credentials_that_expire_in_the_middle_of_a_restore_and_come_back_do_not
         "{ended}"
     );
     restored_whole(&app, &before).await;
-    // and those that do not come back fail it in the end, after minutes and not at once
+    // and those that do not come back fail it in the end
     app.delete("/v1/collections/r").await.expect(204);
     app.post("/v1/gc/runs", &json!({"grace_seconds": 0})).await.created();
     faults.set(expired);
