@@ -23,7 +23,7 @@ comment on column restore_tasks.beat_at is 'when its worker was heard last';
 comment on column restore_tasks.mark_at is 'a moment of the last attempt, at most about half a minute back, from which recent progress is counted';
 comment on column restore_tasks.mark_files is 'files copied by then';
 comment on column restore_tasks.mark_bytes is 'bytes copied by then';
-comment on column restore_tasks.made_room is 'claims that ended to make room for another job';
+comment on column restore_tasks.made_room is 'claims since the last progress that ended to make room for another job';
 comment on column restore_tasks.room_until is 'of a task that has just made room: until when its job stands behind all others';
 update restore_tasks set last_ended = least(attempt, failures + hand_backs) where state in ('available', 'running');
 create index restore_tasks_waiting_idx on restore_tasks (job_id, waiting_since) where waiting_since is not null;

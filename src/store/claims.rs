@@ -110,8 +110,9 @@ pub async fn next_due_ms(conn: &mut PgConnection) -> Result<Option<i64>> {
 /// Whether a task should make room, on a worker that is full: a job has been waiting for five
 /// seconds with nothing running, and of what this worker runs, this task can best be spared: a
 /// copy of a job that has several here, then any copy, of these the one that has got least far;
-/// then a clean-up, then a check. Never before it has run for five seconds; a clean-up or a
-/// check, which may begin anew, for twice as long each time.
+/// then a clean-up, then a check. Never before it has run for five seconds, and for twice as long
+/// each time that it made room without a file more: a check begins anew, and a copy with a limit
+/// must pay for its next file anew.
 pub async fn should_make_room(conn: &mut PgConnection, task: &ClaimedTask) -> Result<bool> {
     sqlx::query_scalar!(
         r#"with late as materialized (select stillframe_now() - interval '5 seconds' as at),
@@ -122,7 +123,7 @@ pub async fn should_make_room(conn: &mut PgConnection, task: &ClaimedTask) -> Re
                   and m.worker_id = (select worker_id from restore_tasks where task_id = $1 and attempt = $2 and state = 'running')
                   and m.lease_expires_at > (select at from late) + interval '5 seconds'
                   and m.claimed_at <= (select at from late)
-                      - case when m.kind = 'copy' then 0 else (1 << least(m.made_room, 9)) - 1 end * interval '5 seconds'
+                      - ((1 << least(m.made_room, 9)) - 1) * interval '5 seconds'
                 order by m.kind <> 'copy', not exists (
                              select from restore_tasks o
                               where o.job_id = m.job_id and o.kind = 'copy' and o.state = 'running'

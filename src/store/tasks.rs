@@ -86,6 +86,7 @@ pub async fn heartbeat(conn: &mut PgConnection, task: &ClaimedTask, progress: Pr
                 outages = case when $4 > t.done_files then 0 else t.outages end,
                 denials = case when $4 > t.done_files then 0 else t.denials end,
                 waiting_since = case when $4 > t.done_files then null else t.waiting_since end,
+                made_room = case when $4 > t.done_files then 0 else t.made_room end,
                 mark_files = case when t.mark_at < n.now - interval '30 seconds' then t.done_files else t.mark_files end,
                 mark_bytes = case when t.mark_at < n.now - interval '30 seconds' then t.done_bytes else t.mark_bytes end,
                 mark_at = case when t.mark_at < n.now - interval '30 seconds' then t.beat_at else t.mark_at end

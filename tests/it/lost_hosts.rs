@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::support::TestApp;
 use crate::support::jobs::*;
+use crate::support::postgres;
 
 #[tokio::test]
 async fn the_rate_is_that_of_the_last_half_minute_and_not_of_hours_without_a_worker() {
@@ -86,4 +87,30 @@ async fn whoever_finds_a_job_held_for_longer_is_told_to_try_again() {
     assert!(refused.headers.contains_key("retry-after"));
     held.rollback().await.expect("rolled back");
     act(&app, &id, "pause").await;
+}
+
+#[tokio::test]
+async fn a_session_asks_its_server_to_notice_within_half_a_minute_that_the_host_is_gone() {
+    let (name, _pool) = postgres::database().await;
+    let pool = stillframe::app::connect(&postgres::url(&name), 1).await.expect("connects");
+    // the tests' server is on a socket, where these have no effect: what was asked for
+    let asked: Vec<(String, String)> =
+        sqlx::query_as("select name, reset_val from pg_settings where name like 'tcp%' and source = 'client' order by name")
+            .fetch_all(&pool)
+            .await
+            .expect("reads");
+    let asked: Vec<(&str, u32)> = asked
+        .iter()
+        .map(|(n, v)| (n.as_str(), v.parse().expect("a number")))
+        .collect();
+    let [
+        ("tcp_keepalives_count", count),
+        ("tcp_keepalives_idle", idle),
+        ("tcp_keepalives_interval", interval),
+        ("tcp_user_timeout", ms),
+    ] = asked[..]
+    else {
+        panic!("{asked:?}");
+    };
+    assert!(idle + count * interval <= 30 && ms <= 30_000, "{asked:?}");
 }
