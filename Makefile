@@ -20,7 +20,7 @@ serve: release ## build, then run the service with its defaults (ARGS=... as in 
 	$(BIN) serve $(ARGS)
 
 test: ## the whole test suite
-	@.ci/setup cc postgres python curl etcd deploy clients
+	@.ci/setup cc postgres python curl etcd deploy clients faketime
 	cargo test --locked $(ARGS)
 
 test-milvus: ## a real Milvus 2.3.5 on an S3 server: import, snapshot, restore, and the rows proved (Linux x86_64); then Milvus' Go client
@@ -30,7 +30,7 @@ test-milvus: ## a real Milvus 2.3.5 on an S3 server: import, snapshot, restore, 
 	cargo test --locked --test it milvus::go -- --ignored --nocapture
 
 test-long: ## what is too slow for `make test`: ignored tests, then the benches
-	@.ci/setup cc postgres python curl java spark etcd deploy clients
+	@.ci/setup cc postgres python curl java spark etcd deploy clients faketime
 	cargo test --locked -- --ignored # a debug build: the points where tests let it crash are in no release build
 	cargo bench --locked
 
@@ -88,7 +88,7 @@ sqlx-check: ## check every query against a real Postgres, and that .sqlx is up t
 	.ci/with-postgres .ci/sqlx --check
 
 setup: ## install what this machine lacks for all of the above; each of them does it by itself
-	@.ci/setup cc postgres python curl etcd deploy clients
+	@.ci/setup cc postgres python curl etcd deploy clients faketime
 
 release:
 	@.ci/setup cc postgres

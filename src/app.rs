@@ -358,6 +358,17 @@ fn explained(error: crate::domain::Error) -> anyhow::Error {
     }
 }
 
+/// What every session is set to. The server notices within half a minute that a host is gone, and
+/// frees what it held; on a Unix socket, where that is noticed at once, the last four do nothing.
+const SESSION: [(&str, &str); 6] = [
+    ("lock_timeout", "60s"),
+    ("idle_in_transaction_session_timeout", "300s"),
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "30000"),
+];
+
 /// Opens the connection pool.
 ///
 /// # Errors
@@ -367,7 +378,7 @@ pub async fn connect(url: &str, max_connections: u32) -> anyhow::Result<PgPool> 
     let options = options
         .application_name("stillframe")
         .disable_statement_logging()
-        .options([("lock_timeout", "60s"), ("idle_in_transaction_session_timeout", "300s")]);
+        .options(SESSION);
     // once without the pool, which would hide why it does not work
     let first = PgConnection::connect_with(&options)
         .await

@@ -125,6 +125,11 @@ pub struct ServeArgs {
     #[arg(long, env = "STILLFRAME_COPY_TRIES", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub copy_tries: u32,
 
+    /// Hours for which a restore waits for an object storage or a database that does not answer, since the last file that it copied,
+    /// before it fails
+    #[arg(long, env = "STILLFRAME_OUTAGE_HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(0..=87_600))]
+    pub outage_hours: u32,
+
     /// Bytes above which an object of S3 storage is copied in parts, 10 MiB to 5 GiB
     #[arg(long, env = "STILLFRAME_MULTIPART_ABOVE_BYTES", default_value_t = 256 * 1024 * 1024, value_parser = clap::value_parser!(u64).range(10 * 1024 * 1024..=SINGLE_COPY_MAX))]
     pub multipart_above_bytes: u64,
@@ -419,6 +424,7 @@ impl Config {
                 orphan_tolerance_seconds: i64::from(args.orphan_tolerance_days) * 24 * 3600,
                 copy_concurrency: args.copy_concurrency,
                 copy_tries: args.copy_tries,
+                outage_patience: Duration::from_secs(u64::from(args.outage_hours) * 3600),
                 history_seconds: i64::from(args.history_days) * 24 * 3600,
                 quota_bytes: args.quota_bytes,
                 metrics_collections: i64::from(args.metrics_collections),

@@ -148,7 +148,7 @@ fn describe() {
     }
     metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     // a counter that has not counted yet is 0, not absent: else its first rise is not seen
-    for name in [COLLECT_FAILURES, LEASE_LOSSES, COPY_RETRIES, STORAGE_RETRIES] {
+    for name in [COLLECT_FAILURES, LEASE_LOSSES, LEASE_TAKEOVERS, COPY_RETRIES, STORAGE_RETRIES] {
         metrics::counter!(name).absolute(0);
     }
     for state in ["Completed", "Failed", "Cancelled"] {

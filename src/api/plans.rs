@@ -103,6 +103,7 @@ pub struct RestorePlanResponse {
 
 impl From<RestorePlan> for RestorePlanResponse {
     fn from(plan: RestorePlan) -> Self {
+        let estimated_ms = plan.estimated_ms().map(Count);
         Self {
             feasible: plan.is_feasible(),
             segments: Count(plan.segments),
@@ -128,7 +129,7 @@ impl From<RestorePlan> for RestorePlanResponse {
             quota_used_bytes: plan.room.used_bytes.map(Count),
             insufficient_storage: plan.room.lacks(plan.bytes).map(|e| e.detail().into()),
             warnings: plan.warnings,
-            estimated_ms: plan.pace.map(|p| Count(p.estimate_ms(plan.files, plan.bytes))),
+            estimated_ms,
             estimated_from_jobs: Count(plan.pace.map_or(0, |p| p.jobs)),
             estimate_reason: plan
                 .pace

@@ -176,12 +176,19 @@ pub struct RestoreJobResponse {
     pub done_files: Count,
     pub total_bytes: Count,
     pub done_bytes: Count,
-    /// What is copied over the time since copying began, pauses left out; `null` before that.
+    /// Of a running job what was copied in the last half minute, `null` when that is nothing; of an ended one what was copied over
+    /// the time in which it copied.
     pub bytes_per_second: Option<i64>,
     /// As `bytes_per_second`.
     pub files_per_second: Option<f64>,
     /// Seconds that the rest of the copying takes at this rate; `null` unless files are being copied.
     pub eta_seconds: Option<i64>,
+    /// Since when something of it has been waiting for the object storage or the database to answer, or to allow access again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting_since: Option<String>,
+    /// The last error of what waits; it is tried again until `--outage-hours` are over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<String>,
     pub priority: i32,
     pub max_concurrency: Option<i32>,
     pub max_bytes_per_second: Option<i64>,
@@ -224,6 +231,8 @@ impl From<RestoreJob> for RestoreJobResponse {
             bytes_per_second: rates.map(|(bytes, _)| bytes as i64),
             files_per_second: rates.map(|(_, files)| (files * 10.0).round() / 10.0),
             eta_seconds,
+            waiting_since: job.waiting.as_ref().map(|w| rfc3339(w.since)),
+            waiting_for: job.waiting.map(|w| w.error),
             priority: job.control.priority,
             max_concurrency: job.control.max_concurrency,
             max_bytes_per_second: job.control.max_bytes_per_second,
@@ -238,7 +247,7 @@ impl From<RestoreJob> for RestoreJobResponse {
 
 /// A task of a restore job.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(examples(json!({"task_id": "470700000000000110", "kind": "copy", "state": "running", "source_segment_id": "470644622231801182", "target_segment_id": "470700000000000120", "attempt": 1, "failures": 0, "total_files": 14, "done_files": 3, "total_bytes": 4229381, "done_bytes": 24502, "retries": 0, "last_error": "", "worker_id": "0b8f2c1e-54a7-4a53-9d3e-3c2f6f3e1a11", "lease_expires_at": "2024-01-01T00:00:30Z", "run_at": "2024-01-01T00:00:00Z"})))]
+#[schema(examples(json!({"task_id": "470700000000000110", "kind": "copy", "state": "running", "source_segment_id": "470644622231801182", "target_segment_id": "470700000000000120", "attempt": 1, "failures": 0, "outages": 0, "total_files": 14, "done_files": 3, "total_bytes": 4229381, "done_bytes": 24502, "retries": 0, "last_error": "", "worker_id": "0b8f2c1e-54a7-4a53-9d3e-3c2f6f3e1a11", "lease_expires_at": "2024-01-01T00:00:30Z", "run_at": "2024-01-01T00:00:00Z"})))]
 pub struct RestoreTaskResponse {
     pub task_id: Id,
     /// `validate`, `copy`, `publish` or `cleanup`.
@@ -251,7 +260,11 @@ pub struct RestoreTaskResponse {
     pub target_segment_id: Option<Id>,
     /// Times that a worker has claimed it.
     pub attempt: i32,
+    /// Attempts that ended in an error of another kind than the next.
     pub failures: i32,
+    /// Attempts since the last copied file for which the object storage or the database did not answer, or refused access: these
+    /// are waited out.
+    pub outages: i32,
     pub total_files: Count,
     pub done_files: Count,
     pub total_bytes: Count,
@@ -281,6 +294,7 @@ impl From<TaskView> for RestoreTaskResponse {
             target_segment_id: task.target_segment_id.map(Id),
             attempt: task.attempt,
             failures: task.failures,
+            outages: task.outages,
             total_files: Count(task.total_files),
             done_files: Count(task.done_files),
             total_bytes: Count(task.total_bytes),

@@ -13,6 +13,8 @@ pub struct Gauges {
     pub running_tasks: i64,
     /// Running ones whose lease has expired: nobody works on them.
     pub expired_tasks: i64,
+    /// Jobs that wait for the object storage or the database.
+    pub waiting_jobs: i64,
     pub pending_cleanups: i64,
     /// None before the first completed run.
     pub gc_age_seconds: Option<f64>,

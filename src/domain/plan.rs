@@ -42,7 +42,7 @@ pub struct Pace {
     pub jobs: i64,
     pub files: i64,
     pub bytes: i64,
-    /// Milliseconds from request to end, waiting included.
+    /// Milliseconds in which workers had them.
     pub millis: i64,
 }
 
@@ -77,9 +77,21 @@ pub struct RestorePlan {
     pub warnings: Vec<String>,
     /// None: no job has completed yet.
     pub pace: Option<Pace>,
+    /// The limit that the job would have.
+    pub max_bytes_per_second: Option<i64>,
 }
 
 impl RestorePlan {
+    /// Milliseconds that it will take: by the pace of past jobs, and no less than its limit says;
+    /// none when neither is known.
+    pub fn estimated_ms(&self) -> Option<i64> {
+        let by_limit = self.max_bytes_per_second.filter(|limit| *limit > 0).map(|limit| {
+            let millis = i128::from(self.bytes) * 1000 / i128::from(limit);
+            i64::try_from(millis).unwrap_or(i64::MAX)
+        });
+        by_limit.max(self.pace.map(|p| p.estimate_ms(self.files, self.bytes)))
+    }
+
     /// Whether nothing that was checked stands against it.
     pub fn is_feasible(&self) -> bool {
         self.conflicts.is_empty() && self.problems.total == 0 && self.room.lacks(self.bytes).is_none()

@@ -165,8 +165,29 @@ pub struct RestoreJob {
     pub finished_at: Option<OffsetDateTime>,
     /// Milliseconds from the request to the end, or to now.
     pub time_cost_ms: i64,
-    /// Milliseconds since copying began, pauses left out; none before that.
+    /// Of an ended job: milliseconds in which it copied; pauses, outages and waiting for workers are
+    /// left out.
     pub copy_ms: Option<i64>,
+    /// Of a running job: what was copied lately.
+    pub recent: Option<Recent>,
+    /// What it waits for.
+    pub waiting: Option<Waiting>,
+}
+
+/// What a running job copied in the last half minute, or since it went on if that is shorter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Recent {
+    pub files: f64,
+    pub bytes: f64,
+    pub ms: i64,
+}
+
+/// The object storage or the database does not answer, or access is refused, and the job waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    pub since: OffsetDateTime,
+    /// The last error.
+    pub error: String,
 }
 
 impl RestoreJob {
@@ -178,15 +199,18 @@ impl RestoreJob {
         }
     }
 
-    /// Bytes and files a second: what is done, over the time since copying began, pauses left
-    /// out; none before that.
+    /// Bytes and files a second: of a running job lately, none when nothing was copied in the last
+    /// half minute; of an ended one over the time in which it copied.
     pub fn rates(&self) -> Option<(f64, f64)> {
-        let seconds = self.copy_ms.filter(|ms| *ms > 0)? as f64 / 1000.0;
-        Some((self.done_bytes as f64 / seconds, self.done_files as f64 / seconds))
+        let (bytes, files, ms) = match self.recent {
+            _ if self.state.is_final() => (self.done_bytes as f64, self.done_files as f64, self.copy_ms?),
+            recent => recent.map(|r| (r.bytes, r.files, r.ms))?,
+        };
+        let seconds = (ms > 0).then_some(ms as f64 / 1000.0)?;
+        Some((bytes / seconds, files / seconds)).filter(|_| self.state.is_final() || files > 0.0 || bytes > 0.0)
     }
 
-    /// Seconds that the rest will take at the rate so far; none unless it is copying and
-    /// something is done.
+    /// Seconds that the rest will take at the recent rate; none unless it is copying.
     pub fn eta_seconds(&self) -> Option<i64> {
         if self.state != JobState::InProgress {
             return None;
@@ -242,10 +266,12 @@ pub struct ClaimedTask {
     pub kind: TaskKind,
     pub attempt: i32,
     pub failures: i32,
-    /// Claims that were handed back; they are not charged to the task.
-    pub hand_backs: i32,
+    /// The last attempt whose end was recorded, well or not; those after it never ended.
+    pub last_ended: i32,
     /// Copies of single files that earlier attempts tried again.
     pub retries: i64,
+    /// The worker that had it and let its lease run out: it is gone or cut off.
+    pub taken_from: Option<Uuid>,
 }
 
 /// What a heartbeat tells a worker.
@@ -277,6 +303,8 @@ pub struct TaskView {
     pub target_segment_id: Option<i64>,
     pub attempt: i32,
     pub failures: i32,
+    /// Attempts since the last progress for which the storage or the database did not answer, or refused access.
+    pub outages: i32,
     pub total_files: i64,
     pub total_bytes: i64,
     pub done_files: i64,

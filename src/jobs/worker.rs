@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::domain::restore::{Beat, ClaimedTask, JobKind, TaskKind};
 use crate::service::{CopyProgress, Outcome, Service};
 use crate::telemetry::{
-    self, COPIED_BYTES, COPIED_FILES, COPY_RETRIES, LEASE_LOSSES, RUNNING_TASKS, TASKS, count_export, count_job,
+    self, COPIED_BYTES, COPIED_FILES, COPY_RETRIES, LEASE_LOSSES, LEASE_TAKEOVERS, RUNNING_TASKS, TASKS, count_export, count_job,
 };
 
 /// How a worker works.
@@ -50,8 +50,10 @@ pub struct Worker {
 enum Stopped {
     /// The job was cancelled, or another worker has the task.
     LeaseLost,
-    /// The process is stopping, the job is paused or runs more than it may, or another one waits.
+    /// The process is stopping, or the job is paused or runs more than it may.
     Aborted,
+    /// Another job waits for a worker.
+    MakesRoom,
 }
 
 impl Worker {
@@ -183,6 +185,10 @@ impl Worker {
             telemetry::follow(&span, &traceparent);
         }
         async {
+            if let Some(lost) = task.taken_from {
+                tracing::warn!(worker.id = %lost, "taken over from a worker that let its lease run out");
+                metrics::counter!(LEASE_TAKEOVERS).increment(1);
+            }
             metrics::gauge!(RUNNING_TASKS).increment(1.0);
             let progress = Arc::new(CopyProgress::of(&task));
             let outcome = self.run_under_lease(&task, &progress).await;
@@ -210,10 +216,16 @@ impl Worker {
         match stopped {
             Stopped::LeaseLost => "lost",
             // it has ended in the same moment
-            Stopped::Aborted if last.is_ok() => self.ended(task, last).await,
+            _ if last.is_ok() => self.ended(task, last).await,
             Stopped::Aborted => {
                 if self.service.hand_back(task).await.is_ok() {
                     tracing::info!("handed back unfinished");
+                }
+                "handed_back"
+            }
+            Stopped::MakesRoom => {
+                if self.service.make_room(task).await.is_ok() {
+                    tracing::info!("handed back unfinished: another job has been waiting for a worker");
                 }
                 "handed_back"
             }
@@ -262,7 +274,11 @@ impl Worker {
                 Ok(Ok(Beat::Continue)) => {
                     trusted_until = began + lease - margin;
                     if self.should_make_room(task).await {
-                        return Stopped::Aborted;
+                        if task.kind != TaskKind::Copy {
+                            return Stopped::MakesRoom;
+                        }
+                        // a copy ends its files first, so that each turn of it copies something
+                        progress.make_room();
                     }
                 }
                 Ok(Ok(Beat::HandBack)) => return Stopped::Aborted,
@@ -277,10 +293,10 @@ impl Worker {
         }
     }
 
-    /// Whether to hand a copy back, since every worker of this process is busy and another job
+    /// Whether to hand a task back, since every worker of this process is busy and another job
     /// waits for one.
     async fn should_make_room(&self, task: &ClaimedTask) -> bool {
-        if task.kind != TaskKind::Copy || self.slots.available_permits() > 0 {
+        if self.slots.available_permits() > 0 {
             return false;
         }
         // no answer in time is no reason to stop

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::keys;
 
@@ -147,7 +148,7 @@ impl LocalRoot {
     }
 
     /// Removes temporary files of copies that a crash left: nothing was written to them for ten
-    /// minutes.
+    /// minutes, by the clock that the filesystem gives files their times by; this host's may be wrong.
     pub fn sweep_temporary(&self) -> io::Result<usize> {
         let directory = self.path.join(keys::TEMPORARY_DIRECTORY);
         let entries = match fs::read_dir(&directory) {
@@ -155,7 +156,7 @@ impl LocalRoot {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
             Err(e) => return Err(e),
         };
-        let mut removed = 0;
+        let (mut removed, mut now) = (0, None);
         for entry in entries {
             let entry = entry?;
             // a copy that ends at this moment takes its temporary name away
@@ -164,7 +165,11 @@ impl LocalRoot {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                 Err(e) => return Err(e),
             };
-            if modified.elapsed().unwrap_or_default().as_secs() > 600 {
+            let now = match now {
+                Some(now) => now,
+                None => *now.insert(time_of_a_new_file(&directory)?),
+            };
+            if now.duration_since(modified).unwrap_or_default().as_secs() > 600 {
                 match fs::remove_file(entry.path()) {
                     Ok(()) => removed += 1,
                     Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -174,6 +179,15 @@ impl LocalRoot {
         }
         Ok(removed)
     }
+}
+
+/// Now, as the filesystem of a directory has it.
+fn time_of_a_new_file(directory: &Path) -> io::Result<SystemTime> {
+    let path = directory.join(uuid::Uuid::new_v4().to_string());
+    let made = File::create_new(&path)?;
+    let time = made.metadata().and_then(|m| m.modified());
+    fs::remove_file(&path)?;
+    time
 }
 
 /// Runs `create`, making the parent directory first where it is missing. Tried again when the

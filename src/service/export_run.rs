@@ -123,11 +123,13 @@ impl Service {
             tracing::warn!(key, error = %error, cause = error.cause_chain(), "could not delete the staged metadata of a bundle, it stays");
         }
         let mut tx = self.begin().await?;
+        let sums = store::job_history::sums(&mut tx, task.job_id).await?;
         store::jobs::lock(&mut tx, task.job_id).await?;
         if !store::tasks::succeed(&mut tx, task, None).await? {
             return Ok(Outcome::Lost);
         }
         store::jobs::finish(&mut tx, job.job_id, JobState::Completed, None, "", false).await?;
+        store::job_history::keep_sums(&mut tx, job.job_id, &sums).await?;
         store::bundles::forget_credentials(&mut tx, job.job_id).await?;
         commit(tx).await?;
         crash_point::reached("export.published");

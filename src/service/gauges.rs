@@ -76,6 +76,7 @@ fn samples(gauges: &Gauges, bytes: &Usage) -> Vec<Sample> {
         of(ACTIVE_TASKS, "available", gauges.available_tasks),
         of(ACTIVE_TASKS, "running", gauges.running_tasks),
         of(ACTIVE_TASKS, "expired", gauges.expired_tasks),
+        one(WAITING_JOBS, gauges.waiting_jobs),
         one(CLEANUPS, gauges.pending_cleanups),
         of(CATALOG_BYTES, "live", bytes.live_bytes),
         of(CATALOG_BYTES, "held_by_snapshots", bytes.held_by_snapshots_bytes),

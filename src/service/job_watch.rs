@@ -160,7 +160,7 @@ impl Service {
 fn is_news(before: &RestoreJob, after: &RestoreJob) -> bool {
     let told = |job: &RestoreJob| {
         let mut job = job.clone();
-        (job.time_cost_ms, job.copy_ms) = (0, None);
+        (job.time_cost_ms, job.copy_ms, job.recent) = (0, None, None);
         job
     };
     told(before) != told(after)

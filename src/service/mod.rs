@@ -107,8 +107,12 @@ pub struct ServiceSettings {
     pub copy_backoff: Duration,
     /// Failed attempts of a task before its job fails.
     pub task_failures: i32,
-    /// The same when the storage or the database does not answer; pauses grow to a minute.
-    pub outage_failures: i32,
+    /// How long a task waits for a storage or a database that does not answer, since the last file
+    /// that it copied, before its job fails; pauses grow to a minute.
+    pub outage_patience: Duration,
+    /// Attempts in a row of a task to which the storage refuses access before its job fails.
+    /// Credentials that expire may come back; a job that has copied nothing fails at once.
+    pub denied_tries: i32,
     /// Listings at the same time by one call.
     pub list_concurrency: usize,
     /// Seconds for which ended jobs and runs are kept.
@@ -137,7 +141,8 @@ impl Default for ServiceSettings {
             copy_tries: 5,
             copy_backoff: Duration::from_millis(100),
             task_failures: 3,
-            outage_failures: 30,
+            outage_patience: Duration::from_secs(24 * 3600),
+            denied_tries: 10,
             list_concurrency: 16,
             history_seconds: 30 * 24 * 3600,
             quota_bytes: None,

@@ -66,7 +66,8 @@ impl Service {
             problems: found.problems,
             room: self.room(&mut conn).await?,
             warnings: warnings(&snapshot, &captured, &request.options, now_ms),
-            pace: store::jobs::pace(&mut conn).await?,
+            pace: store::job_history::pace(&mut conn).await?,
+            max_bytes_per_second: request.control.max_bytes_per_second,
         })
     }
 }

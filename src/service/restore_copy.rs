@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
+use tokio_util::sync::CancellationToken;
 
 use super::restore_prove::{FileCopy, Proved};
 use super::restore_run::{Outcome, RunError};
@@ -26,6 +27,8 @@ pub struct CopyProgress {
     counts: Arc<Counts>,
     /// How fast the task may copy.
     pub(super) throttle: Throttle,
+    /// Another job waits for the worker: what is under way ends, nothing begins.
+    making_room: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +52,11 @@ impl CopyProgress {
             bytes: self.counts.bytes.load(Ordering::Relaxed),
             retries: self.counts.retries.load(Ordering::Relaxed),
         }
+    }
+
+    /// Lets the task end the files that are under way, and then hand itself back.
+    pub fn make_room(&self) {
+        self.making_room.cancel();
     }
 }
 
@@ -100,6 +108,11 @@ impl Service {
         }
         if let Some(error) = first_failure {
             return Err(error);
+        }
+        if progress.read().files < i64::try_from(copies.len()).unwrap_or(i64::MAX) {
+            // it makes room; what is copied stays
+            self.make_room(task).await?;
+            return Ok(Outcome::HandedBack);
         }
         let targets: Vec<String> = copies.iter().map(|c| route.to.key(&c.target)).collect();
         route.to.objects().sync_parents(targets.iter().map(String::as_str)).await?;
@@ -161,9 +174,10 @@ impl Service {
         progress: &CopyProgress,
         failed: &AtomicBool,
     ) -> Result<(), RunError> {
+        let begins = || !failed.load(Ordering::Relaxed) && !progress.making_room.is_cancelled();
         let mut open = group;
         // files under a limit are paid for one by one
-        if group.len() > 1 && !failed.load(Ordering::Relaxed) && !progress.throttle.is_on() {
+        if group.len() > 1 && begins() && !progress.throttle.is_on() {
             let sizes: Vec<u64> = group.iter().map(|file| file.size_bytes).collect();
             let (copied, counters) = (Arc::new(AtomicUsize::new(0)), progress.counts.clone());
             let count = copied.clone();
@@ -178,18 +192,21 @@ impl Service {
             open = &group[copied.load(Ordering::SeqCst)..];
         }
         for file in open {
-            if failed.load(Ordering::Relaxed) {
+            let paid = progress.throttle.take(file.size_bytes);
+            if !begins()
+                || progress.making_room.run_until_cancelled(paid).await.is_none()
+                || !self.copy_file(route, file, progress).await?
+            {
                 return Ok(());
             }
-            progress.throttle.take(file.size_bytes).await;
-            self.copy_file(route, file, progress).await?;
             crash_point::reached("restore.file_copied");
             progress.counts.done(file.size_bytes);
         }
         Ok(())
     }
 
-    async fn copy_file(&self, route: &Route, file: &FileCopy, progress: &CopyProgress) -> Result<(), RunError> {
+    /// Tries to copy a file until it is there; false when it was given up in a pause to make room.
+    async fn copy_file(&self, route: &Route, file: &FileCopy, progress: &CopyProgress) -> Result<bool, RunError> {
         let (mut tries, mut throttled) = (0, 0);
         let copy = CopyFile {
             source: &file.source,
@@ -199,7 +216,7 @@ impl Service {
         };
         loop {
             match route.copy(&copy).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(true),
                 Err(CopyOutcome::SourceMissing) => {
                     return Err(RunError::Fail(
                         Code::FileMissing.error(format!("source file {} is missing", file.source)),
@@ -220,7 +237,10 @@ impl Service {
             progress.counts.retries.fetch_add(1, Ordering::Relaxed);
             let base = u64::try_from(self.settings.copy_backoff.as_millis()).unwrap_or(MAX_PAUSE_MS);
             let pause = backoff_ms(tries + throttled, base, MAX_PAUSE_MS, rand::random());
-            tokio::time::sleep(Duration::from_millis(pause)).await;
+            let pause = tokio::time::sleep(Duration::from_millis(pause));
+            if progress.making_room.run_until_cancelled(pause).await.is_none() {
+                return Ok(false);
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use crate::domain::restore::{Beat, ClaimedTask, JobKind, JobState, RestoreJob, T
 use crate::domain::{Code, Error, Result};
 use crate::store;
 use crate::store::names::NameKind;
+use crate::store::tasks::Release;
 use uuid::Uuid;
 
 /// How a task ended for its worker.
@@ -22,7 +23,7 @@ pub enum Outcome {
     Failed,
     /// Another worker has it: nothing was written.
     Lost,
-    /// Its job was paused meanwhile: it is for later.
+    /// Its job was paused meanwhile, or another one needs the worker: it is for later.
     HandedBack,
 }
 
@@ -39,14 +40,14 @@ impl From<Error> for RunError {
     /// What is not said to be final may pass: a database that restarts, a storage that is slow.
     fn from(error: Error) -> Self {
         match error.code() {
-            Code::StorageAccessDenied | Code::InsufficientStorage => RunError::Fail(error),
+            Code::InsufficientStorage => RunError::Fail(error),
             _ => RunError::Retry(error),
         }
     }
 }
 
-/// Claims of one task before its job fails, whatever became of the workers.
-const MAX_ATTEMPTS: i32 = 50;
+/// Claims of one task in a row that never ended, whatever became of the workers, before its job fails.
+const MAX_UNENDED: i32 = 50;
 /// Rows that a clean-up marks at a time; bounds the length of locks.
 const CLEANUP_PAGE: i64 = 1000;
 /// Pause before a clean-up that met another run of the collector is tried again.
@@ -91,7 +92,7 @@ impl Service {
         Ok(heard.beat)
     }
 
-    /// Whether a copy on a full worker should be handed back for a job that waits with nothing
+    /// Whether a task on a full worker should be handed back for a job that waits with nothing
     /// running.
     ///
     /// # Errors
@@ -107,7 +108,17 @@ impl Service {
     /// Database errors; the lease then runs out by itself.
     pub async fn hand_back(&self, task: &ClaimedTask) -> Result<()> {
         let mut conn = self.conn().await?;
-        store::tasks::release(&mut conn, task, None, 0).await?;
+        store::tasks::release(&mut conn, task, Release::HandedBack, 0).await?;
+        store::catalog::notify_workers(&mut conn).await
+    }
+
+    /// The same for a job that waits with nothing running; this task's job stands behind it.
+    ///
+    /// # Errors
+    /// Database errors; the lease then runs out by itself.
+    pub async fn make_room(&self, task: &ClaimedTask) -> Result<()> {
+        let mut conn = self.conn().await?;
+        store::tasks::release(&mut conn, task, Release::MadeRoom, 0).await?;
         store::catalog::notify_workers(&mut conn).await
     }
 
@@ -117,11 +128,11 @@ impl Service {
     /// Database errors while the end was recorded; the lease then runs out and the task is
     /// claimed again.
     pub async fn run_task(&self, task: &ClaimedTask, progress: &CopyProgress) -> Result<Outcome> {
-        if task.attempt - task.hand_backs > MAX_ATTEMPTS && task.kind != TaskKind::Cleanup {
+        let unended = task.attempt - 1 - task.last_ended;
+        if unended >= MAX_UNENDED && task.kind != TaskKind::Cleanup {
             let error = Code::RestoreFailed.error(format!(
-                "task {} was claimed {} times and never ended",
-                task.task_id,
-                task.attempt - 1
+                "task {} was claimed {unended} times in a row and never ended",
+                task.task_id
             ));
             return self.fail_task(task, &error).await;
         }
@@ -166,25 +177,39 @@ impl Service {
     }
 
     async fn end_attempt(&self, task: &ClaimedTask, error: RunError) -> Result<Outcome> {
-        let (RunError::Retry(cause) | RunError::Fail(cause)) = &error;
-        // an outage of what lies below is waited for; other failures are not
-        let patience = match cause.code() {
-            Code::StorageUnavailable | Code::DatabaseUnavailable => self.settings.outage_failures,
-            _ => self.settings.task_failures,
+        let Some(waited) = store::tasks::waited(&mut *self.conn().await?, task).await? else {
+            return Ok(Outcome::Lost);
         };
-        let last = task.failures + 1 >= patience;
-        match error {
-            // leftovers are tried for ever: giving up would leak them
-            RunError::Retry(error) | RunError::Fail(error) if task.kind == TaskKind::Cleanup => {
-                self.retry_task(task, &error).await
+        let (RunError::Retry(cause) | RunError::Fail(cause)) = &error;
+        let text = cause.to_string();
+        let (patient, tries, why) = match cause.code() {
+            // waiting is not failing: an outage of what lies below costs no try
+            Code::StorageUnavailable | Code::DatabaseUnavailable => {
+                let patience = i64::try_from(self.settings.outage_patience.as_millis()).unwrap_or(i64::MAX);
+                let patient = waited.ms < patience && matches!(error, RunError::Retry(_));
+                (patient, waited.outages, Release::Outage(&text))
             }
-            RunError::Retry(error) if !last => self.retry_task(task, &error).await,
-            RunError::Retry(error) | RunError::Fail(error) => self.fail_task(task, &error).await,
+            // a job that has copied nothing loses nothing by failing at once
+            Code::StorageAccessDenied => {
+                let patient = waited.denials + 1 < self.settings.denied_tries
+                    && store::tasks::has_copied(&mut *self.conn().await?, task.job_id).await?;
+                (patient, waited.denials, Release::Denied(&text))
+            }
+            _ => {
+                let patient = task.failures + 1 < self.settings.task_failures && matches!(error, RunError::Retry(_));
+                (patient, task.failures, Release::Failed(&text))
+            }
+        };
+        // leftovers are tried for ever: giving up would leak them
+        if patient || task.kind == TaskKind::Cleanup {
+            self.retry_task(task, cause, tries, why).await
+        } else {
+            self.fail_task(task, cause).await
         }
     }
 
-    async fn retry_task(&self, task: &ClaimedTask, error: &Error) -> Result<Outcome> {
-        let tries = u32::try_from(task.failures + 1).unwrap_or(1);
+    async fn retry_task(&self, task: &ClaimedTask, error: &Error, tries: i32, why: Release<'_>) -> Result<Outcome> {
+        let tries = u32::try_from(tries + 1).unwrap_or(1);
         let delay = backoff_ms(tries, RETRY_BASE_MS, RETRY_CAP_MS, rand::random());
         tracing::warn!(
             job.id = %task.job_id, task.id = %task.task_id, kind = task.kind.as_str(), delay_ms = delay,
@@ -192,7 +217,7 @@ impl Service {
         );
         let mut conn = self.conn().await?;
         let delay = i64::try_from(delay).unwrap_or(i64::MAX);
-        let kept = store::tasks::release(&mut conn, task, Some(&error.to_string()), delay).await?;
+        let kept = store::tasks::release(&mut conn, task, why, delay).await?;
         Ok(if kept { Outcome::Retried } else { Outcome::Lost })
     }
 
@@ -235,6 +260,7 @@ impl Service {
             let why = format!("{segments} segments would be published, {} were restored", job.total_segments);
             return Err(RunError::Fail(Error::internal(why)));
         }
+        let sums = store::job_history::sums(&mut tx, task.job_id).await?;
         // the fence comes last: a heartbeat waits for whoever has written the task's row
         let state = store::jobs::lock(&mut tx, task.job_id).await?;
         if state == Some(JobState::Paused) {
@@ -260,6 +286,7 @@ impl Service {
         store::receipts::complete(&mut tx, job.job_id, &receipt).await?;
         store::collections::publish(&mut tx, job.collection_id).await?;
         store::jobs::finish(&mut tx, job.job_id, JobState::Completed, None, "", false).await?;
+        store::job_history::keep_sums(&mut tx, job.job_id, &sums).await?;
         store::bundles::forget_credentials(&mut tx, job.job_id).await?;
         crash_point::reached("restore.publishing");
         commit(tx).await?;
@@ -320,7 +347,7 @@ impl Service {
             Ok(report) => report,
             // waiting is not failing, and keeps no worker busy
             Err(error) if error.code() == Code::GcRunInProgress => {
-                let kept = store::tasks::release(&mut *self.conn().await?, task, None, CLEANUP_WAIT_MS).await?;
+                let kept = store::tasks::release(&mut *self.conn().await?, task, Release::HandedBack, CLEANUP_WAIT_MS).await?;
                 return Ok(if kept { Outcome::HandedBack } else { Outcome::Lost });
             }
             Err(error) => return Err(error.into()),

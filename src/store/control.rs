@@ -3,21 +3,40 @@
 use sqlx::PgConnection;
 
 use super::failed;
-use crate::domain::Result;
 use crate::domain::id::JobId;
 use crate::domain::restore::{JobKind, JobState};
 use crate::domain::schedule::Control;
+use crate::domain::{Code, Error, Result};
 
 /// Waits until no claim is under way and keeps further ones waiting until the transaction ends:
 /// what is changed here holds for every claim after it. Whoever also locks a job locks that first:
 /// a claim waits for no job, so nobody waits in a circle, and a stuck job stops no claim. The server ends the transaction when it
-/// hears nothing for five seconds, so that a process that is cut off stops no other one.
+/// hears nothing for three seconds, so that a process that is cut off stops no other one.
+///
+/// # Errors
+/// `database_unavailable`, also when others hold it for five seconds.
 pub async fn lock_claims(conn: &mut PgConnection) -> Result<()> {
-    sqlx::query!("select set_config('idle_in_transaction_session_timeout', '5s', true), pg_advisory_xact_lock(7234689103)::text")
-        .fetch_one(conn)
-        .await
-        .map_err(failed)?;
+    sqlx::query!(
+        "select set_config('idle_in_transaction_session_timeout', '3s', true) as idle, set_config('lock_timeout', '5s', true) as lock,
+                pg_advisory_xact_lock(7234689103)::text"
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(|e| held(e, "the queue of tasks"))?;
     Ok(())
+}
+
+/// The error of a lock; says what others hold when that is why.
+pub(super) fn held(error: sqlx::Error, what: &str) -> Error {
+    let timed_out = error
+        .as_database_error()
+        .is_some_and(|e| e.code().is_some_and(|c| c == "55P03"));
+    if timed_out {
+        let text = format!("{what} is held by another call or worker, for longer than 5 seconds; try again");
+        Code::DatabaseUnavailable.error(text).because(error)
+    } else {
+        failed(error)
+    }
 }
 
 /// Tells event streams that a job has changed.
@@ -57,14 +76,23 @@ pub async fn resume(conn: &mut PgConnection, job: JobId) -> Result<()> {
 }
 
 /// Locks a job until the transaction ends; gives its state, what may be changed about it, and its kind.
+/// The server ends the transaction when it hears nothing for three seconds: a host that goes away
+/// now keeps nobody from the job.
+///
+/// # Errors
+/// `database_unavailable`, also when others hold it for five seconds.
 pub async fn lock(conn: &mut PgConnection, job: JobId) -> Result<Option<(JobState, Control, JobKind)>> {
     let row = sqlx::query!(
-        "select state, kind, priority, max_concurrency, max_bytes_per_second from restore_jobs where job_id = $1 for update",
+        "with fence as materialized (
+             select set_config('idle_in_transaction_session_timeout', '3s', true), set_config('lock_timeout', '5s', true)
+         )
+         select j.state, j.kind, j.priority, j.max_concurrency, j.max_bytes_per_second
+           from restore_jobs j cross join fence where j.job_id = $1 for update of j",
         job.0
     )
     .fetch_optional(conn)
     .await
-    .map_err(failed)?;
+    .map_err(|e| held(e, &format!("job {job}")))?;
     Ok(row.and_then(|r| {
         let control = Control {
             priority: r.priority,

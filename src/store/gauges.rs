@@ -31,6 +31,8 @@ pub async fn read(conn: &mut PgConnection, collections: i64) -> Result<Gauges> {
            select (select count(*) from restore_tasks where state = 'available') as "available!",
                   (select count(*) from restore_tasks where state = 'running' and lease_expires_at > n.now) as "running!",
                   (select count(*) from restore_tasks where state = 'running' and lease_expires_at <= n.now) as "expired!",
+                  (select count(distinct job_id) from restore_tasks t join restore_jobs j using (job_id)
+                    where t.waiting_since is not null and j.finished_at is null and j.state <> 'Paused') as "waiting!",
                   (select count(*) from restore_jobs where cleanup = 'pending' and finished_at is not null) as "cleanups!",
                   (select extract(epoch from n.now - finished_at)::float8 from gc_runs
                     where state = 'completed' and not dry_run order by run_id desc limit 1) as gc_age,
@@ -64,6 +66,7 @@ pub async fn read(conn: &mut PgConnection, collections: i64) -> Result<Gauges> {
         available_tasks: counts.available,
         running_tasks: counts.running,
         expired_tasks: counts.expired,
+        waiting_jobs: counts.waiting,
         pending_cleanups: counts.cleanups,
         gc_age_seconds: counts.gc_age,
         webhook_pending: counts.pending,

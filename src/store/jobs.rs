@@ -4,13 +4,12 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::codec::{from_json, to_json};
-use super::control::notify_watchers;
-use super::failed;
+use super::control::{held, notify_watchers};
+use super::{failed, job_history};
 use crate::domain::access::Visible;
 use crate::domain::id::TaskId;
 use crate::domain::id::{CollectionId, DatabaseId, JobId, SnapshotId};
-use crate::domain::plan::Pace;
-use crate::domain::restore::{JobKind, JobState, RestoreJob, RestoreOptions, TaskView};
+use crate::domain::restore::{JobKind, JobState, Recent, RestoreJob, RestoreOptions, TaskView, Waiting};
 use crate::domain::schedule::Control;
 use crate::domain::{Code, Error, Result};
 
@@ -87,6 +86,11 @@ struct JobRow {
     finished_at: Option<OffsetDateTime>,
     time_cost_ms: i64,
     copy_ms: Option<i64>,
+    recent_files: Option<f64>,
+    recent_bytes: Option<f64>,
+    recent_ms: Option<i64>,
+    waiting_since: Option<OffsetDateTime>,
+    waiting_error: Option<String>,
 }
 
 impl TryFrom<JobRow> for RestoreJob {
@@ -126,6 +130,15 @@ impl TryFrom<JobRow> for RestoreJob {
             finished_at: row.finished_at,
             time_cost_ms: row.time_cost_ms,
             copy_ms: row.copy_ms,
+            recent: row.recent_ms.map(|ms| Recent {
+                files: row.recent_files.unwrap_or_default(),
+                bytes: row.recent_bytes.unwrap_or_default(),
+                ms: ms.max(1),
+            }),
+            waiting: row.waiting_since.map(|since| Waiting {
+                since,
+                error: row.waiting_error.unwrap_or_default(),
+            }),
         })
     }
 }
@@ -148,7 +161,8 @@ pub struct JobFilter {
 /// Where a page of jobs begins: after this creation time (nanoseconds) and id.
 pub type JobCursor = (i64, i64);
 
-/// Lists jobs, newest first, with the progress of their copies.
+/// Lists jobs, newest first, with the progress of their copies. The tasks of those that have ended
+/// are not read: their sums were kept ([`job_history::keep_sums`]).
 pub async fn list(conn: &mut PgConnection, filter: &JobFilter, after: Option<JobCursor>, limit: i64) -> Result<Vec<RestoreJob>> {
     let cursor = match after {
         None => None,
@@ -163,19 +177,42 @@ pub async fn list(conn: &mut PgConnection, filter: &JobFilter, after: Option<Job
         r#"select j.job_id, j.kind, b.location as "bundle_uri?", j.snapshot_id, j.snapshot_name, j.source_collection_name, j.db_id, d.name as "db_name?",
                   j.collection_name, j.collection_id, j.options, j.priority,
                   j.max_concurrency, j.max_bytes_per_second, j.state, j.resume_state, j.reason, j.error_code, j.total_files, j.total_bytes,
-                  j.total_segments, p.files as "done_files!", p.bytes as "done_bytes!", p.segments as "done_segments!",
-                  p.retries as "retries!", j.warnings, j.cleanup, j.created_at, j.finished_at,
+                  j.total_segments, coalesce(j.done_files, p.files) as "done_files!", coalesce(j.done_bytes, p.bytes) as "done_bytes!",
+                  coalesce(j.done_segments, p.segments) as "done_segments!", coalesce(j.retries, p.retries) as "retries!",
+                  j.warnings, j.cleanup, j.created_at, j.finished_at,
                   (extract(epoch from coalesce(j.finished_at, (select stillframe_now())) - j.created_at) * 1000)::bigint as "time_cost_ms!",
-                  case when j.copy_began_at is not null then greatest(extract(epoch from
-                       coalesce(j.finished_at, j.paused_at, (select stillframe_now())) - j.copy_began_at) * 1000, 0)::bigint end as copy_ms
+                  -- of a job that ended before this was kept: the time since copying began
+                  coalesce(j.copy_ms, case when j.finished_at > j.copy_began_at
+                       then (extract(epoch from j.finished_at - j.copy_began_at) * 1000)::bigint end) as copy_ms,
+                  q.files as "recent_files?", q.bytes as "recent_bytes?", q.ms as "recent_ms?",
+                  w.since as "waiting_since?", w.error as "waiting_error?"
              from restore_jobs j
              left join databases d on d.db_id = j.db_id
              left join job_bundles b on b.job_id = j.job_id
              cross join lateral (
                select coalesce(sum(t.done_files), 0)::bigint as files, coalesce(sum(t.done_bytes), 0)::bigint as bytes,
                       count(*) filter (where t.state = 'succeeded') as segments, coalesce(sum(t.retries), 0)::bigint as retries
-                 from restore_tasks t where t.job_id = j.job_id and t.kind = 'copy'
+                 from restore_tasks t where t.job_id = j.job_id and t.kind = 'copy' and j.done_files is null
              ) p
+             -- the parts of tasks' progress since their marks that lie in the last half minute
+             cross join lateral (
+               select sum((t.done_files - t.mark_files) * r.share) as files, sum((t.done_bytes - t.mark_bytes) * r.share) as bytes,
+                      (extract(epoch from (select stillframe_now()) - min(r.since)) * 1000)::bigint as ms
+                 from restore_tasks t
+                cross join lateral (
+                   select l.since, case when l.until > t.mark_at
+                               then extract(epoch from l.until - l.since)::float8 / extract(epoch from l.until - t.mark_at)::float8 else 1 end as share
+                     from (select greatest(t.mark_at, (select stillframe_now()) - interval '30 seconds') as since,
+                                  coalesce(t.finished_at, t.beat_at) as until) l
+                 ) r
+                where t.job_id = j.job_id and t.kind = 'copy' and t.mark_at is not null and j.finished_at is null
+                  and coalesce(t.finished_at, t.beat_at) >= (select stillframe_now()) - interval '30 seconds'
+             ) q
+             left join lateral (
+               select t.waiting_since as since, t.last_error as error
+                 from restore_tasks t where t.job_id = j.job_id and t.waiting_since is not null and j.finished_at is null and j.state <> 'Paused'
+                order by t.waiting_since limit 1
+             ) w on true
             where ($1::bigint is null or j.job_id = $1)
               and ($2::bigint is null or j.db_id = $2)
               and ($3::text is null or j.collection_name = $3)
@@ -212,12 +249,22 @@ pub fn cursor(job: &RestoreJob) -> JobCursor {
     )
 }
 
-/// Locks a job until the transaction ends and gives its state; none when there is no such job.
+/// Locks a job until the transaction ends, as [`super::control::lock`], and gives its state; none
+/// when there is no such job.
+///
+/// # Errors
+/// `database_unavailable`, also when others hold it for five seconds.
 pub async fn lock(conn: &mut PgConnection, job: JobId) -> Result<Option<JobState>> {
-    let state = sqlx::query_scalar!("select state from restore_jobs where job_id = $1 for update", job.0)
-        .fetch_optional(conn)
-        .await
-        .map_err(failed)?;
+    let state = sqlx::query_scalar!(
+        "with fence as materialized (
+             select set_config('idle_in_transaction_session_timeout', '3s', true), set_config('lock_timeout', '5s', true)
+         )
+         select j.state from restore_jobs j cross join fence where j.job_id = $1 for update of j",
+        job.0
+    )
+    .fetch_optional(conn)
+    .await
+    .map_err(|e| held(e, &format!("job {job}")))?;
     Ok(state.as_deref().and_then(JobState::parse))
 }
 
@@ -275,26 +322,6 @@ pub async fn set_warnings(conn: &mut PgConnection, job: JobId, warnings: &[Strin
     Ok(())
 }
 
-/// How fast the last completed jobs that copied anything went, from request to end; none when
-/// there is no such job.
-pub async fn pace(conn: &mut PgConnection) -> Result<Option<Pace>> {
-    let row = sqlx::query!(
-        r#"select count(*) as "jobs!", coalesce(sum(total_files), 0)::bigint as "files!", coalesce(sum(total_bytes), 0)::bigint as "bytes!",
-                  coalesce(sum((extract(epoch from finished_at - created_at) * 1000)::bigint), 0)::bigint as "millis!"
-             from (select * from restore_jobs where state = 'Completed' and kind = 'restore' and total_files > 0
-                    order by created_at desc, job_id desc limit 20) recent"#
-    )
-    .fetch_one(conn)
-    .await
-    .map_err(failed)?;
-    Ok((row.jobs > 0).then_some(Pace {
-        jobs: row.jobs,
-        files: row.files,
-        bytes: row.bytes,
-        millis: row.millis,
-    }))
-}
-
 /// Ends a locked job.
 ///
 /// # Errors
@@ -327,8 +354,11 @@ pub async fn finish(
     }
 }
 
-/// Notes that the objects of an unsuccessful job are gone, or that they can't be reached any more.
+/// Notes that the objects of an unsuccessful job are gone, or that they can't be reached any more,
+/// and what its tasks add up to.
 pub async fn set_cleaned(conn: &mut PgConnection, job: JobId, abandoned: bool) -> Result<()> {
+    let sums = job_history::sums(conn, job).await?;
+    job_history::keep_sums(conn, job, &sums).await?;
     sqlx::query!(
         "update restore_jobs set cleanup = case when $2 then 'abandoned' else 'done' end where job_id = $1 and cleanup = 'pending'",
         job.0,
@@ -362,19 +392,6 @@ pub async fn traceparent(conn: &mut PgConnection, job: JobId) -> Result<Option<S
     Ok(found.flatten())
 }
 
-/// Deletes the history of jobs that ended before an age, their tasks too; gives their number.
-pub async fn expire(conn: &mut PgConnection, age_seconds: i64) -> Result<u64> {
-    let deleted = sqlx::query!(
-        "delete from restore_jobs
-          where finished_at < (select stillframe_now()) - $1::bigint * interval '1 second' and cleanup <> 'pending'",
-        age_seconds
-    )
-    .execute(conn)
-    .await
-    .map_err(failed)?;
-    Ok(deleted.rows_affected())
-}
-
 /// Lists the tasks of a job by id.
 pub async fn tasks(conn: &mut PgConnection, job: JobId, after: Option<i64>, limit: i64) -> Result<Vec<TaskView>> {
     let rows = sqlx::query!(
@@ -382,7 +399,7 @@ pub async fn tasks(conn: &mut PgConnection, job: JobId, after: Option<i64>, limi
         r#"select t.task_id, t.kind,
                   case when t.state = 'available' and t.kind <> 'cleanup' and j.finished_at is not null then 'cancelled'
                        else t.state end as "state!",
-                  t.source_segment_id, t.target_segment_id, t.attempt, t.failures, t.total_files, t.total_bytes, t.done_files,
+                  t.source_segment_id, t.target_segment_id, t.attempt, t.failures, t.outages + t.denials as "outages!", t.total_files, t.total_bytes, t.done_files,
                   t.done_bytes, t.retries, t.last_error, t.worker_id, t.lease_expires_at, t.run_at, t.finished_at
              from restore_tasks t join restore_jobs j using (job_id)
             where t.job_id = $1 and t.task_id > $2 order by t.task_id limit $3"#,
@@ -403,6 +420,7 @@ pub async fn tasks(conn: &mut PgConnection, job: JobId, after: Option<i64>, limi
             target_segment_id: r.target_segment_id,
             attempt: r.attempt,
             failures: r.failures,
+            outages: r.outages,
             total_files: r.total_files,
             total_bytes: r.total_bytes,
             done_files: r.done_files,

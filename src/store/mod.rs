@@ -31,6 +31,7 @@ pub mod gc_runs;
 pub mod id_blocks;
 pub mod idempotency;
 pub mod indexes;
+pub mod job_history;
 pub mod jobs;
 pub mod keys;
 pub mod manifests;

@@ -75,13 +75,22 @@ pub struct Heard {
     pub bytes_per_second: Option<i64>,
 }
 
-/// Renews the lease, reports progress, and learns whether and how fast to go on.
+/// Renews the lease, reports progress, and learns whether and how fast to go on. A file more than
+/// any attempt had copied is progress: whatever it waited for is there again.
 pub async fn heartbeat(conn: &mut PgConnection, task: &ClaimedTask, progress: Progress, lease_ms: i64) -> Result<Heard> {
     let row = sqlx::query!(
         r#"update restore_tasks t
-            set lease_expires_at = (select stillframe_now()) + $3::bigint * interval '1 millisecond',
-                done_files = $4, done_bytes = $5, retries = $6
-           from restore_jobs j
+            set lease_expires_at = n.now + $3::bigint * interval '1 millisecond', beat_at = n.now,
+                -- an attempt counts from 0 again: what an earlier one had copied is known to be there
+                done_files = greatest(t.done_files, $4), done_bytes = greatest(t.done_bytes, $5), retries = $6,
+                outages = case when $4 > t.done_files then 0 else t.outages end,
+                denials = case when $4 > t.done_files then 0 else t.denials end,
+                waiting_since = case when $4 > t.done_files then null else t.waiting_since end,
+                made_room = case when $4 > t.done_files then 0 else t.made_room end,
+                mark_files = case when t.mark_at < n.now - interval '30 seconds' then t.done_files else t.mark_files end,
+                mark_bytes = case when t.mark_at < n.now - interval '30 seconds' then t.done_bytes else t.mark_bytes end,
+                mark_at = case when t.mark_at < n.now - interval '30 seconds' then t.beat_at else t.mark_at end
+           from restore_jobs j, (select stillframe_now() as now) n
           where t.task_id = $1 and t.attempt = $2 and t.state = 'running'
             and j.job_id = t.job_id and (j.finished_at is null or t.kind = 'cleanup')
          returning j.state = 'Paused' or coalesce(t.kind = 'copy' and j.running_limit <= (
@@ -116,6 +125,7 @@ pub async fn succeed(conn: &mut PgConnection, task: &ClaimedTask, progress: Opti
     let progress = progress.map(|p| (p.files, p.bytes, p.retries));
     let updated = sqlx::query!(
         "update restore_tasks set state = 'succeeded', finished_at = stillframe_now(), lease_expires_at = null,
+                last_ended = attempt, waiting_since = null,
                 done_files = coalesce($3, done_files), done_bytes = coalesce($4, done_bytes), retries = coalesce($5, retries)
           where task_id = $1 and attempt = $2 and state = 'running'",
         task.task_id.0,
@@ -144,8 +154,8 @@ pub struct CopyEnd {
 pub async fn succeed_copy(conn: &mut PgConnection, task: &ClaimedTask, progress: Progress, methods: &str) -> Result<CopyEnd> {
     let row = sqlx::query!(
         r#"with ended as (
-             update restore_tasks set state = 'succeeded', finished_at = stillframe_now(), lease_expires_at = null,
-                    done_files = $4, done_bytes = $5, retries = $6
+             update restore_tasks set state = 'succeeded', finished_at = stillframe_now(), lease_expires_at = null, last_ended = attempt,
+                    waiting_since = null,                    done_files = $4, done_bytes = $5, retries = $6
               where task_id = $1 and attempt = $2 and state = 'running'
              returning task_id
            ), proved as (
@@ -172,20 +182,52 @@ pub async fn succeed_copy(conn: &mut PgConnection, task: &ClaimedTask, progress:
     })
 }
 
-/// Hands a task back to be tried again later; false when the lease was lost. A failure is
-/// counted; a mere hand-back (shutdown, pause, a lowered limit) is not charged to the task.
-pub async fn release(conn: &mut PgConnection, task: &ClaimedTask, failure: Option<&str>, delay_ms: i64) -> Result<bool> {
+/// Why a task goes back to be claimed again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Release<'a> {
+    /// Shutdown, pause, a lowered limit: not charged to the task.
+    HandedBack,
+    /// Another job had been waiting for a worker: not charged, but its job stands behind all
+    /// others for two seconds.
+    MadeRoom,
+    /// The object storage or the database did not answer.
+    Outage(&'a str),
+    /// The object storage refused access.
+    Denied(&'a str),
+    /// Another error.
+    Failed(&'a str),
+}
+
+/// Hands a task back to be tried again later; false when the lease was lost. Outages, denials and
+/// failures are counted apart.
+pub async fn release(conn: &mut PgConnection, task: &ClaimedTask, why: Release<'_>, delay_ms: i64) -> Result<bool> {
+    let (why, error) = match why {
+        Release::HandedBack => ("handed_back", None),
+        Release::MadeRoom => ("made_room", None),
+        Release::Outage(error) => ("outage", Some(error)),
+        Release::Denied(error) => ("denied", Some(error)),
+        Release::Failed(error) => ("failed", Some(error)),
+    };
     let updated = sqlx::query!(
-        "update restore_tasks set state = 'available', lease_expires_at = null,
-                run_at = stillframe_now() + $4::bigint * interval '1 millisecond',
-                failures = failures + case when $3::text is null then 0 else 1 end,
-                hand_backs = hand_backs + case when $3::text is null then 1 else 0 end,
-                last_error = coalesce($3, last_error)
-          where task_id = $1 and attempt = $2 and state = 'running'",
+        "update restore_tasks t set state = 'available', lease_expires_at = null, last_ended = t.attempt,
+                run_at = n.now + $4::bigint * interval '1 millisecond',
+                failures = t.failures + case when $5 = 'failed' then 1 else 0 end,
+                hand_backs = t.hand_backs + case when $5 in ('handed_back', 'made_room') then 1 else 0 end,
+                made_room = t.made_room + case when $5 = 'made_room' then 1 else 0 end,
+                room_until = case when $5 = 'made_room' then n.now + interval '2 seconds' end,
+                -- whatever fails otherwise was answered
+                outages = case $5 when 'outage' then t.outages + 1 when 'failed' then 0 else t.outages end,
+                denials = case $5 when 'denied' then t.denials + 1 else t.denials end,
+                waiting_since = case when $5 in ('outage', 'denied') then coalesce(t.waiting_since, n.now)
+                                     when $5 = 'failed' then null else t.waiting_since end,
+                last_error = coalesce($3, t.last_error)
+           from (select stillframe_now() as now) n
+          where t.task_id = $1 and t.attempt = $2 and t.state = 'running'",
         task.task_id.0,
         task.attempt,
-        failure,
-        delay_ms
+        error,
+        delay_ms,
+        why
     )
     .execute(conn)
     .await
@@ -197,7 +239,7 @@ pub async fn release(conn: &mut PgConnection, task: &ClaimedTask, failure: Optio
 pub async fn fail(conn: &mut PgConnection, task: &ClaimedTask, reason: &str) -> Result<bool> {
     let updated = sqlx::query!(
         "update restore_tasks set state = 'failed', finished_at = stillframe_now(), lease_expires_at = null,
-                failures = failures + 1, last_error = $3
+                last_ended = attempt, waiting_since = null, failures = failures + 1, last_error = $3
           where task_id = $1 and attempt = $2 and state = 'running'",
         task.task_id.0,
         task.attempt,
@@ -207,6 +249,47 @@ pub async fn fail(conn: &mut PgConnection, task: &ClaimedTask, reason: &str) -> 
     .await
     .map_err(failed)?;
     Ok(updated.rows_affected() == 1)
+}
+
+/// How a running task has been kept waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waited {
+    /// Attempts in a row that ended in an outage.
+    pub outages: i32,
+    /// The same that were refused access.
+    pub denials: i32,
+    /// Milliseconds since the first of these; 0 when there is none.
+    pub ms: i64,
+}
+
+/// How a running task has been kept waiting; none when the lease was lost.
+pub async fn waited(conn: &mut PgConnection, task: &ClaimedTask) -> Result<Option<Waited>> {
+    let row = sqlx::query!(
+        r#"select outages, denials,
+                  coalesce((extract(epoch from stillframe_now() - waiting_since) * 1000)::bigint, 0) as "ms!"
+             from restore_tasks where task_id = $1 and attempt = $2 and state = 'running'"#,
+        task.task_id.0,
+        task.attempt
+    )
+    .fetch_optional(conn)
+    .await
+    .map_err(failed)?;
+    Ok(row.map(|r| Waited {
+        outages: r.outages,
+        denials: r.denials,
+        ms: r.ms,
+    }))
+}
+
+/// Whether a job has copied any file.
+pub async fn has_copied(conn: &mut PgConnection, job: JobId) -> Result<bool> {
+    sqlx::query_scalar!(
+        r#"select exists (select from restore_tasks where job_id = $1 and kind = 'copy' and done_files > 0) as "copied!""#,
+        job.0
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(failed)
 }
 
 /// Stops the running tasks of a job that is ending. Gives the time after which no worker can
@@ -245,10 +328,15 @@ pub async fn cancel_waiting(conn: &mut PgConnection, job: JobId, limit: i64) -> 
     Ok(cancelled.rows_affected())
 }
 
-/// Whether an attempt still holds its task; if so nobody takes it before the transaction ends.
+/// Whether an attempt still holds its task; if so nobody takes it before the transaction ends,
+/// which it does by itself as after [`super::control::lock`].
 pub async fn holds(conn: &mut PgConnection, task: &ClaimedTask) -> Result<bool> {
     let held = sqlx::query_scalar!(
-        "select task_id from restore_tasks where task_id = $1 and attempt = $2 and state = 'running' for share",
+        "with fence as materialized (
+             select set_config('idle_in_transaction_session_timeout', '3s', true), set_config('lock_timeout', '5s', true)
+         )
+         select t.task_id from restore_tasks t cross join fence
+          where t.task_id = $1 and t.attempt = $2 and t.state = 'running' for share of t",
         task.task_id.0,
         task.attempt
     )

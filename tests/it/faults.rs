@@ -113,7 +113,7 @@ async fn a_store_that_asks_to_slow_down_is_given_time_and_costs_no_try() {
     let settings = ServiceSettings {
         copy_tries: 1,
         task_failures: 1,
-        outage_failures: 1,
+        outage_patience: Duration::ZERO,
         ..quick()
     };
     let app = app(&faults, settings, |_| {}).await;
@@ -135,6 +135,64 @@ async fn a_store_that_asks_to_slow_down_is_given_time_and_costs_no_try() {
         app.delete("/v1/collections/r").await.expect(204);
         app.post("/v1/gc/runs", &json!({"grace_seconds": 0})).await.created();
     }
+}
+
+/// Copies of binlogs are refused, as with a token whose time is over.
+fn expired(call: &Call) -> Option<Fault> {
+    let key = copied_key(call).filter(|key| key.starts_with("insert_log/"));
+    key.map(|_| Fault::Refuse(403, "ExpiredToken"))
+}
+
+#[tokio::test]
+async fn credentials_that_expire_in_the_middle_of_a_restore_and_come_back_do_not_fail_it() {
+    let faults = Faults::default();
+    let settings = ServiceSettings {
+        copy_tries: 1,
+        ..quick()
+    };
+    let app = app(&faults, settings, |_| {}).await;
+    snapshot(&app, 3).await;
+    let before = keys(&app).await;
+    let id = start(&app).await;
+    // the check and the first segment
+    for _ in 0..2 {
+        let task = app
+            .service
+            .claim_tasks(Uuid::new_v4(), 1)
+            .await
+            .expect("claims")
+            .pop()
+            .expect("due");
+        app.service.run_task(&task, &CopyProgress::default()).await.expect("runs");
+    }
+    faults.set(expired);
+    for round in 1..=5 {
+        app.drain().await;
+        let waiting = job(&app, &id).await;
+        assert_eq!(waiting["state"], "InProgress", "{waiting}");
+        assert!(
+            waiting["waiting_for"]
+                .as_str()
+                .expect("it says why")
+                .contains("refused access"),
+            "{waiting}"
+        );
+        app.set_clock(Duration::from_secs(61 * round)).await;
+    }
+    faults.clear();
+    let ended = ended(&app, &id).await;
+    assert_eq!(
+        (&ended["state"], ended.get("waiting_for")),
+        (&json!("Completed"), None),
+        "{ended}"
+    );
+    restored_whole(&app, &before).await;
+    // and those that do not come back fail it in the end
+    app.delete("/v1/collections/r").await.expect(204);
+    app.post("/v1/gc/runs", &json!({"grace_seconds": 0})).await.created();
+    faults.set(expired);
+    let id = start(&app).await;
+    failed_honestly(&app, &id, "storage_access_denied", "insert_log/100/101/50", &before).await;
 }
 
 #[tokio::test]
@@ -159,7 +217,7 @@ async fn every_third_request_fails_and_the_restore_is_whole() {
 async fn a_file_that_can_never_be_copied_fails_the_job_and_is_named() {
     let faults = Faults::default();
     let settings = ServiceSettings {
-        outage_failures: 2,
+        outage_patience: Duration::from_secs(1),
         ..quick()
     };
     let app = app(&faults, settings, |_| {}).await;
@@ -226,7 +284,7 @@ async fn a_store_that_answers_slowly_is_waited_for_and_one_that_does_not_answer_
     let faults = Faults::default();
     let settings = ServiceSettings {
         copy_tries: 2,
-        outage_failures: 1,
+        outage_patience: Duration::ZERO,
         ..quick()
     };
     let app = app(&faults, settings, |options| options.timeout = Duration::from_secs(1)).await;

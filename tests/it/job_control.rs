@@ -73,6 +73,15 @@ async fn a_paused_job_is_left_alone_for_days_and_then_copies_nothing_twice() {
         vec![b'x'; content.len()]
     );
     assert!(tasks(&app, &id, "copy").await.iter().all(|t| t["failures"] == 0));
+    let plan = app
+        .post("/v1/snapshots/s/plan-restore", &json!({"collection_name": "r2"}))
+        .await
+        .ok()
+        .json;
+    assert!(
+        plan["estimated_ms"].as_i64().expect("known") < 3_600_000,
+        "days in which it was paused say nothing: {plan}"
+    );
 }
 
 #[tokio::test]

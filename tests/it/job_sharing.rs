@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::TestApp;
 use crate::support::app::quick;
+use crate::support::faults::{Call, Fault, Faults};
 use crate::support::jobs::*;
 
 #[tokio::test]
@@ -60,6 +61,21 @@ async fn a_small_restore_ends_while_a_huge_one_runs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_small_restore_is_not_stuck_behind_segments_that_take_for_ever() {
+    ends_beside_copies_that_take_for_ever(2, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_restore_gets_the_only_worker_of_a_huge_one() {
+    ends_beside_copies_that_take_for_ever(1, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_restore_gets_a_worker_where_each_is_on_another_huge_one() {
+    ends_beside_copies_that_take_for_ever(2, 2).await;
+}
+
+/// Starts a small restore while every one of `slots` workers is busy with copies of `jobs` others.
+async fn ends_beside_copies_that_take_for_ever(slots: usize, jobs: usize) {
     // copies that fail and wait a minute before they try again
     let app = TestApp::with_settings(ServiceSettings {
         copy_backoff: Duration::from_secs(60),
@@ -67,12 +83,16 @@ async fn a_small_restore_is_not_stuck_behind_segments_that_take_for_ever() {
     })
     .await;
     snapshot(&app, 4).await;
-    let huge = start(&app, json!({"collection_name": "r1"})).await;
-    let collection = job(&app, &huge).await["collection_id"].as_str().expect("id").to_string();
-    std::fs::write(app.directory.path().join(format!("insert_log/{collection}")), b"in the way").expect("written");
+    let mut huge = Vec::new();
+    for n in 0..jobs {
+        let id = start(&app, json!({"collection_name": format!("huge{n}")})).await;
+        let collection = job(&app, &id).await["collection_id"].as_str().expect("id").to_string();
+        std::fs::write(app.directory.path().join(format!("insert_log/{collection}")), b"in the way").expect("written");
+        huge.push(id);
+    }
     let soft = CancellationToken::new();
     let settings = WorkerSettings {
-        slots: 2,
+        slots,
         lease: Duration::from_secs(30),
         poll: Duration::from_millis(50),
         listen: None,
@@ -80,24 +100,86 @@ async fn a_small_restore_is_not_stuck_behind_segments_that_take_for_ever() {
     let hard = CancellationToken::new();
     let working = tokio::spawn(Worker::new(app.service.clone(), settings, soft.clone(), hard.clone()).run());
     let running = async || {
-        tasks(&app, &huge, "copy")
-            .await
-            .iter()
-            .filter(|t| t["state"] == "running")
-            .count()
+        let mut running = 0;
+        for id in &huge {
+            running += tasks(&app, id, "copy")
+                .await
+                .iter()
+                .filter(|t| t["state"] == "running")
+                .count();
+        }
+        running
     };
     let began = Instant::now();
-    while running().await < 2 {
+    while running().await < slots {
         assert!(began.elapsed() < PATIENCE);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let small = start(&app, json!({"collection_name": "r2"})).await;
     until(&app, &small, |job| job["state"] == "Completed").await;
-    let copies = tasks(&app, &huge, "copy").await;
-    assert!(copies.iter().all(|t| t["failures"] == 0), "{copies:?}");
-    assert_eq!(job(&app, &huge).await["state"], "InProgress");
+    for id in &huge {
+        let copies = tasks(&app, id, "copy").await;
+        assert!(copies.iter().all(|t| t["failures"] == 0 && t["outages"] == 0), "{copies:?}");
+        assert_eq!(job(&app, id).await["state"], "InProgress");
+    }
     soft.cancel();
     hard.cancel();
+    working.await.expect("stops");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_restore_is_not_stuck_behind_a_check_that_takes_for_ever() {
+    let faults = Faults::default();
+    let app = TestApp::s3_behind(faults.clone(), quick(), |_| {}).await;
+    snapshot(&app, 1).await;
+    let soft = CancellationToken::new();
+    let working = worker(&app.service, &app.pool, 1, &soft);
+    // the first look at a directory is answered after a minute
+    let mut slow = Some(Fault::Slow(Duration::from_secs(55)));
+    faults.set(move |call| if call.query.contains("list-type") { slow.take() } else { None });
+    let huge = start(&app, json!({"collection_name": "r1"})).await;
+    until(&app, &huge, |job| job["state"] == "Validating").await;
+    let began = Instant::now();
+    let small = start(&app, json!({"collection_name": "r2"})).await;
+    until(&app, &small, |job| job["state"] == "Completed").await;
+    assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
+    until(&app, &huge, |job| job["state"] == "Completed").await;
+    soft.cancel();
+    working.await.expect("stops");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_makes_room_ends_its_files_first_and_copies_none_twice() {
+    let faults = Faults::default();
+    let settings = ServiceSettings {
+        copy_concurrency: 2,
+        ..quick()
+    };
+    let app = TestApp::s3_behind(faults.clone(), settings, |_| {}).await;
+    snapshot(&app, 1).await;
+    let soft = CancellationToken::new();
+    let working = worker(&app.service, &app.pool, 1, &soft);
+    let is_copy = |call: &Call| call.is_copy() && !call.path.contains("/.");
+    let mut slow = 2;
+    faults.set(move |call| {
+        (is_copy(call) && slow > 0).then(|| {
+            slow -= 1;
+            Fault::Slow(Duration::from_secs(9))
+        })
+    });
+    let huge = start(&app, json!({"collection_name": "r1"})).await;
+    faults.seen(is_copy).await;
+    let small = start(&app, json!({"collection_name": "r2"})).await;
+    until(&app, &small, |job| job["state"] == "Completed").await;
+    until(&app, &huge, |job| job["state"] == "Completed").await;
+    let copy = tasks(&app, &huge, "copy").await.pop().expect("one");
+    assert_eq!(
+        json!([copy["attempt"], copy["outages"]]),
+        json!([2, 0]),
+        "it made room once: {copy}"
+    );
+    assert_eq!(faults.calls(is_copy).len(), 8, "two restores of four files");
+    soft.cancel();
     working.await.expect("stops");
 }
 

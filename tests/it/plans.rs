@@ -91,6 +91,12 @@ async fn a_plan_says_what_would_be_copied_and_changes_nothing() {
         again["estimated_ms"].is_i64() && again.get("estimate_reason").is_none(),
         "{again}"
     );
+    let limited = plan(&app, &json!({"collection_name": "r2", "max_bytes_per_second": 10})).await;
+    assert_eq!(
+        limited["estimated_ms"],
+        2 * SEGMENT_BYTES * 100,
+        "no faster than it may: {limited}"
+    );
 }
 
 #[tokio::test]

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stillframe::domain::restore::{Beat, TaskKind};
+use stillframe::domain::restore::{Beat, Progress, TaskKind};
 use stillframe::jobs::{Worker, WorkerSettings};
 use stillframe::service::{CopyProgress, Outcome, ServiceSettings};
+use stillframe::store;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -205,6 +206,13 @@ async fn an_expired_lease_is_taken_over_and_the_late_worker_changes_nothing() {
         app.service.claim_tasks(quick, 5).await.expect("claims").is_empty(),
         "it is leased"
     );
+    let three = Progress {
+        files: 3,
+        ..Progress::default()
+    };
+    store::tasks::heartbeat(&mut app.pool.acquire().await.expect("a connection"), &copy, three, 30_000)
+        .await
+        .expect("beats");
     app.set_clock(Duration::from_secs(31)).await;
     let taken = app
         .service
@@ -214,6 +222,21 @@ async fn an_expired_lease_is_taken_over_and_the_late_worker_changes_nothing() {
         .pop()
         .expect("taken over");
     assert_eq!((taken.task_id, taken.attempt), (copy.task_id, copy.attempt + 1));
+    assert_eq!(
+        (copy.taken_from, taken.taken_from),
+        (None, Some(slow)),
+        "the log names who is gone"
+    );
+    let progress = async || {
+        let mut conn = app.pool.acquire().await.expect("a connection");
+        let one = Progress {
+            files: 1,
+            ..Progress::default()
+        };
+        store::tasks::heartbeat(&mut conn, &taken, one, 30_000).await.expect("beats");
+        job(&app, &id).await["done_files"].clone()
+    };
+    assert_eq!(progress().await, 3, "a successor that begins to count has no fewer files");
     assert_eq!(
         app.service.heartbeat(&copy, &CopyProgress::default()).await.expect("beats"),
         Beat::Stop
@@ -446,8 +469,8 @@ async fn a_copy_that_fails_for_a_while_is_tried_again_and_counted() {
         .expect("one")
         .clone();
     assert_eq!(
-        (&copy["state"], &copy["failures"]),
-        (&json!("available"), &json!(1)),
+        json!([copy["state"], copy["failures"], copy["outages"]]),
+        json!(["available", 0, 1]),
         "{copy}"
     );
     assert!(
@@ -473,7 +496,7 @@ async fn a_copy_that_fails_for_a_while_is_tried_again_and_counted() {
 #[tokio::test]
 async fn a_copy_that_never_succeeds_fails_the_job_names_the_file_and_leaves_nothing() {
     let app = TestApp::with_settings(ServiceSettings {
-        outage_failures: 5,
+        outage_patience: Duration::from_secs(300),
         ..quick()
     })
     .await;

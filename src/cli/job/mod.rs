@@ -234,6 +234,7 @@ async fn describe(client: &Client, id: &str, with_tasks: bool) -> Result<(), Fai
             format!("{} of {}", text::count(job.done_files), text::count(job.total_files)),
         ),
         ("rate", job.rate()),
+        ("waits for", job.waiting_for.clone().unwrap_or_default()),
         ("priority", job.control()),
         ("retries", text::count(job.retries)),
         ("cleanup", job.cleanup),

@@ -35,6 +35,7 @@ pub struct Job {
     pub done_bytes: u64,
     pub bytes_per_second: Option<u64>,
     pub eta_seconds: Option<u64>,
+    pub waiting_for: Option<String>,
     pub priority: i32,
     pub max_concurrency: Option<u32>,
     pub max_bytes_per_second: Option<u64>,

@@ -159,7 +159,7 @@ impl Service {
             self.objects.sweep_temporary().await?;
             store::pins::expire(&mut conn).await?;
             self.expire_keys(&mut conn).await?;
-            store::jobs::expire(&mut conn, self.settings.history_seconds).await?;
+            store::job_history::expire(&mut conn, self.settings.history_seconds).await?;
             while store::gc_runs::expire(&mut conn, self.settings.history_seconds, HISTORY_BATCH).await? > 0 {}
             store::deliveries::expire(&mut conn, self.settings.history_seconds).await?;
             store::audit::expire(&mut conn, self.audit_seconds()).await?;

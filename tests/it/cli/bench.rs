@@ -43,3 +43,36 @@ fn a_bench_takes_no_option_of_another_kind_of_storage() {
         "{said}"
     );
 }
+
+#[test]
+#[ignore = "takes minutes: make test-long"]
+fn the_memory_of_a_restore_of_many_files_stays_flat() {
+    let scratch = directory();
+    let args = [
+        "bench",
+        "restore",
+        "--no-fsync",
+        "--no-plain",
+        "--rounds",
+        "1",
+        "--file-size",
+        "1",
+    ];
+    let mut command = stillframe(&args);
+    command.args(["--files", "200000", "--scratch"]).arg(scratch.path());
+    let output = command.output().expect("runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said} {}", String::from_utf8_lossy(&output.stderr));
+    println!("{said}");
+    let numbers = |words: &str| -> Vec<u64> {
+        let line = said.lines().find_map(|line| line.split_once(words));
+        let (_, figures) = line.unwrap_or_else(|| panic!("{words:?} in {said}"));
+        figures.split_whitespace().filter_map(|n| n.parse().ok()).collect()
+    };
+    let peak = numbers("peak of resident memory while measuring:")[0];
+    assert!(peak < 300, "{peak} MB");
+    // flat: the second half of the files adds next to nothing
+    let along = numbers("resident memory along the restore:");
+    let (middle, last) = (along[along.len() / 2], along[along.len() - 1]);
+    assert!(along.len() >= 4 && last < middle + 40, "{along:?}");
+}

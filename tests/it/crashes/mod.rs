@@ -10,3 +10,6 @@ mod outages;
 mod place;
 mod points;
 mod replicas;
+mod s3;
+mod silence;
+mod skew;

@@ -144,3 +144,44 @@ async fn a_collector_whose_connections_are_cut_is_followed_by_one_that_ends_its_
     assert!(content::of_collection(&server, &place, "c").await == expected);
     place.ends_empty(&server).await;
 }
+
+#[tokio::test]
+async fn a_busy_service_opens_no_more_connections_than_it_may() {
+    let place = Place::new().await;
+    // --max-connections 8
+    let server = place.serve(&["--workers", "32", "--copy-concurrency", "64"]);
+    content::collection(&server, "c", C).await;
+    content::add(&server, &place, "c", C, 1000..1100, 2).await;
+    server
+        .post("/v1/snapshots", &json!({"collection_name": "c", "snapshot_name": "s"}))
+        .await;
+    let mut jobs = Vec::new();
+    for n in 0..4 {
+        let target = json!({"collection_name": format!("r{n}")});
+        jobs.push(server.post("/v1/snapshots/s/restore", &target).await);
+    }
+    let stop = CancellationToken::new();
+    let looking = async {
+        let mut most = 0;
+        while !stop.is_cancelled() {
+            let now: i64 = sqlx::query_scalar(
+                "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'stillframe'",
+            )
+            .fetch_one(&place.pool)
+            .await
+            .expect("counts");
+            most = most.max(now);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        most
+    };
+    let ending = async {
+        for job in &jobs {
+            server.completes(job).await;
+        }
+        stop.cancel();
+    };
+    let (most, ()) = tokio::join!(looking, ending);
+    // and the three that docs/operations.md speaks of
+    assert!((4..=8 + 3).contains(&most), "{most} connections");
+}

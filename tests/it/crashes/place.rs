@@ -10,11 +10,15 @@ use nix::sys::signal::Signal;
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use stillframe::objects::StorageUrl;
 use stillframe::store;
 use tempfile::TempDir;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
 
 use crate::cli::process::{Running, directory, stillframe};
-use crate::support::postgres;
+use crate::support::faults::Faults;
+use crate::support::{postgres, s3};
 
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,6 +28,8 @@ pub struct Place {
     pub pool: PgPool,
     database_url: String,
     directory: TempDir,
+    /// The storage setting where it is no directory.
+    s3: Option<String>,
     clock: Cell<i64>,
 }
 
@@ -41,13 +47,38 @@ impl Place {
             pool,
             database_url: postgres::url(&name),
             directory: directory(),
+            s3: None,
             clock: Cell::new(0),
         }
     }
 
-    /// The storage root.
+    /// The same on an S3 server behind faults.
+    pub async fn on_s3(faults: Faults) -> Self {
+        let mut place = Self::new().await;
+        let (url, _) = s3::start_behind(&place.directory.path().join("objects"), faults).await;
+        let StorageUrl::S3 {
+            endpoint: Some(endpoint),
+            ..
+        } = url
+        else {
+            panic!("an S3 server: {url}");
+        };
+        place.s3 = Some(format!("s3://bucket/some/prefix?endpoint={endpoint}&region=us-east-1"));
+        place
+    }
+
+    /// The storage root; of an S3 server where it keeps what lies below the prefix.
     pub fn root(&self) -> PathBuf {
-        self.directory.path().join("objects")
+        let objects = self.directory.path().join("objects");
+        match self.s3 {
+            Some(_) => objects.join("bucket/some/prefix"),
+            None => objects,
+        }
+    }
+
+    /// What the S3 server keeps of multipart uploads that were neither completed nor aborted.
+    pub fn open_uploads(&self) -> Vec<String> {
+        s3::open_uploads(&self.directory.path().join("objects"))
     }
 
     /// The root of a store beside it, as the setting `--store shared=...` has it.
@@ -62,12 +93,27 @@ impl Place {
 
     /// Starts a service that dies at a crash point.
     pub fn serve_until(&self, crash_point: &str, args: &[&str]) -> Server {
-        self.start(Some(crash_point), args)
+        self.start(&[("TEST_STILLFRAME_CRASH_AT", crash_point)], args)
+    }
+
+    /// Starts a service that falls silent at a crash point, as when its host goes away.
+    pub fn serve_until_silent(&self, crash_point: &str, args: &[&str]) -> Server {
+        let silent = [
+            ("TEST_STILLFRAME_CRASH_AT", crash_point),
+            ("TEST_STILLFRAME_CRASH_BY", "SIGSTOP"),
+        ];
+        self.start(&silent, args)
+    }
+
+    /// Starts a service with more in its environment.
+    pub fn serve_with(&self, environment: &[(&str, &str)], args: &[&str]) -> Server {
+        self.start(environment, args)
     }
 
     /// Starts a service whose worker brings it to a crash point by itself, it may be before it listens.
     pub fn dies_by_itself(&self, crash_point: &str) {
-        self.launch(Some(crash_point), &[]).ended_by(Signal::SIGKILL);
+        self.launch(&[("TEST_STILLFRAME_CRASH_AT", crash_point)], &[])
+            .ended_by(Signal::SIGKILL);
     }
 
     /// Starts a service that comes to a crash point before it listens.
@@ -77,11 +123,11 @@ impl Place {
 
     /// Starts a service.
     pub fn serve(&self, args: &[&str]) -> Server {
-        self.start(None, args)
+        self.start(&[], args)
     }
 
-    fn launch(&self, crash_point: Option<&str>, args: &[&str]) -> Running {
-        let storage = format!("file://{}", self.root().display());
+    fn launch(&self, environment: &[(&str, &str)], args: &[&str]) -> Running {
+        let storage = self.s3.clone().unwrap_or_else(|| format!("file://{}", self.root().display()));
         let data_dir = self.directory.path().join("data").display().to_string();
         let own = [
             "serve",
@@ -93,7 +139,6 @@ impl Place {
             &storage,
         ];
         let quick = [
-            "--no-fsync",
             "--gc-interval-seconds",
             "0",
             "--task-lease-seconds",
@@ -101,16 +146,20 @@ impl Place {
             "--max-connections",
             "8",
         ];
-        let mut command = stillframe(&[&own, &quick, args].concat());
+        let local: &[&str] = if self.s3.is_none() { &["--no-fsync"] } else { &[] };
+        let mut command = stillframe(&[&own[..], &quick, local, args].concat());
         command.env("DATABASE_URL", &self.database_url);
-        if let Some(point) = crash_point {
-            command.env("TEST_STILLFRAME_CRASH_AT", point);
+        if self.s3.is_some() {
+            command
+                .env("AWS_ACCESS_KEY_ID", s3::KEY)
+                .env("AWS_SECRET_ACCESS_KEY", s3::SECRET);
         }
+        command.envs(environment.iter().copied());
         Running::start(command)
     }
 
-    fn start(&self, crash_point: Option<&str>, args: &[&str]) -> Server {
-        let mut process = self.launch(crash_point, args);
+    fn start(&self, environment: &[(&str, &str)], args: &[&str]) -> Server {
+        let mut process = self.launch(environment, args);
         let line = process.err_line("listening");
         let port: String = line
             .split("http://127.0.0.1:")
@@ -288,6 +337,39 @@ impl Server {
     /// Waits until the service is killed by itself.
     pub fn dies(self) {
         self.process.ended_by(Signal::SIGKILL);
+    }
+
+    /// What time it believes it is.
+    pub async fn date(&self) -> OffsetDateTime {
+        let answer = self
+            .client
+            .get(format!("{}/healthz", self.url))
+            .send()
+            .await
+            .expect("an answer");
+        let date = answer.headers()["date"].to_str().expect("text").replace("GMT", "+0000");
+        OffsetDateTime::parse(&date, &Rfc2822).expect("a date")
+    }
+
+    /// Waits until the service has fallen silent.
+    pub async fn is_silent(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        // the state stands after the name, which is in parentheses
+        let stat = format!("/proc/{}/stat", self.process.id());
+        while !std::fs::read_to_string(&stat).expect("it lives").contains(") T ") {
+            assert!(Instant::now() < deadline, "it still runs");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Sends the process a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// The process by itself.
+    pub fn into_process(self) -> Running {
+        self.process
     }
 
     /// Kills the service.

@@ -1,0 +1,116 @@
+//! Hosts that go away: what they held is free soon, and their absence is not counted as copying.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::TestApp;
+use crate::support::jobs::*;
+use crate::support::postgres;
+
+#[tokio::test]
+async fn the_rate_is_that_of_the_last_half_minute_and_not_of_hours_without_a_worker() {
+    let app = TestApp::local().await;
+    snapshot(&app, 4).await;
+    let id = start(&app, json!({"collection_name": "r"})).await;
+    run_next(&app, 3).await;
+    let going = job(&app, &id).await;
+    let rate = going["bytes_per_second"].as_f64().expect("known");
+    assert!(rate > 0.0 && going["eta_seconds"].is_i64(), "{going}");
+    // the only process is away for a day
+    app.set_clock(Duration::from_secs(24 * 3600)).await;
+    let still = job(&app, &id).await;
+    assert_eq!(
+        json!([still["bytes_per_second"], still["files_per_second"], still["eta_seconds"]]),
+        json!([null, null, null])
+    );
+    run_next(&app, 1).await;
+    let again = job(&app, &id).await;
+    let bytes = again["total_bytes"].as_f64().expect("a number") / 4.0;
+    assert!(
+        again["bytes_per_second"].as_f64().expect("known") > bytes / 40.0,
+        "one segment in a moment: {again}"
+    );
+    run_next(&app, 2).await;
+    let completed = job(&app, &id).await;
+    assert_eq!(completed["state"], "Completed");
+    assert!(
+        completed["bytes_per_second"].as_f64().expect("known") > 4.0 * bytes / 3600.0,
+        "the day is left out: {completed}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_fell_silent_with_the_job_in_its_hands_keeps_nobody_from_it() {
+    let app = TestApp::local().await;
+    snapshot(&app, 1).await;
+    let id = start(&app, json!({"collection_name": "r"})).await;
+    run_next(&app, 1).await;
+    let _copy = claim_one(&app).await;
+    // a host that goes away in the middle of the end of a task, or of a change
+    let number = stillframe::domain::id::JobId(id.parse().expect("a number"));
+    let mut silent = app.pool.begin().await.expect("begins");
+    stillframe::store::control::lock_claims(&mut silent).await.expect("locked");
+    stillframe::store::control::lock(&mut silent, number).await.expect("locked");
+    let began = Instant::now();
+    let cancelled = act(&app, &id, "cancel").await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!(cancelled["state"], "Cancelled");
+    let again = start(&app, json!({"collection_name": "r"})).await;
+    assert!(silent.commit().await.is_err(), "what it wanted to write is not written");
+    app.drain().await;
+    assert_eq!(job(&app, &again).await["state"], "Completed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_finds_a_job_held_for_longer_is_told_to_try_again() {
+    let app = TestApp::local().await;
+    snapshot(&app, 1).await;
+    let id = start(&app, json!({"collection_name": "r"})).await;
+    let mut held = app.pool.begin().await.expect("begins");
+    sqlx::query("select 1 from restore_jobs for update")
+        .execute(&mut *held)
+        .await
+        .expect("locks");
+    let began = Instant::now();
+    let refused = app.post(&format!("/v1/restore-jobs/{id}/pause"), &json!({})).await;
+    let refused = refused.refused(503, "database_unavailable");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert!(
+        refused.json["detail"]
+            .as_str()
+            .expect("text")
+            .contains("held by another call"),
+        "{}",
+        refused.text
+    );
+    assert!(refused.headers.contains_key("retry-after"));
+    held.rollback().await.expect("rolled back");
+    act(&app, &id, "pause").await;
+}
+
+#[tokio::test]
+async fn a_session_asks_its_server_to_notice_within_half_a_minute_that_the_host_is_gone() {
+    let (name, _pool) = postgres::database().await;
+    let pool = stillframe::app::connect(&postgres::url(&name), 1).await.expect("connects");
+    // the tests' server is on a socket, where these have no effect: what was asked for
+    let asked: Vec<(String, String)> =
+        sqlx::query_as("select name, reset_val from pg_settings where name like 'tcp%' and source = 'client' order by name")
+            .fetch_all(&pool)
+            .await
+            .expect("reads");
+    let asked: Vec<(&str, u32)> = asked
+        .iter()
+        .map(|(n, v)| (n.as_str(), v.parse().expect("a number")))
+        .collect();
+    let [
+        ("tcp_keepalives_count", count),
+        ("tcp_keepalives_idle", idle),
+        ("tcp_keepalives_interval", interval),
+        ("tcp_user_timeout", ms),
+    ] = asked[..]
+    else {
+        panic!("{asked:?}");
+    };
+    assert!(idle + count * interval <= 30 && ms <= 30_000, "{asked:?}");
+}
