@@ -51,11 +51,9 @@ pub fn status_of(answer: &[u8]) -> Status {
     let (head, rest) = answer.split_at(5);
     let length = u32::from_be_bytes(head[1..].try_into().expect("four bytes")) as usize;
     let message = &rest[..length];
-    match m::RefusedResponse::decode(message) {
-        Ok(m::RefusedResponse { status: Some(status) }) => status,
-        // the answer is the status
-        _ => Status::decode(message).expect("a status"),
-    }
+    let inside = m::RefusedResponse::decode(message).ok().and_then(|answer| answer.status);
+    // else the answer is the status
+    inside.unwrap_or_else(|| Status::decode(message).expect("a status"))
 }
 
 /// Sends an encoded message under a name of the service and with metadata; gives the bytes of the answer.

@@ -113,8 +113,8 @@ async fn a_page_of_another_origin_changes_nothing_by_requests_that_need_no_permi
     for headers in [&evil[..], &sandboxed, &unnamed, &neighbour] {
         // all of them POSTs without a body, or with one that may be left out
         for path in [
-            &format!("/v1/restore-jobs/{job}/pause"),
-            &format!("/v1/restore-jobs/{job}/cancel"),
+            format!("/v1/restore-jobs/{job}/pause").as_str(),
+            format!("/v1/restore-jobs/{job}/cancel").as_str(),
             "/v1/snapshots/s/undelete",
             "/v1/gc/runs",
             "/v1/collections/c/flush",
