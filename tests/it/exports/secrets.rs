@@ -199,14 +199,14 @@ async fn planted_secrets_are_in_no_row_no_log_and_no_answer() {
     let export = |spec: &Value| json!({"collectionName": "c", "snapshotName": "s", "targetS3Path": target, "externalSpec": spec.to_string()});
     let restore =
         |spec: &Value| json!({"targetCollectionName": "b", "snapshotMetadataURI": uri, "externalSpec": spec.to_string()});
-    let (_, started) = call(&format!("{v2}/export"), Some(export(&spec()))).await;
-    ended(started["data"]["jobId"].as_str().expect("an id").to_string()).await;
+    // as a text, and as an object
+    let as_object = json!({"collectionName": "c", "snapshotName": "s", "targetS3Path": target, "externalSpec": spec()});
+    for body in [export(&spec()), as_object] {
+        let (_, started) = call(&format!("{v2}/export"), Some(body)).await;
+        ended(started["data"]["jobId"].as_str().expect("an id").to_string()).await;
+    }
     for (path, body) in [
         ("export", export(&bad)),
-        (
-            "export",
-            json!({"snapshotName": "s", "targetS3Path": target, "externalSpec": spec()}),
-        ),
         ("restore_external", restore(&spec())),
         ("restore_external", restore(&bad)),
     ] {

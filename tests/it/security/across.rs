@@ -22,7 +22,8 @@ struct Victim {
     names: BTreeMap<&'static str, String>,
     export_job: String,
     dropped_snapshot: String,
-    metadata_uri: String,
+    /// In our own storage.
+    metadata_path: String,
     segment: Value,
 }
 
@@ -91,7 +92,7 @@ async fn victim(app: &TestApp, a: &Who<'_>) -> Victim {
         ]),
         export_job: text(&export["job_id"]),
         dropped_snapshot: text(&snapshots[1]["snapshot_id"]),
-        metadata_uri: text(&snapshots[0]["s3_location"]),
+        metadata_path: format!("snapshots/{id}/metadata/{}.json", text(&snapshots[0]["snapshot_id"])),
         segment: own_segment(app, &id.to_string(), &channel, 52).await,
     }
 }
@@ -148,7 +149,7 @@ fn body(operation: &str, of: &Victim) -> Option<Value> {
         "change_restore_job" | "change_export_job" => json!({"priority": 1}),
         "export_snapshot" => json!({"target_path": "loot"}),
         "restore_external_snapshot" => {
-            json!({"db_name": "b", "collection_name": "loot", "snapshot_metadata_uri": of.metadata_uri})
+            json!({"db_name": "b", "collection_name": "loot", "snapshot_metadata_uri": of.metadata_path})
         }
         _ => return None,
     })
@@ -172,7 +173,7 @@ fn milvus_body(operation: &str, of: &Victim) -> Value {
         }
         "milvus_describe_export_job" => json!({"jobId": of.export_job}),
         "milvus_restore_external_snapshot" => {
-            json!({"dbName": "b", "targetCollectionName": "loot", "snapshotMetadataURI": of.metadata_uri})
+            json!({"dbName": "b", "targetCollectionName": "loot", "snapshotMetadataURI": of.metadata_path})
         }
         other => panic!("say here what a stranger would send to {other}"),
     }
@@ -283,7 +284,7 @@ fn messages(of: &Victim) -> Vec<(&'static str, Vec<u8>)> {
     let (a, docs) = ("a", "docs");
     let number = |name| of.number(name);
     let export_job: i64 = of.export_job.parse().expect("a number");
-    let stored = of.metadata_uri.as_str();
+    let stored = of.metadata_path.as_str();
     let segment = vec![51_i64];
     vec![
         ("ListDatabases", message!(ListDatabasesRequest {})),
@@ -370,8 +371,8 @@ async fn no_call_over_grpc_tells_or_changes_what_is_another_tenants() {
         tried.insert(format!("milvus.{call}"));
         let answer = send_encoded(app.router(), "stillframe", call, &message, &metadata).await;
         let status = status_of(&answer);
-        // a list of one's own, and what is as good as gone
-        let silent = matches!(call, "ListDatabases" | "UnpinSnapshotData" | "GetFlushState");
+        // a list of one's own, and a pin that is as good as gone
+        let silent = matches!(call, "ListDatabases" | "UnpinSnapshotData");
         // of a job by its id: Milvus' code of a job that is not there
         let absent = matches!(call, "GetRestoreSnapshotState" | "GetExportSnapshotState");
         let wanted = if silent {

@@ -232,7 +232,7 @@ async fn calls_of_milvus_api_and_the_jobs_that_they_ask_for_go_on_with_the_calle
     let nothing = json!({"snapshotName": "s", "collectionName": "nothing"});
     post(&service.url, "/v2/vectordb/snapshots/describe", Some(&traceparent), &nothing).await;
     let call = spans.wait_for(trace, |s| s.name.ends_with("/describe")).await;
-    assert_eq!(attributes(&call)["milvus.code"], "100");
+    assert_eq!(attributes(&call)["milvus.code"], "1100");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
