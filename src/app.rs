@@ -176,6 +176,9 @@ impl App {
         let server = tokio::spawn(async move { serving::serve(listener, tls, router, limits, stop).await });
         let url = base_url(config, address);
         tracing::info!(%url, docs = %format!("{url}/docs"), auth = config.auth.required, "listening");
+        if !config.auth.required && !address.ip().is_loopback() && config.auth.doors.hosts.is_empty() {
+            tracing::info!("asked for under a name with a dot the service refuses; --allowed-hosts names those that are its own");
+        }
         if config.auth.required && config.tls.is_none() && !address.ip().is_loopback() {
             tracing::warn!("keys and tokens come without TLS; set --tls-cert, or let a proxy speak TLS");
         }

@@ -357,7 +357,7 @@ impl Config {
     /// # Errors
     /// One sentence about the first thing that is wrong.
     pub fn new(args: ServeArgs) -> anyhow::Result<Self> {
-        let auth = args.security.auth()?;
+        let auth = args.security.auth(&args.cors_origins)?;
         ensure!(!(auth.required && args.insecure), "--insecure has no effect with --auth");
         if !args.listen.ip().is_loopback() && !auth.required && !args.insecure {
             bail!(

@@ -16,7 +16,7 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 
 pub use names::*;
 pub use samples::{Sample, render};
-pub use traces::{answered, follow, inject, request_span, traceparent, traces_on};
+pub use traces::{answered, answered_call, follow, inject, known_method, request_span, traceparent, traces_on};
 
 /// Form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -79,7 +79,10 @@ pub fn start_logs(format: LogFormat, filter: &str, traces: Option<&TraceSettings
         Some(settings) => {
             let (tracer, provider) = traces::start(&settings.endpoint, settings.sampled)?;
             // what a request passes outermost has a span for traces already
-            let wanted = format!("off,{}=info,stillframe=info,stillframe::api::layers=off", traces::TRACES_ONLY);
+            let wanted = format!(
+                "off,{}=info,stillframe=info,stillframe::api::layers=off,stillframe::milvus=off",
+                traces::TRACES_ONLY
+            );
             let layer = tracing_opentelemetry::layer()
                 .with_tracer(tracer)
                 .with_threads(false)

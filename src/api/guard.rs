@@ -15,10 +15,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::ApiState;
+use super::idempotency::is_unsafe;
 use super::layers::RequestId;
 use super::problem::ApiError;
 use super::rate_limit::{ClientId, RateLimiter};
-use crate::domain::access::{Caller, Principal, PrincipalKind, bearer};
+use crate::domain::access::{Access, Approach, Caller, Principal, PrincipalKind, bearer, needed};
 use crate::domain::audit::AuditOutcome;
 use crate::domain::{Code, Error};
 use crate::service::{CallOrigin, CallRecord};
@@ -65,7 +66,12 @@ pub async fn guard(
     let service = &state.service;
     let mut record = CallRecord::begin(service, operation, origin(&request));
     let credential = credential(request.headers());
+    let approach = approach(&request);
     let admitted = async {
+        // what is open says nothing that is worth a trick
+        if needed(operation) != Some(Access::Open) {
+            service.judge_approach(&approach)?;
+        }
         let principal = service.principal_for(operation, credential?.as_deref()).await?;
         record.by(&principal);
         service.begin_call(principal, operation)
@@ -109,6 +115,19 @@ fn client_id(principal: &Principal) -> Option<ClientId> {
         (PrincipalKind::Key | PrincipalKind::Token, _) => Some(ClientId(principal.label())),
         (PrincipalKind::Nobody | PrincipalKind::Anybody | PrincipalKind::Service, _) => None,
     }
+}
+
+/// What a request says of the page that it comes from.
+fn approach(request: &Request) -> Approach {
+    let header = |name| {
+        let values = request.headers().get_all(name).iter();
+        values.map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned()).collect()
+    };
+    Approach::new(
+        is_unsafe(request.method()),
+        request.uri().authority().map(|a| a.as_str()),
+        header,
+    )
 }
 
 /// What the audit log shall know of a request.

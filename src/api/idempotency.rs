@@ -26,13 +26,19 @@ pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// Bytes of an answer that are kept at most; every answer of these operations is far smaller.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
-/// Whether the operation takes a key: it is a POST that creates something.
+/// Operations whose answer shows a secret, once: it must not be kept to be given again. A key's name is unique, so a
+/// repetition makes no second one; a webhook of a lost answer is deleted.
+const SHOWING_SECRETS: &[&str] = &["create_key", "create_webhook"];
+
+/// Whether the operation takes a key: it is a POST that creates something, and its answer is no secret.
 pub fn takes_key(method: &str, path: &str) -> bool {
     static CREATING: LazyLock<HashSet<String>> = LazyLock::new(|| {
         let document = super::routes().split_for_parts().1;
         let creates = |o: &utoipa::openapi::path::Operation| {
             let answers = &o.responses.responses;
-            answers.contains_key("201") || answers.contains_key("202") || o.operation_id.as_deref() == Some("compact_segments")
+            let id = o.operation_id.as_deref().unwrap_or_default();
+            let creates = answers.contains_key("201") || answers.contains_key("202") || id == "compact_segments";
+            creates && !SHOWING_SECRETS.contains(&id)
         };
         let paths = document.paths.paths.into_iter();
         paths

@@ -79,6 +79,8 @@ pub fn cors(origins: &[String]) -> Option<CorsLayer> {
             header::IF_MATCH,
             header::IF_NONE_MATCH,
             HeaderName::from_static("last-event-id"),
+            HeaderName::from_static("traceparent"),
+            HeaderName::from_static("tracestate"),
             IDEMPOTENCY_KEY,
             REQUEST_ID,
         ])
@@ -110,7 +112,7 @@ pub async fn outermost(State(limits): State<RequestLimits>, mut request: Request
     let span = tracing::info_span!("api", request.id = %request_id, %method, path);
 
     // the one is for logs, the other, inside it, for traces: what is asked from here goes on with that one
-    let traced = span.in_scope(|| telemetry::request_span(known_method(&method), &route, request.headers()));
+    let traced = span.in_scope(|| telemetry::request_span(telemetry::known_method(&method), &route, request.headers()));
     let unknown = unknown_parameter(&request, &route);
     let patience = Patience::default();
     request.extensions_mut().insert(patience.clone());
@@ -228,15 +230,9 @@ async fn within(limit: Duration, patience: &Patience, answer: impl Future<Output
     }
 }
 
-/// Methods that are told apart in metrics; callers may send any word.
-fn known_method(method: &Method) -> &'static str {
-    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
-    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
-}
-
 fn record(span: &tracing::Span, method: &Method, route: &str, status: StatusCode, took: Duration) {
     let labels = [
-        ("method", known_method(method).to_string()),
+        ("method", telemetry::known_method(method).to_string()),
         ("route", route.to_string()),
         ("status", status.as_u16().to_string()),
     ];

@@ -62,7 +62,9 @@ pub fn document() -> utoipa::openapi::OpenApi {
             &mut item.patch,
             &mut item.delete,
         ];
-        operations.into_iter().flatten().for_each(add_errors);
+        let [get, changes @ ..] = operations;
+        get.iter_mut().for_each(|o| add_errors(o, false));
+        changes.into_iter().flatten().for_each(|o| add_errors(o, true));
     }
     add_security(&mut document);
     document
@@ -297,7 +299,7 @@ fn own_codes(operation: &str) -> Vec<&'static [Code]> {
     }
 }
 
-fn codes(operation: &Operation) -> Vec<Code> {
+fn codes(operation: &Operation, changes: bool) -> Vec<Code> {
     let id = operation.operation_id.as_deref().unwrap_or_default();
     let mut codes = own_codes(id).concat();
     if !matches!(id, "healthz" | "metrics") {
@@ -310,7 +312,8 @@ fn codes(operation: &Operation) -> Vec<Code> {
     // an unknown query parameter is refused everywhere
     codes.extend([Code::Internal, Code::InvalidRequest]);
     if needed(id).is_none_or(|access| access != Access::Open) {
-        codes.extend([Code::Unauthenticated, Code::PermissionDenied]);
+        codes.extend([Code::Unauthenticated, Code::PermissionDenied, Code::HostNotAllowed]);
+        codes.extend(changes.then_some(Code::CrossSiteRequest));
     }
     if operation.request_body.is_some() {
         codes.extend([
@@ -343,7 +346,7 @@ fn codes(operation: &Operation) -> Vec<Code> {
 /// Operations whose body may be left out.
 const OPTIONAL_BODIES: &[&str] = &["flush_collection", "start_gc_run"];
 
-fn add_errors(operation: &mut Operation) {
+fn add_errors(operation: &mut Operation, changes: bool) {
     let id = operation.operation_id.as_deref().unwrap_or_default();
     if needed(id) == Some(Access::Open) {
         operation.security = Some(Vec::new());
@@ -357,7 +360,7 @@ fn add_errors(operation: &mut Operation) {
         body.required = Some(Required::False);
     }
     let mut by_status: BTreeMap<u16, Vec<Code>> = BTreeMap::new();
-    for code in codes(operation) {
+    for code in codes(operation, changes) {
         by_status.entry(status(code).as_u16()).or_default().push(code);
     }
     for (number, codes) in by_status {

@@ -34,6 +34,9 @@ pub enum WebhookEvent {
     /// A restore job was completed, failed, or was cancelled.
     #[serde(rename = "restore_job.ended")]
     RestoreJobEnded,
+    /// An export job was completed, failed, or was cancelled.
+    #[serde(rename = "export_job.ended")]
+    ExportJobEnded,
 }
 
 impl From<WebhookEvent> for Event {
@@ -44,6 +47,7 @@ impl From<WebhookEvent> for Event {
             WebhookEvent::SnapshotUndeleted => Event::SnapshotUndeleted,
             WebhookEvent::SnapshotVerifyFailed => Event::SnapshotVerifyFailed,
             WebhookEvent::RestoreJobEnded => Event::RestoreJobEnded,
+            WebhookEvent::ExportJobEnded => Event::ExportJobEnded,
         }
     }
 }
@@ -56,6 +60,7 @@ impl From<Event> for WebhookEvent {
             Event::SnapshotUndeleted => WebhookEvent::SnapshotUndeleted,
             Event::SnapshotVerifyFailed => WebhookEvent::SnapshotVerifyFailed,
             Event::RestoreJobEnded => WebhookEvent::RestoreJobEnded,
+            Event::ExportJobEnded => WebhookEvent::ExportJobEnded,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 use anyhow::ensure;
 use clap::Args;
 
-use crate::domain::access::{Grant, Network};
+use crate::domain::access::{Doors, Grant, Network, allowed_host};
 use crate::service::{AuditLines, AuditSettings, AuthSettings, OidcSettings, Secret};
 use crate::tls::TlsSettings;
 
@@ -44,6 +44,11 @@ pub struct SecurityArgs {
     /// with `*`. Several: repeated, or parted by commas
     #[arg(long, env = "STILLFRAME_OIDC_GRANT", value_delimiter = ',', value_parser = oidc_grant, requires = "oidc_issuer", value_name = "VALUE=GRANT")]
     pub oidc_grant: Vec<(String, Grant)>,
+
+    /// Without --auth: name by which the service may be asked for, beside addresses, names without a dot and `localhost`; `*.NAME` for
+    /// everything below a name, `*` for any. Several: repeated, or parted by commas
+    #[arg(long, env = "STILLFRAME_ALLOWED_HOSTS", value_delimiter = ',', value_parser = allowed_host, value_name = "NAME")]
+    pub allowed_hosts: Vec<String>,
 
     /// Metrics need no credential
     #[arg(long, env = "STILLFRAME_OPEN_METRICS", requires = "auth")]
@@ -103,16 +108,20 @@ fn lines(text: &str) -> Result<AuditLines, String> {
 }
 
 impl SecurityArgs {
-    /// Who is let in.
+    /// Who is let in; `pages` are the origins that may read answers.
     ///
     /// # Errors
     /// What is set and has no effect, or lets in the wrong people.
-    pub fn auth(&self) -> anyhow::Result<AuthSettings> {
+    pub fn auth(&self, pages: &[String]) -> anyhow::Result<AuthSettings> {
         let oidc = self.oidc_issuer.clone().zip(self.oidc_audience.clone());
         if !self.auth {
             ensure!(self.admin_key.is_none(), "--admin-key has no effect without --auth");
             ensure!(oidc.is_none(), "--oidc-issuer has no effect without --auth");
         }
+        ensure!(
+            !self.auth || self.allowed_hosts.is_empty(),
+            "--allowed-hosts has no effect with --auth"
+        );
         let oidc = oidc.map(|(issuer, audience)| OidcSettings {
             issuer,
             audience,
@@ -141,6 +150,10 @@ impl SecurityArgs {
             oidc,
             open_monitoring: self.open_metrics,
             trusted_proxies: self.trusted_proxy.clone(),
+            doors: Doors {
+                hosts: self.allowed_hosts.clone(),
+                pages: pages.to_vec(),
+            },
             audit: AuditSettings {
                 reads: self.audit_reads,
                 lines: self.audit_lines.clone(),
@@ -181,8 +194,9 @@ mod tests {
             "--oidc-issuer https://x --oidc-audience y --oidc-grant a=admin".into(),
             "--auth --oidc-issuer http://id.example.com --oidc-audience y --oidc-grant a=admin".into(),
             "--auth --oidc-issuer https://x --oidc-audience y".into(),
+            format!("--auth --admin-key {key} --allowed-hosts a.example"),
         ] {
-            assert!(given(&line).expect("parses").auth().is_err(), "{line}");
+            assert!(given(&line).expect("parses").auth(&[]).is_err(), "{line}");
         }
         for line in [
             "--auth --admin-key short",
@@ -192,6 +206,7 @@ mod tests {
             "--tls-cert x",
             "--tls-client-ca x",
             "--trusted-proxy x",
+            "--allowed-hosts http://a.example",
             "--audit-days 0",
         ] {
             assert!(given(line).is_err(), "{line}");
@@ -204,7 +219,7 @@ mod tests {
             "--auth --admin-key {key} --oidc-issuer https://x --oidc-audience y --oidc-grant cn=a=reader@c,b=admin"
         ))
         .expect("parses");
-        let auth = args.auth().expect("valid");
+        let auth = args.auth(&[]).expect("valid");
         assert_eq!(auth.oidc.expect("set").grants[0].0, "cn=a");
         assert!(!format!("{args:?}").contains(key), "a key is never shown");
     }

@@ -11,7 +11,7 @@ use super::id::KeyId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuditOutcome {
     Ok,
-    /// Not authenticated, or not permitted.
+    /// Not authenticated, not permitted, or sent by a page of a stranger.
     Denied,
     Failed,
     /// The caller hung up, or the time was over, before the end: the call may have done its work.
@@ -34,7 +34,7 @@ impl AuditOutcome {
     pub fn of(code: Option<Code>) -> Self {
         match code {
             None => Self::Ok,
-            Some(Code::Unauthenticated | Code::PermissionDenied) => Self::Denied,
+            Some(Code::Unauthenticated | Code::PermissionDenied | Code::HostNotAllowed | Code::CrossSiteRequest) => Self::Denied,
             Some(_) => Self::Failed,
         }
     }

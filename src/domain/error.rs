@@ -76,6 +76,8 @@ codes! {
     UnsupportedStorageVersion "unsupported_storage_version" Invalid "This storage version is not supported",
     Unauthenticated "unauthenticated" Unauthenticated "The call needs a valid credential",
     PermissionDenied "permission_denied" Denied "The caller lacks a permission",
+    HostNotAllowed "host_not_allowed" Denied "The service is not known under this name",
+    CrossSiteRequest "cross_site_request" Denied "A page of another origin may change nothing",
     RouteNotFound "route_not_found" NotFound "There is nothing at this path",
     DatabaseNotFound "database_not_found" NotFound "The database does not exist",
     CollectionNotFound "collection_not_found" NotFound "The collection does not exist",

@@ -7,15 +7,16 @@ use std::collections::BTreeMap;
 pub struct Gauges {
     /// Snapshots by state; a state without any is left out.
     pub snapshots: BTreeMap<String, i64>,
-    /// Restore jobs that have not ended, by state; a state without any is left out.
-    pub jobs: BTreeMap<String, i64>,
+    /// Jobs that have not ended.
+    pub jobs: Vec<JobsOf>,
     pub available_tasks: i64,
     pub running_tasks: i64,
     /// Running ones whose lease has expired: nobody works on them.
     pub expired_tasks: i64,
     /// Jobs that wait for the object storage or the database.
     pub waiting_jobs: i64,
-    pub pending_cleanups: i64,
+    /// Ended restores, and ended exports, whose copied objects are still to be deleted.
+    pub pending_cleanups: (i64, i64),
     /// None before the first completed run.
     pub gc_age_seconds: Option<f64>,
     pub webhook_pending: i64,
@@ -24,6 +25,15 @@ pub struct Gauges {
     pub collections_without_snapshot: i64,
     /// Oldest first.
     pub newest_snapshots: Vec<CollectionAge>,
+}
+
+/// How many jobs of a kind are in a state; where there is none, it is left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobsOf {
+    /// `restore`, also of bundles, or `export`.
+    pub kind: String,
+    pub state: String,
+    pub count: i64,
 }
 
 /// How old the newest snapshot of a collection is.

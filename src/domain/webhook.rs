@@ -36,6 +36,7 @@ events! {
     SnapshotUndeleted "snapshot.undeleted" "A dropped snapshot was taken back.",
     SnapshotVerifyFailed "snapshot.verify_failed" "A verification found something wrong.",
     RestoreJobEnded "restore_job.ended" "A restore job was completed, failed, or was cancelled.",
+    ExportJobEnded "export_job.ended" "An export job was completed, failed, or was cancelled.",
 }
 
 impl Event {

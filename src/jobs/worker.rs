@@ -180,7 +180,7 @@ impl Worker {
     async fn work(&self, task: ClaimedTask) {
         let span = tracing::info_span!("job", job.id = %task.job_id, task.id = %task.task_id, kind = task.kind.as_str(), attempt = task.attempt);
         if telemetry::traces_on()
-            && let Ok(Some(traceparent)) = self.service.restore_traceparent(task.job_id).await
+            && let Ok(Some(traceparent)) = self.service.job_traceparent(task.job_id).await
         {
             telemetry::follow(&span, &traceparent);
         }

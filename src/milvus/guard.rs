@@ -9,12 +9,35 @@ use axum::http::{HeaderMap, header};
 use super::Facade;
 use super::status::Refusal;
 use crate::domain::Error;
-use crate::domain::access::{Caller, milvus};
+use crate::domain::access::{Approach, Caller, milvus};
 use crate::domain::audit::AuditOutcome;
 use crate::service::{CallOrigin, CallRecord};
 
 /// The entry in the table of operations of whatever is answered with "not served here".
 pub const NOT_SERVED: &str = "milvus.unserved";
+
+/// What a request says of who sends it.
+#[derive(Debug)]
+pub struct Arrival {
+    origin: CallOrigin,
+    approach: Approach,
+    credential: Option<String>,
+}
+
+impl Arrival {
+    pub fn of(request: &Request, request_id: &str) -> Self {
+        let header = |name| {
+            let values = request.headers().get_all(name).iter();
+            values.map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned()).collect()
+        };
+        Self {
+            origin: origin(request, request_id),
+            // every call is a POST, whatever it does
+            approach: Approach::new(true, request.uri().authority().map(|a| a.as_str()), header),
+            credential: credential(request.headers()),
+        }
+    }
+}
 
 /// A call that was let in.
 #[derive(Debug)]
@@ -29,13 +52,13 @@ pub struct Admitted {
 /// is refused open calls too, as in Milvus: clients find out when they connect.
 ///
 /// # Errors
-/// Not authenticated, or not permitted. That is recorded here.
-pub async fn admit(facade: &Facade, operation: &str, origin: CallOrigin, headers: &HeaderMap) -> Result<Admitted, Refusal> {
+/// Not authenticated, not permitted, or sent by a page of a stranger. That is recorded here.
+pub async fn admit(facade: &Facade, operation: &str, arrival: Arrival) -> Result<Admitted, Refusal> {
     let service = &facade.service;
-    let mut record = CallRecord::begin(service, operation, origin);
-    let credential = credential(headers);
+    let mut record = CallRecord::begin(service, operation, arrival.origin);
     let begun = async {
-        let principal = service.authenticate(credential.as_deref()).await?;
+        service.judge_approach(&arrival.approach)?;
+        let principal = service.authenticate(arrival.credential.as_deref()).await?;
         record.by(&principal);
         service.begin_call(principal, operation)
     };
@@ -90,7 +113,7 @@ fn credential(headers: &HeaderMap) -> Option<String> {
 }
 
 /// What the audit log shall know of a request.
-pub fn origin(request: &Request, request_id: &str) -> CallOrigin {
+fn origin(request: &Request, request_id: &str) -> CallOrigin {
     let forwarded = request.headers().get_all("x-forwarded-for").iter();
     CallOrigin {
         method: request.method().as_str().into(),

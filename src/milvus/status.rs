@@ -133,7 +133,7 @@ pub fn success() -> Status {
 fn of(ours: Code) -> i32 {
     match ours {
         Code::Unauthenticated => code::NOT_AUTHENTICATED,
-        Code::PermissionDenied => code::PRIVILEGE_NOT_PERMITTED,
+        Code::PermissionDenied | Code::HostNotAllowed | Code::CrossSiteRequest => code::PRIVILEGE_NOT_PERMITTED,
         Code::DatabaseNotFound => code::DATABASE_NOT_FOUND,
         Code::CollectionNotFound => code::COLLECTION_NOT_FOUND,
         Code::PartitionNotFound => code::PARTITION_NOT_FOUND,

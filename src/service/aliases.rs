@@ -13,7 +13,8 @@ fn not_found(alias: &str, db_name: &str) -> Error {
 }
 
 impl Service {
-    /// Creates an alias, or with `or_move` points an existing one to another collection.
+    /// Creates an alias, or with `or_move` points an existing one to another collection. Taking it away from a collection
+    /// changes what callers of that one get, so it needs the permission there too.
     ///
     /// # Errors
     /// `collection_not_found`, `alias_already_exists`, `invalid_request`.
@@ -26,7 +27,14 @@ impl Service {
         if !store::collections::hold(&mut tx, found.collection_id).await? {
             return Err(gone(&found));
         }
-        let moved = or_move && store::names::move_alias(&mut tx, found.db_id, alias, found.collection_id).await?;
+        let held = match or_move {
+            true => store::names::hold_alias(&mut tx, found.db_id, alias).await?,
+            false => None,
+        };
+        if let Some(held) = &held {
+            self.caller.need_named(db_name, alias, &held.collection_name)?;
+        }
+        let moved = held.is_some() && store::names::move_alias(&mut tx, found.db_id, alias, found.collection_id).await?;
         if !moved {
             store::names::take(&mut tx, found.db_id, alias, NameKind::Alias, found.collection_id, || {
                 Code::AliasAlreadyExists.error(format!(
@@ -80,18 +88,18 @@ impl Service {
         Ok(page.page(&list, items, |a| a.alias.clone()))
     }
 
-    /// Deletes an alias.
+    /// Deletes an alias; as when it is moved, the permission is needed on its collection too.
     ///
     /// # Errors
     /// `alias_not_found`.
     pub async fn drop_alias(&self, db_name: &str, alias: &str) -> Result<()> {
         self.caller.need_collection(db_name, alias)?;
-        let mut conn = self.conn().await?;
-        let db = database(&mut conn, &self.caller, db_name).await?;
-        if store::names::delete_alias(&mut conn, db.db_id, alias).await? {
-            Ok(())
-        } else {
-            Err(not_found(alias, db_name))
-        }
+        let mut tx = self.begin().await?;
+        let db = database(&mut tx, &self.caller, db_name).await?;
+        let held = store::names::hold_alias(&mut tx, db.db_id, alias).await?;
+        let held = held.ok_or_else(|| not_found(alias, db_name))?;
+        self.caller.need_named(db_name, alias, &held.collection_name)?;
+        store::names::delete_alias(&mut tx, db.db_id, alias).await?;
+        commit(tx).await
     }
 }

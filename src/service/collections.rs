@@ -69,6 +69,14 @@ impl Service {
         if new.collection_id.is_some() || new.partitions.iter().any(|(_, id)| id.is_some()) {
             self.may_choose_ids()?;
         }
+        if new.ownership == Ownership::External {
+            // files of another system, of which this catalog does not know whose they are
+            self.caller.need_everywhere(Permission::Administer).map_err(|_| {
+                Code::PermissionDenied.error(
+                    "a collection of another system (ownership external) needs the permission \"administer\" on every database",
+                )
+            })?;
+        }
         check_collection(&new)?;
         let mut tx = self.begin().await?;
         let db = database(&mut tx, &self.caller, &new.db_name).await?;

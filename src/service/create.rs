@@ -15,7 +15,7 @@ use super::paths::{check_name, collection, gone};
 use super::snapshots::check_texts;
 use super::{Service, commit};
 use crate::crash_point;
-use crate::domain::access::Visible;
+use crate::domain::access::{Permission, Visible};
 use crate::domain::collection::{Channel, Collection};
 use crate::domain::id::SnapshotId;
 use crate::domain::schema::Params;
@@ -35,7 +35,7 @@ pub struct CreateSnapshot {
     pub snapshot_name: String,
     pub description: String,
     pub labels: Params,
-    /// Seal growing segments first and wait so long for the engine to flush them.
+    /// Seal growing segments first and wait so long for the engine to flush them. That needs the permission to write too.
     pub flush: Option<Duration>,
     /// Capture every flushed segment of a collection whose channels report no positions.
     pub allow_unbounded: bool,
@@ -85,6 +85,10 @@ impl Service {
         let began = Instant::now();
         if let Some(timeout) = request.flush {
             let found = self.collection(&request.db_name, &request.collection_name).await?;
+            // sealing is the engine's part
+            for name in [&request.collection_name, &found.name] {
+                self.caller.need_also(Permission::Write, &request.db_name, name)?;
+            }
             let flushed = self.flush_collection(&found, timeout).await?;
             if !flushed.unflushed.is_empty() {
                 return Err(Code::FlushTimeout.error(format!(

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::external_spec::ExternalSpec;
 use super::paths::database;
-use super::restore::{one_job, permitted, seen_job};
+use super::restore::{belongs_to_this_trace, one_job, permitted, seen_job};
 use super::restore_control::{ControlChange, Family};
 use super::snapshots::{SnapshotRef, find};
 use super::stores::below;
@@ -107,6 +107,7 @@ impl Service {
             let warning = "the snapshot's files belong to another system, which may delete them while they are copied";
             store::jobs::set_warnings(&mut tx, job_id, &[warning.into()]).await?;
         }
+        belongs_to_this_trace(&mut tx, job_id).await?;
         store::tasks::enqueue(&mut tx, task_id, job_id, TaskKind::Validate, None).await?;
         let job = one_job(&mut tx, &self.caller, job_id).await?;
         commit(tx).await?;

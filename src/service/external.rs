@@ -7,7 +7,7 @@ use super::external_check::check_captured;
 use super::external_read::{invalid, metadata_name};
 use super::external_spec::ExternalSpec;
 use super::paths::check_name;
-use super::restore::{NewTarget, one_job, reserve_target};
+use super::restore::{NewTarget, belongs_to_this_trace, one_job, reserve_target};
 use super::restore_check::check_options;
 use super::{Service, commit};
 use crate::crash_point;
@@ -131,6 +131,7 @@ impl Service {
             .into_iter()
             .collect();
         store::jobs::set_warnings(&mut tx, job_id, &warnings).await?;
+        belongs_to_this_trace(&mut tx, job_id).await?;
         store::tasks::enqueue(&mut tx, task_id, job_id, TaskKind::Validate, None).await?;
         let job = one_job(&mut tx, &self.caller, job_id).await?;
         commit(tx).await?;

@@ -69,15 +69,19 @@ fn samples(gauges: &Gauges, bytes: &Usage) -> Vec<Sample> {
     for state in ["pending", "committed", "deleting", "condemned"] {
         samples.push(of(SNAPSHOTS, state, gauges.snapshots.get(state).copied().unwrap_or(0)));
     }
-    for state in ["Pending", "Validating", "InProgress", "Publishing", "Paused"] {
-        samples.push(of(ACTIVE_JOBS, state, gauges.jobs.get(state).copied().unwrap_or(0)));
+    for kind in ["restore", "export"] {
+        for state in ["Pending", "Validating", "InProgress", "Publishing", "Paused"] {
+            let found = gauges.jobs.iter().find(|j| j.kind == kind && j.state == state);
+            samples.push(Sample::new(ACTIVE_JOBS, &[kind, state], found.map_or(0, |j| j.count) as f64));
+        }
     }
     samples.extend([
         of(ACTIVE_TASKS, "available", gauges.available_tasks),
         of(ACTIVE_TASKS, "running", gauges.running_tasks),
         of(ACTIVE_TASKS, "expired", gauges.expired_tasks),
         one(WAITING_JOBS, gauges.waiting_jobs),
-        one(CLEANUPS, gauges.pending_cleanups),
+        of(CLEANUPS, "restore", gauges.pending_cleanups.0),
+        of(CLEANUPS, "export", gauges.pending_cleanups.1),
         of(CATALOG_BYTES, "live", bytes.live_bytes),
         of(CATALOG_BYTES, "held_by_snapshots", bytes.held_by_snapshots_bytes),
         of(CATALOG_BYTES, "waiting", bytes.waiting_bytes),

@@ -90,9 +90,7 @@ impl Service {
         let now_ms = store::catalog::now_millis(&mut tx).await?;
         let warnings = warnings(&snapshot, &captured, &request.options, now_ms);
         store::jobs::set_warnings(&mut tx, job_id, &warnings).await?;
-        if let Some(traceparent) = telemetry::traceparent() {
-            store::jobs::set_traceparent(&mut tx, job_id, &traceparent).await?;
-        }
+        belongs_to_this_trace(&mut tx, job_id).await?;
         store::tasks::enqueue(&mut tx, task_id, job_id, TaskKind::Validate, None).await?;
         let job = one_job(&mut tx, &self.caller, job_id).await?;
         crash_point::reached("restore.reserved");
@@ -109,17 +107,16 @@ impl Service {
         one_job(&mut *self.conn().await?, &self.caller, id).await
     }
 
-    /// Finds a restore.
     /// The trace of the request that a job came from, as a W3C `traceparent`; none when that was not
     /// traced.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn restore_traceparent(&self, id: JobId) -> Result<Option<String>> {
+    pub async fn job_traceparent(&self, id: JobId) -> Result<Option<String>> {
         store::jobs::traceparent(&mut *self.conn().await?, id).await
     }
 
-    /// Finds a job.
+    /// Finds a restore.
     ///
     /// # Errors
     /// `restore_job_not_found`, also when its history has expired.
@@ -178,6 +175,14 @@ impl Service {
 
 pub(super) fn job_not_found(id: JobId) -> Error {
     Code::RestoreJobNotFound.error(format!("restore job not found: {id}; its history may have expired"))
+}
+
+/// Notes the trace that asks for a job, so that the job's tasks go on with it.
+pub(super) async fn belongs_to_this_trace(conn: &mut PgConnection, job: JobId) -> Result<()> {
+    match telemetry::traceparent() {
+        Some(traceparent) => store::jobs::set_traceparent(conn, job, &traceparent).await,
+        None => Ok(()),
+    }
 }
 
 /// Finds a job that is a restore.

@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 
 use super::failed;
 use crate::domain::Result;
-use crate::domain::gauges::{CollectionAge, Gauges};
+use crate::domain::gauges::{CollectionAge, Gauges, JobsOf};
 
 /// Counts by state, and ages. Reads every row of snapshots, but only what is not over of jobs,
 /// tasks and deliveries; gives the age of the newest snapshot of at most `collections`
@@ -18,14 +18,14 @@ pub async fn read(conn: &mut PgConnection, collections: i64) -> Result<Gauges> {
             .into_iter()
             .map(|row| (row.state, row.count)),
     );
-    let jobs = by_state(
-        sqlx::query!(r#"select state, count(*) as "count!" from restore_jobs where finished_at is null group by state"#)
-            .fetch_all(&mut *conn)
-            .await
-            .map_err(failed)?
-            .into_iter()
-            .map(|row| (row.state, row.count)),
-    );
+    let jobs = sqlx::query_as!(
+        JobsOf,
+        r#"select case kind when 'export' then 'export' else 'restore' end as "kind!", state, count(*) as "count!"
+             from restore_jobs where finished_at is null group by 1, 2"#
+    )
+    .fetch_all(&mut *conn)
+    .await
+    .map_err(failed)?;
     let counts = sqlx::query!(
         r#"with n as materialized (select stillframe_now() as now)
            select (select count(*) from restore_tasks where state = 'available') as "available!",
@@ -33,7 +33,10 @@ pub async fn read(conn: &mut PgConnection, collections: i64) -> Result<Gauges> {
                   (select count(*) from restore_tasks where state = 'running' and lease_expires_at <= n.now) as "expired!",
                   (select count(distinct job_id) from restore_tasks t join restore_jobs j using (job_id)
                     where t.waiting_since is not null and j.finished_at is null and j.state <> 'Paused') as "waiting!",
-                  (select count(*) from restore_jobs where cleanup = 'pending' and finished_at is not null) as "cleanups!",
+                  (select count(*) from restore_jobs where cleanup = 'pending' and finished_at is not null and kind <> 'export')
+                      as "restore_cleanups!",
+                  (select count(*) from restore_jobs where cleanup = 'pending' and finished_at is not null and kind = 'export')
+                      as "export_cleanups!",
                   (select extract(epoch from n.now - finished_at)::float8 from gc_runs
                     where state = 'completed' and not dry_run order by run_id desc limit 1) as gc_age,
                   (select count(*) from webhook_deliveries where state = 'pending') as "pending!",
@@ -67,7 +70,7 @@ pub async fn read(conn: &mut PgConnection, collections: i64) -> Result<Gauges> {
         running_tasks: counts.running,
         expired_tasks: counts.expired,
         waiting_jobs: counts.waiting,
-        pending_cleanups: counts.cleanups,
+        pending_cleanups: (counts.restore_cleanups, counts.export_cleanups),
         gc_age_seconds: counts.gc_age,
         webhook_pending: counts.pending,
         webhook_pending_age_seconds: counts.pending_age,

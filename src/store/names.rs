@@ -178,6 +178,24 @@ pub async fn find_alias(conn: &mut PgConnection, db: DatabaseId, alias: &str) ->
     }))
 }
 
+/// Finds an alias for changing it: it stays as it is until the end of the transaction.
+pub async fn hold_alias(conn: &mut PgConnection, db: DatabaseId, alias: &str) -> Result<Option<Alias>> {
+    let row = sqlx::query!(
+        r#"select n.collection_id, (select c.name from collections c where c.collection_id = n.collection_id) as "name!"
+             from collection_names n where n.db_id = $1 and n.kind = 'alias' and n.name = $2 for update"#,
+        db.0,
+        alias
+    )
+    .fetch_optional(conn)
+    .await
+    .map_err(failed)?;
+    Ok(row.map(|r| Alias {
+        alias: alias.to_string(),
+        collection_id: CollectionId(r.collection_id),
+        collection_name: r.name,
+    }))
+}
+
 /// Points an existing alias to another collection; false when there is no such alias.
 pub async fn move_alias(conn: &mut PgConnection, db: DatabaseId, alias: &str, to: CollectionId) -> Result<bool> {
     let updated = sqlx::query!(

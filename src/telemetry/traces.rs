@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use opentelemetry::KeyValue;
 use opentelemetry::propagation::TextMapPropagator as _;
 use opentelemetry::trace::{TraceContextExt as _, TracerProvider as _};
@@ -86,6 +86,12 @@ pub(super) fn start(endpoint: &str, sampled: f64) -> anyhow::Result<(SdkTracer, 
     Ok((provider.tracer("stillframe"), provider))
 }
 
+/// Methods that are told apart in metrics and traces; callers may send any word.
+pub fn known_method(method: &Method) -> &'static str {
+    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
+}
+
 /// The span of a request, for traces: goes on with the caller's trace, where there is one.
 pub fn request_span(method: &str, route: &str, headers: &HeaderMap) -> Span {
     if !traces_on() {
@@ -94,7 +100,7 @@ pub fn request_span(method: &str, route: &str, headers: &HeaderMap) -> Span {
     let span = tracing::info_span!(
         target: TRACES_ONLY, "request", otel.name = %format_args!("{method} {route}"), otel.kind = "server",
         http.request.method = method, http.route = route,
-        http.response.status_code = tracing::field::Empty, otel.status_code = tracing::field::Empty
+        http.response.status_code = tracing::field::Empty, milvus.code = tracing::field::Empty, otel.status_code = tracing::field::Empty
     );
     let parent = TraceContextPropagator::new().extract(&HeaderExtractor(headers));
     // it was made in this line: nothing can have begun it
@@ -106,6 +112,14 @@ pub fn request_span(method: &str, route: &str, headers: &HeaderMap) -> Span {
 pub fn answered(span: &Span, status: u16) {
     span.record("http.response.status_code", status);
     if status >= 500 {
+        span.record("otel.status_code", "ERROR");
+    }
+}
+
+/// Notes how a call of Milvus' API was answered: the status of HTTP says nothing there. `failed`: something here is broken.
+pub fn answered_call(span: &Span, code: i32, failed: bool) {
+    span.record("milvus.code", code);
+    if failed {
         span.record("otel.status_code", "ERROR");
     }
 }

@@ -131,12 +131,10 @@ async fn pages_of_allowed_origins_may_read_answers_and_errors_and_no_others() {
             .expect("text")
             .contains("PATCH")
     );
-    assert!(
-        preflight.headers()["access-control-allow-headers"]
-            .to_str()
-            .expect("text")
-            .contains("idempotency-key")
-    );
+    let headers = preflight.headers()["access-control-allow-headers"].to_str().expect("text");
+    for name in ["idempotency-key", "traceparent", "tracestate"] {
+        assert!(headers.contains(name), "{name}: {headers}");
+    }
     let missing = ask(limits(&[page]), Method::GET, "/v1/collections/nope", page).await;
     assert_eq!((missing.status().as_u16(), allowed(&missing).as_deref()), (404, Some(page)));
     assert!(

@@ -4,6 +4,7 @@
 //! looked up, so `permission_denied` says nothing of what exists. What is found by an id, or by a
 //! snapshot's name alone, does not exist for those who may not read it.
 
+mod approach;
 mod caller;
 mod credential;
 mod network;
@@ -12,6 +13,7 @@ mod pattern;
 
 use serde::{Deserialize, Serialize};
 
+pub use approach::{Approach, Doors, allowed_host};
 pub use caller::{Caller, Touched};
 pub use credential::{bearer, milvus};
 pub use network::{Network, caller_address};

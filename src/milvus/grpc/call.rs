@@ -19,7 +19,7 @@ use tracing::Instrument as _;
 
 use super::reply::Reply;
 use crate::domain::Error;
-use crate::milvus::guard::{self, Admitted};
+use crate::milvus::guard::{self, Admitted, Arrival};
 use crate::milvus::status::{Refusal, code};
 use crate::milvus::{Facade, names};
 use crate::telemetry;
@@ -147,8 +147,11 @@ where
     let request_id = request_id(request.headers());
     let span = tracing::info_span!("milvus", request.id = %request_id, call = unary.name);
     let settings = unary.facade.settings;
-    let origin = guard::origin(&request, &request_id);
-    let admitted = guard::admit(&unary.facade, unary.operation, origin, request.headers())
+    // the one is for logs, the other, inside it, for traces
+    let traced = span.in_scope(|| telemetry::request_span("POST", request.uri().path(), request.headers()));
+    let arrival = Arrival::of(&request, &request_id);
+    let admitted = guard::admit(&unary.facade, unary.operation, arrival)
+        .instrument(traced.clone())
         .instrument(span.clone())
         .await;
     let request = match &admitted {
@@ -160,7 +163,10 @@ where
     let mut grpc =
         Grpc::new(ProstCodec::<Rep, Req>::default()).apply_max_message_size_config(Some(settings.body_bytes), Some(usize::MAX));
     // a message that never ends is none; a whole one has had its time limit above
-    let whole = tokio::time::timeout(settings.timeout * 2, grpc.unary(unary, request).instrument(span));
+    let whole = tokio::time::timeout(
+        settings.timeout * 2,
+        grpc.unary(unary, request).instrument(traced).instrument(span),
+    );
     let mut response = match whole.await {
         Ok(response) => response.map(Body::new),
         Err(_) => tonic::Status::deadline_exceeded("the message did not arrive in time").into_http(),
@@ -196,12 +202,13 @@ pub fn panicked(panic: &(dyn std::any::Any + Send)) -> Refusal {
     Error::internal(format!("panic: {text}")).into()
 }
 
-/// The log line and the metrics of a call.
+/// The log line, the metrics and the end of the span of a call.
 pub fn record(name: metrics::SharedString, began: Instant, refusal: Option<&Refusal>) {
     let took = began.elapsed();
     let code = refusal.map_or(0, Refusal::code);
     metrics::counter!(telemetry::MILVUS_CALLS, "call" => name.clone(), "code" => code.to_string()).increment(1);
     metrics::histogram!(telemetry::MILVUS_SECONDS, "call" => name).record(took.as_secs_f64());
+    telemetry::answered_call(&tracing::Span::current(), code, refusal.is_some_and(Refusal::is_ours));
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     if let Some(refusal) = refusal {
         let cause = refusal.error().map(Error::cause_chain).unwrap_or_default();

@@ -17,8 +17,9 @@ use super::answer::Failed;
 use crate::domain::Error;
 use crate::milvus::Facade;
 use crate::milvus::grpc::call::{REQUEST_ID, panicked, record, request_id};
-use crate::milvus::guard::{self, NOT_SERVED};
+use crate::milvus::guard::{self, Arrival, NOT_SERVED};
 use crate::milvus::status::{Refusal, code};
+use crate::telemetry;
 
 /// The state of the routes: nothing that a handler can use by itself.
 #[derive(Debug, Clone)]
@@ -50,8 +51,8 @@ fn operation(route: &str) -> &'static str {
 
 /// Lets a call in that may be made, and records it.
 async fn admitted(facade: &Facade, operation: &str, request_id: &str, mut request: Request, next: Next) -> Response {
-    let origin = guard::origin(&request, request_id);
-    let admitted = match guard::admit(facade, operation, origin, request.headers()).await {
+    let arrival = Arrival::of(&request, request_id);
+    let admitted = match guard::admit(facade, operation, arrival).await {
         Ok(admitted) => admitted,
         Err(refusal) => return Failed(refusal).into_response(),
     };
@@ -77,6 +78,8 @@ pub async fn passes(
         .get::<MatchedPath>()
         .map_or_else(|| "unmatched".to_string(), |m| m.as_str().to_string());
     let span = tracing::info_span!("milvus", request.id = %request_id, call = %route);
+    // the one is for logs, the other, inside it, for traces
+    let traced = span.in_scope(|| telemetry::request_span(telemetry::known_method(request.method()), &route, request.headers()));
     let limit = facade.settings.timeout;
     let answer = async {
         let caught = AssertUnwindSafe(tokio::time::timeout(
@@ -96,7 +99,7 @@ pub async fn passes(
         record(route.into(), began, refusal.as_deref());
         response
     };
-    let mut response = answer.instrument(span).await;
+    let mut response = answer.instrument(traced).instrument(span).await;
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }

@@ -2,7 +2,7 @@
 
 use axum::body::to_bytes;
 use axum::extract::{FromRequest, Request};
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, header};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
@@ -56,8 +56,9 @@ impl<T: Fields> FromRequest<Guarded> for Call<T> {
     type Rejection = Failed;
 
     async fn from_request(request: Request, Guarded(facade): &Guarded) -> Result<Self, Failed> {
-        let db_name = header(request.headers(), &DB_NAME);
-        let as_numbers = header(request.headers(), &ALLOW_INT64).is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        let db_name = text(request.headers(), &DB_NAME);
+        let as_numbers = text(request.headers(), &ALLOW_INT64).is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        is_json(request.headers())?;
         let limit = facade.settings.body_bytes;
         let bytes = to_bytes(request.into_body(), limit).await.map_err(|_| {
             let why = format!("the request body could not be read, or has more than {limit} bytes");
@@ -76,7 +77,25 @@ impl<T: Fields> FromRequest<Guarded> for Call<T> {
     }
 }
 
-fn header(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+/// Refuses a body of which the request says that it is no JSON, or that a browser sends without saying what it is: such
+/// requests need no permission, so any page may send them. Programs that leave the header out are taken.
+fn is_json(headers: &HeaderMap) -> Result<(), Refusal> {
+    let said = headers.get(header::CONTENT_TYPE);
+    let of_a_browser = ["origin", "sec-fetch-site"]
+        .into_iter()
+        .any(|name| headers.contains_key(name));
+    let fit = match said.map(|v| v.to_str().unwrap_or_default()) {
+        None => !of_a_browser,
+        Some(text) => {
+            let kind = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+            kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
+        }
+    };
+    let why = "can only accept json format request, error: the Content-Type must be application/json";
+    fit.then_some(()).ok_or_else(|| Refusal::new(code::BAD_JSON, why))
+}
+
+fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     headers.get(name)?.to_str().ok().map(str::to_string)
 }
 

@@ -72,7 +72,11 @@ impl Jwks {
             pause,
             issuer,
             url,
-            http: reqwest::Client::new(),
+            // a redirect may lead to where anybody in between can change the keys
+            http: reqwest::Client::builder()
+                .redirect(reqwest::redirect::Policy::none())
+                .build()
+                .expect("a client without settings of its own can always be made"),
             fetched: RwLock::default(),
             fetching: Mutex::default(),
         }
@@ -156,21 +160,24 @@ impl Jwks {
 
     async fn document<T: serde::de::DeserializeOwned>(&self, url: &str) -> Result<T, String> {
         let fetch = async {
-            let mut answer = self.http.get(url).send().await?.error_for_status()?;
+            let failed = |e: reqwest::Error| format!("{url}: {e}");
+            let sent = self.http.get(url).send().await.map_err(failed)?;
+            let mut answer = sent.error_for_status().map_err(failed)?;
+            if answer.status().is_redirection() {
+                return Err(format!("{url} redirects; set the address that it leads to"));
+            }
             let mut bytes = Vec::new();
-            while let Some(piece) = answer.chunk().await? {
+            while let Some(piece) = answer.chunk().await.map_err(failed)? {
                 if bytes.len() + piece.len() > MAX_BYTES {
-                    return Ok(None);
+                    return Err(format!("{url} gives more than {MAX_BYTES} bytes"));
                 }
                 bytes.extend_from_slice(&piece);
             }
-            Ok::<_, reqwest::Error>(Some(bytes))
+            Ok(bytes)
         };
         let bytes = tokio::time::timeout(TIMEOUT, fetch)
             .await
-            .map_err(|_| format!("{url} does not answer"))?
-            .map_err(|e| format!("{url}: {e}"))?
-            .ok_or_else(|| format!("{url} gives more than {MAX_BYTES} bytes"))?;
+            .map_err(|_| format!("{url} does not answer"))??;
         serde_json::from_slice(&bytes).map_err(|e| format!("{url} can't be read: {e}"))
     }
 }

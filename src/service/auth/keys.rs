@@ -3,7 +3,7 @@
 //! one would cost every request.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -73,7 +73,14 @@ struct Known {
 
 /// Keys that were good a moment ago.
 #[derive(Default)]
-pub struct KeyCache(Mutex<HashMap<Hash, Known>>);
+pub struct KeyCache(Mutex<Remembered>);
+
+#[derive(Default)]
+struct Remembered {
+    keys: HashMap<Hash, Known>,
+    /// Deletions so far: what was looked up before one may be of the deleted key.
+    deletions: u64,
+}
 
 impl std::fmt::Debug for KeyCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -82,28 +89,38 @@ impl std::fmt::Debug for KeyCache {
 }
 
 impl KeyCache {
-    fn get(&self, hash: &Hash) -> Option<Arc<Principal>> {
-        let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.get(hash)
-            .filter(|known| known.until > Instant::now())
-            .map(|known| known.principal.clone())
+    fn lock(&self) -> MutexGuard<'_, Remembered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, hash: Hash, principal: Arc<Principal>, left: Duration) {
-        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The principal of a key that is remembered; else the moment from which on it is looked up.
+    fn get(&self, hash: &Hash) -> std::result::Result<Arc<Principal>, u64> {
+        let remembered = self.lock();
+        let good = remembered.keys.get(hash).filter(|known| known.until > Instant::now());
+        good.map(|known| known.principal.clone()).ok_or(remembered.deletions)
+    }
+
+    /// Remembers a key that was looked up from this moment on, unless a key has been deleted since.
+    fn put(&self, hash: Hash, principal: Arc<Principal>, left: Duration, since: u64) {
+        let mut remembered = self.lock();
+        if remembered.deletions != since {
+            return;
+        }
         let now = Instant::now();
-        if keys.len() >= MAX_REMEMBERED {
-            keys.retain(|_, known| known.until > now);
+        if remembered.keys.len() >= MAX_REMEMBERED {
+            remembered.keys.retain(|_, known| known.until > now);
         }
-        if keys.len() < MAX_REMEMBERED {
+        if remembered.keys.len() < MAX_REMEMBERED {
             let until = now + left.min(REMEMBERED);
-            keys.insert(hash, Known { principal, until });
+            remembered.keys.insert(hash, Known { principal, until });
         }
     }
 
+    /// Forgets a key that has been deleted.
     fn forget(&self, key: KeyId) {
-        let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.retain(|_, known| known.principal.key_id != Some(key));
+        let mut remembered = self.lock();
+        remembered.deletions += 1;
+        remembered.keys.retain(|_, known| known.principal.key_id != Some(key));
     }
 }
 
@@ -148,9 +165,10 @@ pub async fn insert_key(conn: &mut PgConnection, new: NewApiKey, created_by: &st
 impl Service {
     /// The principal of a key by its hash; none when there is no such key, or it has expired.
     pub(super) async fn principal_of_key(&self, hash: Hash) -> Result<Option<Arc<Principal>>> {
-        if let Some(known) = self.auth.keys.get(&hash) {
-            return Ok(Some(known));
-        }
+        let since = match self.auth.keys.get(&hash) {
+            Ok(known) => return Ok(Some(known)),
+            Err(since) => since,
+        };
         let mut conn = self.conn().await?;
         let Some(found) = store::keys::find_good(&mut conn, &hash).await? else {
             return Ok(None);
@@ -165,7 +183,7 @@ impl Service {
         let left = found
             .left_ms
             .map_or(REMEMBERED, |ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
-        self.auth.keys.put(hash, principal.clone(), left);
+        self.auth.keys.put(hash, principal.clone(), left, since);
         if found.note_use {
             // the request need not wait for it
             let service = self.clone();
@@ -216,5 +234,31 @@ impl Service {
         let deleted = store::keys::delete(&mut *self.conn().await?, id).await?;
         self.auth.keys.forget(id);
         if deleted { Ok(()) } else { Err(not_found(id)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_is_deleted_while_it_is_looked_up_is_not_remembered() {
+        let cache = KeyCache::default();
+        let of = |id| {
+            Arc::new(Principal {
+                key_id: Some(KeyId(id)),
+                ..Principal::unrestricted(PrincipalKind::Key)
+            })
+        };
+        let (first, second) = (hash("first"), hash("second"));
+        let since = cache.get(&first).expect_err("nothing is remembered");
+        // another call deletes it between the look and its end
+        cache.forget(KeyId(1));
+        cache.put(first, of(1), REMEMBERED, since);
+        let since = cache.get(&first).expect_err("it would be good for five more seconds");
+        cache.put(second, of(2), REMEMBERED, since);
+        assert!(cache.get(&second).is_ok());
+        cache.forget(KeyId(2));
+        assert!(cache.get(&second).is_err());
     }
 }

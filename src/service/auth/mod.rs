@@ -18,7 +18,7 @@ pub use secret::Secret;
 use self::keys::KeyCache;
 use self::oidc::Oidc;
 use super::Service;
-use crate::domain::access::{Access, Caller, Network, Principal, PrincipalKind, needed};
+use crate::domain::access::{Access, Approach, Caller, Doors, Network, Principal, PrincipalKind, needed};
 use crate::domain::{Code, Error, Result};
 
 /// Who is let in, and what is recorded.
@@ -34,6 +34,8 @@ pub struct AuthSettings {
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
     pub audit: AuditSettings,
+    /// Names of the service and pages of others, which matter where no credential is needed.
+    pub doors: Doors,
 }
 
 /// What knows the callers of a process.
@@ -131,6 +133,17 @@ impl Service {
             return Ok(self.auth.nobody.clone());
         }
         self.authenticate(credential).await
+    }
+
+    /// Refuses what a stranger's page makes a browser send; where a credential is needed, it can't have one.
+    ///
+    /// # Errors
+    /// `host_not_allowed`, `cross_site_request`.
+    pub fn judge_approach(&self, approach: &Approach) -> Result<()> {
+        match self.auth.settings.required {
+            true => Ok(()),
+            false => self.auth.settings.doors.judge(approach),
+        }
     }
 
     /// Proxies whose word on who calls is believed.

@@ -3,12 +3,15 @@
 
 use std::time::Duration;
 
+use prost::Message as _;
 use serde_json::{Value, json};
+use stillframe::milvus::proto::milvus as m;
 use stillframe::service::{Sealer, Service, Stores};
 
 use super::round_trip::with_snapshot;
 use super::{contents, export, export_job, local_url, quick};
 use crate::cli::process::{Running, directory, stillframe};
+use crate::milvus::wire::{framed, status_of};
 use crate::support::{TestApp, jobs, postgres, s3};
 
 const ID: &str = "planted-access-key-id-7f3a";
@@ -52,6 +55,7 @@ async fn planted_secrets_are_in_no_row_no_log_and_no_answer() {
     };
     let (name, pool) = postgres::database().await;
     let data = dir.path().join("data").display().to_string();
+    let lines = dir.path().join("audit.jsonl").display().to_string();
     let args = [
         "serve",
         "--listen",
@@ -63,6 +67,9 @@ async fn planted_secrets_are_in_no_row_no_log_and_no_answer() {
         "trace,sqlx=info",
         "--external-endpoint",
         &server,
+        "--audit-reads",
+        "--audit-lines",
+        &lines,
     ];
     let mut command = stillframe(&args);
     command.env("DATABASE_URL", postgres::url(&name));
@@ -76,7 +83,11 @@ async fn planted_secrets_are_in_no_row_no_log_and_no_answer() {
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");
     let call = async |path: &str, body: Option<Value>| -> (u16, Value) {
         let request = match &body {
-            Some(body) => client.post(format!("{url}{path}")).json(body),
+            // what is kept to be given again must not keep a secret
+            Some(body) => client
+                .post(format!("{url}{path}"))
+                .header("idempotency-key", uuid::Uuid::new_v4().to_string())
+                .json(body),
             None => client.get(format!("{url}{path}")),
         };
         let response = request.send().await.expect("an answer");
@@ -103,17 +114,20 @@ async fn planted_secrets_are_in_no_row_no_log_and_no_answer() {
     assert_eq!(status, 202, "{job}");
     // while it runs, and after its end: the server does not know the key
     assert!(!holds_secret(&rows(&pool).await));
-    let path = format!("/v1/export-jobs/{}", job["job_id"].as_str().expect("an id"));
-    let deadline = std::time::Instant::now() + Duration::from_secs(60);
-    let ended = loop {
-        let (_, job) = call(&path, None).await;
-        if job.get("finished_at").is_some() {
-            break job;
+    let ended = async |job_id: String| {
+        let path = format!("/v1/export-jobs/{job_id}");
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
+        loop {
+            let (_, job) = call(&path, None).await;
+            if job.get("finished_at").is_some() {
+                assert_eq!(job["error_code"], "storage_access_denied", "{job}");
+                break path;
+            }
+            assert!(std::time::Instant::now() < deadline, "{job}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        assert!(std::time::Instant::now() < deadline, "{job}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
     };
-    assert_eq!(ended["error_code"], "storage_access_denied", "{ended}");
+    let path = ended(job["job_id"].as_str().expect("an id").to_string()).await;
     // requests that are refused for every reason
     let mut bad = spec();
     bad["extfs"]["role_arn"] = json!(SECRET);
@@ -148,6 +162,57 @@ async fn planted_secrets_are_in_no_row_no_log_and_no_answer() {
         let (status, answer) = call(path, Some(body)).await;
         assert!(status >= 400, "{answer}");
     }
+    // and by the two forms of Milvus' API, where the spec is a text
+    let grpc = async |name: &str, message: Vec<u8>| {
+        let request = client.post(format!("{url}/milvus.proto.milvus.MilvusService/{name}"));
+        let request = request.header("content-type", "application/grpc").body(framed(&message));
+        let answer = request.send().await.expect("an answer").bytes().await.expect("a body");
+        assert!(!holds_secret(&String::from_utf8_lossy(&answer)), "{name}: {answer:?}");
+        answer.to_vec()
+    };
+    let export = |spec: &Value| m::ExportSnapshotRequest {
+        name: "s".into(),
+        collection_name: "c".into(),
+        target_s3_path: target.clone(),
+        external_spec: spec.to_string(),
+        ..Default::default()
+    };
+    let restore = |spec: &Value| m::RestoreExternalSnapshotRequest {
+        target_collection_name: "b".into(),
+        snapshot_metadata_uri: uri.clone(),
+        external_spec: spec.to_string(),
+        ..Default::default()
+    };
+    let answer = grpc("ExportSnapshot", export(&spec()).encode_to_vec()).await;
+    assert_eq!(status_of(&answer).code, 0);
+    let started = m::ExportSnapshotResponse::decode(&answer[5..]).expect("an answer");
+    ended(started.job_id.to_string()).await;
+    for (name, message) in [
+        ("ExportSnapshot", export(&bad).encode_to_vec()),
+        ("ExportSnapshot", export(&json!([SECRET])).encode_to_vec()),
+        ("RestoreExternalSnapshot", restore(&spec()).encode_to_vec()),
+        ("RestoreExternalSnapshot", restore(&bad).encode_to_vec()),
+    ] {
+        assert_ne!(status_of(&grpc(name, message).await).code, 0, "{name}");
+    }
+    let v2 = "/v2/vectordb/jobs/snapshot";
+    let export = |spec: &Value| json!({"collectionName": "c", "snapshotName": "s", "targetS3Path": target, "externalSpec": spec.to_string()});
+    let restore =
+        |spec: &Value| json!({"targetCollectionName": "b", "snapshotMetadataURI": uri, "externalSpec": spec.to_string()});
+    // as a text, and as an object
+    let as_object = json!({"collectionName": "c", "snapshotName": "s", "targetS3Path": target, "externalSpec": spec()});
+    for body in [export(&spec()), as_object] {
+        let (_, started) = call(&format!("{v2}/export"), Some(body)).await;
+        ended(started["data"]["jobId"].as_str().expect("an id").to_string()).await;
+    }
+    for (path, body) in [
+        ("export", export(&bad)),
+        ("restore_external", restore(&spec())),
+        ("restore_external", restore(&bad)),
+    ] {
+        let (_, answer) = call(&format!("{v2}/{path}"), Some(body)).await;
+        assert_ne!(answer["code"], 0, "{path}: {answer}");
+    }
     call(&format!("{path}/tasks"), None).await;
     call("/v1/export-jobs", None).await;
     call("/metrics", None).await;
@@ -161,6 +226,9 @@ async fn planted_secrets_are_in_no_row_no_log_and_no_answer() {
         .filter(|line| holds_secret(line))
         .collect();
     assert_eq!(told, Vec::<&str>::new(), "the log has it");
+    let recorded = std::fs::read_to_string(&lines).expect("readable");
+    assert!(!holds_secret(&recorded), "the audit log has it");
+    assert!(recorded.contains("milvus.ExportSnapshot") && recorded.contains("milvus_restore_external_snapshot"));
     assert!(
         ran.err.contains("job failed") && ran.err.contains("TRACE"),
         "it is the log that was looked at"

@@ -1,11 +1,15 @@
 //! Calls over gRPC, without a socket.
 
 use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
 use axum::http::uri::PathAndQuery;
+use prost::Message as _;
 use stillframe::milvus::proto::common::Status;
 use stillframe::milvus::proto::milvus as m;
 use tonic::client::Grpc;
 use tonic_prost::ProstCodec;
+use tower::ServiceExt as _;
 
 use crate::support::TestApp;
 
@@ -33,7 +37,36 @@ where
 }
 
 fn http_origin() -> axum::http::Uri {
-    axum::http::Uri::from_static("http://stillframe.test")
+    axum::http::Uri::from_static("http://stillframe")
+}
+
+/// A message as gRPC frames it.
+pub fn framed(message: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(message.len()).expect("small");
+    [&[0], &length.to_be_bytes()[..], message].concat()
+}
+
+/// The status in the first message of an answer, wherever it has it.
+pub fn status_of(answer: &[u8]) -> Status {
+    let (head, rest) = answer.split_at(5);
+    let length = u32::from_be_bytes(head[1..].try_into().expect("four bytes")) as usize;
+    let message = &rest[..length];
+    let inside = m::RefusedResponse::decode(message).ok().and_then(|answer| answer.status);
+    // else the answer is the status
+    inside.unwrap_or_else(|| Status::decode(message).expect("a status"))
+}
+
+/// Sends an encoded message under a name of the service and with metadata; gives the bytes of the answer.
+pub async fn send_encoded(router: Router, host: &str, call: &str, message: &[u8], metadata: &[(&'static str, &str)]) -> Vec<u8> {
+    let mut request = Request::post(format!("http://{host}/milvus.proto.milvus.MilvusService/{call}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    for (name, value) in metadata {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Body::from(framed(message))).expect("a request");
+    let answer = router.oneshot(request).await.expect("never fails");
+    to_bytes(answer.into_body(), usize::MAX).await.expect("a body").to_vec()
 }
 
 /// An answer, with its status.

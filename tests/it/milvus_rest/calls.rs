@@ -213,10 +213,11 @@ async fn a_bearer_token_and_unknown_fields_are_no_obstacle() {
     let body = json!({"collectionName": "c", "snapshotName": "s", "skipIndex": true, "more": {"x": []}});
     let headers = [
         ("authorization", "Bearer root:Milvus"),
-        ("content-type", "text/plain"),
+        ("content-type", "application/json;charset=utf-8"),
         ("x-request-id", "mine-1"),
     ];
     assert_eq!(rest.post("snapshots/create", &headers, body).await["code"], 0);
+    // programs may leave the type out
     let request = rest
         .http
         .post(format!("{}/snapshots/list", rest.url))

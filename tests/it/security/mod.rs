@@ -1,10 +1,12 @@
 //! Who may do what, tried as an attacker would.
 
+mod across;
 mod audit;
 mod bundles;
 mod command;
 mod keys;
 mod milvus;
+mod pages;
 mod provider;
 mod roles;
 mod secrets;

@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair};
+use axum::response::{IntoResponse as _, Redirect};
 use axum::routing::get;
 use axum::{Json, Router};
 use base64::Engine as _;
@@ -113,6 +114,8 @@ pub fn now() -> u64 {
 
 struct Shared {
     keys: Mutex<Option<Vec<Value>>>,
+    /// Where the keys are said to be instead.
+    moved_to: Mutex<Option<String>>,
     fetches: AtomicUsize,
 }
 
@@ -128,6 +131,7 @@ impl Provider {
         let issuer = format!("http://{}", listener.local_addr().expect("an address"));
         let shared = Arc::new(Shared {
             keys: Mutex::new(Some(keys)),
+            moved_to: Mutex::new(None),
             fetches: AtomicUsize::new(0),
         });
         let (own, of_keys) = (issuer.clone(), shared.clone());
@@ -141,8 +145,12 @@ impl Provider {
                 get(move || async move {
                     of_keys.fetches.fetch_add(1, Ordering::SeqCst);
                     let keys = of_keys.keys.lock().clone();
-                    keys.map(|keys| Json(json!({"keys": keys})))
-                        .ok_or(axum::http::StatusCode::BAD_GATEWAY)
+                    let moved = of_keys.moved_to.lock().clone();
+                    match (moved, keys) {
+                        (Some(to), _) => Redirect::temporary(&to).into_response(),
+                        (None, Some(keys)) => Json(json!({"keys": keys})).into_response(),
+                        (None, None) => axum::http::StatusCode::BAD_GATEWAY.into_response(),
+                    }
                 }),
             );
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -152,6 +160,11 @@ impl Provider {
     /// Publishes other keys; none: it is down.
     pub fn publish(&self, keys: Option<Vec<Value>>) {
         *self.shared.keys.lock() = keys;
+    }
+
+    /// Redirects whoever asks for the keys.
+    pub fn redirect(&self, to: &str) {
+        *self.shared.moved_to.lock() = Some(to.into());
     }
 
     pub fn fetches(&self) -> usize {

@@ -331,3 +331,79 @@ async fn patterns_mean_the_same_in_lists_and_for_single_things() {
         assert_eq!(listed, single, "{pattern}");
     }
 }
+
+#[tokio::test]
+async fn an_alias_is_taken_from_a_collection_only_by_who_may_write_that_one() {
+    let app = TestApp::with_auth(required()).await;
+    let admin = Who::admin(&app);
+    for (name, segment) in [("theirs", 21), ("mine_1", 22), ("mine_2", 23)] {
+        admin.collection_with_segment("default", name, segment).await;
+    }
+    for (alias, collection) in [("mine_to_theirs", "theirs"), ("mine_to_mine", "mine_1")] {
+        let body = json!({"alias": alias, "collection_name": collection});
+        admin.post("/v1/aliases", &body).await.created();
+    }
+    let who = Who::new(&app, "tenant", &[("writer", "default", "mine*")]).await;
+    let to_mine = json!({"collection_name": "mine_2"});
+    for refused in [
+        who.put("/v1/aliases/mine_to_theirs", &to_mine).await,
+        who.delete("/v1/aliases/mine_to_theirs").await,
+    ] {
+        let refused = refused.refused(403, "permission_denied");
+        let detail = refused.json["detail"].as_str().expect("text");
+        assert!(!detail.contains("\"theirs\""), "where it leads is not told: {detail}");
+    }
+    let found = admin.get("/v1/aliases/mine_to_theirs").await.ok().json;
+    assert_eq!(found["collection_name"], "theirs");
+    who.put("/v1/aliases/mine_to_mine", &to_mine).await.ok();
+    assert_eq!(
+        admin.get("/v1/aliases/mine_to_mine").await.ok().json["collection_name"],
+        "mine_2"
+    );
+    who.delete("/v1/aliases/mine_to_mine").await.expect(204);
+    who.delete("/v1/aliases/mine_to_mine").await.refused(404, "alias_not_found");
+}
+
+#[tokio::test]
+async fn a_snapshot_with_a_flush_needs_what_a_flush_needs() {
+    let app = TestApp::with_auth(required()).await;
+    let operator = Who::new(&app, "o", &[("operator", "default", "*")]).await;
+    let both = Who::new(&app, "both", &[("operator", "default", "*"), ("writer", "default", "*")]).await;
+    both.collection_with_segment("default", "docs", 11).await;
+    sqlx::query("update segments set state = 'growing' where segment_id = 11")
+        .execute(&app.pool)
+        .await
+        .expect("changed");
+    let body = json!({"collection_name": "docs", "snapshot_name": "s", "flush": true, "flush_timeout_ms": 0});
+    let refused = operator.post("/v1/snapshots", &body).await.refused(403, "permission_denied");
+    assert!(
+        refused.json["detail"].as_str().expect("text").contains("write"),
+        "{}",
+        refused.text
+    );
+    let state = async || both.get("/v1/collections/docs/segments/11").await.ok().json["state"].clone();
+    assert_eq!(state().await, "growing", "nothing was sealed");
+    both.post("/v1/snapshots", &body).await.refused(409, "flush_timeout");
+    assert_eq!(state().await, "sealed");
+    operator
+        .post("/v1/snapshots", &json!({"collection_name": "docs", "snapshot_name": "s"}))
+        .await
+        .created();
+}
+
+#[tokio::test]
+async fn a_collection_of_another_system_is_entered_by_an_admin_of_everything_only() {
+    let app = TestApp::with_auth(required()).await;
+    let body = json!({"name": "imported", "ownership": "external", "fields": [
+        {"field_id": "100", "name": "id", "data_type": "Int64", "is_primary_key": true}]});
+    for grants in [[("writer", "*", "*")], [("admin", "default", "*")]] {
+        let who = Who::new(&app, grants[0].0, &grants).await;
+        let refused = who.post("/v1/collections", &body).await.refused(403, "permission_denied");
+        assert!(
+            refused.json["detail"].as_str().expect("text").contains("administer"),
+            "{}",
+            refused.text
+        );
+    }
+    Who::admin(&app).post("/v1/collections", &body).await.created();
+}

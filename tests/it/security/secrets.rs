@@ -1,18 +1,29 @@
 //! Secrets that are planted in settings and requests, and looked for in everything that comes out.
 
+use axum::body::Body;
+use axum::http::Request;
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+use stillframe::store::MIGRATOR;
 
 use super::provider::{Provider, Signer, now};
 use crate::cli::process::{Running, directory, stillframe};
-use crate::support::postgres;
+use crate::support::{TestApp, postgres};
+use crate::watching::webhooks::settings;
 
 const PASSWORD: &str = "planted-database-password";
 const S3_SECRET: &str = "planted-s3-secret-key";
 const S3_KEY_ID: &str = "plantedS3keyid";
 const ADMIN: &str = "planted-admin-key-0123456789abcdef";
+const WEBHOOK_KEY: &str = "planted-webhook-key-0123456789abcdef";
+
+/// Whether a text holds a secret, as it is or as Postgres shows bytes.
+fn holds(text: &str, secret: &str) -> bool {
+    let hexadecimal: String = secret.bytes().map(|b| format!("{b:02x}")).collect();
+    text.contains(secret) || text.contains(&hexadecimal)
+}
 
 #[tokio::test]
 async fn planted_secrets_come_out_nowhere() {
@@ -62,6 +73,7 @@ async fn planted_secrets_come_out_nowhere() {
         ])
         .env("DATABASE_URL", &with_password)
         .env("STILLFRAME_ADMIN_KEY", ADMIN)
+        .env("STILLFRAME_WEBHOOK_KEY", WEBHOOK_KEY)
         .env("AWS_ACCESS_KEY_ID", S3_KEY_ID)
         .env("AWS_SECRET_ACCESS_KEY", S3_SECRET);
     let mut server = Running::start(command);
@@ -106,6 +118,9 @@ async fn planted_secrets_come_out_nowhere() {
     )
     .await;
     let key = made["key"].as_str().expect("a key").to_string();
+    let hook = json!({"url": "https://hooks.example.com/x", "events": ["snapshot.created"]});
+    let hook = ask("POST", "/v1/webhooks", ADMIN, Some(hook)).await;
+    let hook = hook["secret"].as_str().expect("a secret").to_string();
     let (path_secret, bad) = ("planted-bad-token-0123456789", "planted.bad.token");
     for credential in [
         key.as_str(),
@@ -124,6 +139,7 @@ async fn planted_secrets_come_out_nowhere() {
         "/metrics",
         "/v1/audit?page_size=1000",
         "/v1/keys",
+        "/v1/webhooks",
         "/openapi.json",
         "/readyz",
         "/v1/gc/runs",
@@ -160,9 +176,13 @@ async fn planted_secrets_come_out_nowhere() {
     assert!(ended.err.contains("/v1/collections"), "the log is there: {}", ended.err);
     let recorded = std::fs::read_to_string(&lines).expect("readable");
     assert!(recorded.contains("\"principal\":\"alice\""), "{recorded}");
-    // the key is in the one answer that made it, and nowhere else
-    assert_eq!(said.matches(&key).count(), 1);
-    let said = said.replace(&key, "");
+    // the key is in the one answer that made it, and nowhere else; a webhook's secret too
+    let mut others = said.clone();
+    for shown_once in [&key, &hook] {
+        assert_eq!(said.matches(shown_once.as_str()).count(), 1);
+        others = others.replace(shown_once.as_str(), "");
+    }
+    let said = others;
     let signature = token.rsplit('.').next().expect("three parts").to_string();
     for (place, text) in [
         ("answers", &said),
@@ -176,17 +196,72 @@ async fn planted_secrets_come_out_nowhere() {
             S3_SECRET,
             S3_KEY_ID,
             ADMIN,
+            WEBHOOK_KEY,
             &key[3..],
+            &hook["whsec_".len()..],
             &signature,
             bad,
             path_secret,
             "planted-bad-key",
         ] {
-            assert!(!text.contains(secret), "{secret:?} is in the {place}");
+            assert!(!holds(text, secret), "{secret:?} is in the {place}");
         }
     }
     sqlx::query(sqlx::AssertSqlSafe(format!("drop owned by \"{role}\" cascade")))
         .execute(&pool)
         .await
         .expect("dropped");
+}
+
+#[tokio::test]
+async fn an_answer_that_shows_a_secret_is_not_kept_to_be_given_again() {
+    let app = TestApp::with_settings(settings()).await;
+    let ask = async |path: &str, body: &Value| {
+        let request = Request::post(path)
+            .header("content-type", "application/json")
+            .header("idempotency-key", "the same");
+        app.send(request.body(Body::from(body.to_string())).expect("a request")).await
+    };
+    let key = json!({"name": "ci", "grants": [{"role": "reader"}]});
+    ask("/v1/keys", &key).await.created();
+    ask("/v1/keys", &key).await.refused(409, "key_already_exists");
+    let hook = json!({"url": "http://127.0.0.1:1/x", "events": ["snapshot.created"]});
+    let secrets = [
+        ask("/v1/webhooks", &hook).await.created(),
+        ask("/v1/webhooks", &hook).await.created(),
+    ];
+    assert_ne!(secrets[0].json["secret"], secrets[1].json["secret"]);
+    let kept: i64 = sqlx::query_scalar("select count(*) from idempotency_keys")
+        .fetch_one(&app.pool)
+        .await
+        .expect("counts");
+    assert_eq!(kept, 0);
+}
+
+#[tokio::test]
+async fn secrets_that_were_kept_before_are_deleted_by_the_migration() {
+    let app = TestApp::memory().await;
+    let bodies = [
+        ("a key", r#"{"name":"ci","key":"sf_AAAA","key_id":"1"}"#),
+        ("a webhook", r#"{"webhook_id":"1","secret":"whsec_AAAA="}"#),
+        ("a snapshot", r#"{"snapshot_name":"sf_daily"}"#),
+    ];
+    for (name, body) in bodies {
+        sqlx::query(
+            "insert into idempotency_keys (principal, key, fingerprint, owner, status, headers, body, created_at)
+             values ('', $1, sha256(''), gen_random_uuid(), 201, '{}', $2, stillframe_now())",
+        )
+        .bind(name.replace(' ', "_"))
+        .bind(body.as_bytes())
+        .execute(&app.pool)
+        .await
+        .expect("inserted");
+    }
+    let migration = MIGRATOR.iter().find(|m| m.version == 20_261_128_000_200).expect("is there");
+    sqlx::raw_sql(migration.sql.clone()).execute(&app.pool).await.expect("runs");
+    let left: Vec<String> = sqlx::query_scalar("select key from idempotency_keys")
+        .fetch_all(&app.pool)
+        .await
+        .expect("reads");
+    assert_eq!(left, ["a_snapshot"]);
 }

@@ -231,3 +231,15 @@ async fn a_rotated_key_is_found_by_its_id_when_the_pause_is_over() {
     assert_eq!(status(&app, &old.token("other", &claims)).await, 401);
     assert_eq!(status(&app, &new.token("new", &claims)).await, 200);
 }
+
+#[tokio::test]
+async fn keys_that_a_redirect_leads_to_are_not_taken() {
+    let (ours, theirs) = (Signer::ec(), Signer::ec());
+    let provider = Provider::start(vec![ours.jwk("k")]).await;
+    // a redirect may lead to plain http, where anybody on the way puts his own key in
+    let other = Provider::start(vec![theirs.jwk("k")]).await;
+    provider.redirect(&format!("{}/keys", other.issuer));
+    let app = TestApp::with_auth(settings(&provider)).await;
+    assert_eq!(status(&app, &theirs.token("k", &claims(&provider))).await, 401);
+    assert_eq!((provider.fetches(), other.fetches()), (1, 0));
+}

@@ -169,7 +169,10 @@ async fn jobs_and_tasks_that_wait_are_counted_by_state_and_abandoned_ones_stand_
     let claimed = jobs::claim(&app, 1).await;
     assert_eq!(claimed.len(), 1);
     let now = fresh(&app).await;
-    assert_eq!(value(&now, "stillframe_restore_active_jobs{state=\"InProgress\"}"), 1.0);
+    assert_eq!(
+        value(&now, "stillframe_restore_active_jobs{kind=\"restore\",state=\"InProgress\"}"),
+        1.0
+    );
     assert_eq!(value(&now, "stillframe_restore_active_tasks{state=\"available\"}"), 2.0);
     assert_eq!(value(&now, "stillframe_restore_active_tasks{state=\"running\"}"), 1.0);
     app.set_clock(Duration::from_secs(3600)).await;
@@ -178,8 +181,31 @@ async fn jobs_and_tasks_that_wait_are_counted_by_state_and_abandoned_ones_stand_
     assert_eq!(value(&later, "stillframe_restore_active_tasks{state=\"running\"}"), 0.0);
     jobs::act(&app, &job, "cancel").await;
     let end = fresh(&app).await;
-    assert_eq!(value(&end, "stillframe_restore_active_jobs{state=\"InProgress\"}"), 0.0);
-    assert_eq!(value(&end, "stillframe_restore_pending_cleanups"), 1.0);
+    assert_eq!(
+        value(&end, "stillframe_restore_active_jobs{kind=\"restore\",state=\"InProgress\"}"),
+        0.0
+    );
+    assert_eq!(value(&end, "stillframe_restore_pending_cleanups{kind=\"restore\"}"), 1.0);
+}
+
+#[tokio::test]
+async fn exports_are_counted_apart_from_restores() {
+    let app = TestApp::local().await;
+    jobs::snapshot(&app, 1).await;
+    let export = app
+        .post("/v1/snapshots/s/export", &json!({"target_path": "bundles"}))
+        .await
+        .expect(202)
+        .json;
+    let of = |kind: &str| format!("stillframe_restore_active_jobs{{kind=\"{kind}\",state=\"Pending\"}}");
+    let now = fresh(&app).await;
+    assert_eq!((value(&now, &of("export")), value(&now, &of("restore"))), (1.0, 0.0));
+    jobs::run_next(&app, 1).await;
+    let id = export["job_id"].as_str().expect("an id");
+    app.post(&format!("/v1/export-jobs/{id}/cancel"), &json!({})).await.ok();
+    let end = fresh(&app).await;
+    let of = |kind: &str| format!("stillframe_restore_pending_cleanups{{kind=\"{kind}\"}}");
+    assert_eq!((value(&end, &of("export")), value(&end, &of("restore"))), (1.0, 0.0));
 }
 
 /// A rise from nothing is only seen by `increase()` when the zero was there.

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use stillframe::domain::Code;
+use stillframe::milvus::status::Refusal;
 use stillframe::telemetry::{ALL, Kind, Metric};
 
 use super::{read, script};
@@ -108,6 +110,22 @@ fn every_metric_is_in_the_dashboard() {
         .collect();
     let missing: Vec<&str> = ALL.iter().map(|m| m.name).filter(|n| !shown.contains(*n)).collect();
     assert_eq!(missing, Vec::<&str>::new());
+}
+
+#[test]
+fn the_alert_on_failures_of_milvus_api_names_the_codes_that_say_that_something_is_broken() {
+    let alerts = alerts();
+    let alert = alerts
+        .iter()
+        .find(|a| a["alert"] == "StillframeMilvusErrors")
+        .expect("is there");
+    let expression = alert["expr"].as_str().expect("an expression");
+    let (_, codes) = expression.split_once("code=~\"").expect("codes");
+    let codes = codes.split('"').next().expect("an end").split('|');
+    let named: BTreeSet<i32> = codes.map(|code| code.parse().expect("a number")).collect();
+    let refusals = Code::ALL.iter().map(|code| Refusal::from(code.error("why")));
+    let broken: BTreeSet<i32> = refusals.filter(Refusal::is_ours).map(|refusal| refusal.code()).collect();
+    assert_eq!(named, broken);
 }
 
 #[test]

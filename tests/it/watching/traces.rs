@@ -11,10 +11,12 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value as Attribute;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use serde_json::json;
+use stillframe::milvus::proto::milvus as m;
 
 use super::webhook_receiver::Receiver;
 use crate::cli::process::directory;
 use crate::cli::service::Service;
+use crate::milvus::wire::{framed, status_of};
 
 /// What was exported.
 #[derive(Clone, Default)]
@@ -173,6 +175,64 @@ async fn a_callers_trace_goes_on_through_handler_storage_and_the_tasks_of_the_jo
     assert_eq!((parts.len(), parts[0], parts[1].len()), (4, "00", 32), "{out}");
     let sent = spans.wait_for(parts[1], |s| s.name == "webhook").await;
     assert_eq!(hex(&sent.span_id), parts[2]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_of_milvus_api_and_the_jobs_that_they_ask_for_go_on_with_the_callers_trace() {
+    let (spans, endpoint) = Spans::receive().await;
+    let data = directory();
+    let settings = ["--no-fsync", "--gc-interval-seconds", "0", "--otlp-endpoint", &endpoint];
+    let service = Service::start(data.path(), &settings);
+    service.load_fixture(data.path()).await;
+    let snapshot = json!({"collection_name": "feas", "snapshot_name": "s"});
+    post(&service.url, "/v1/snapshots", None, &snapshot).await;
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    // over gRPC
+    let message = m::ExportSnapshotRequest {
+        name: "s".into(),
+        collection_name: "feas".into(),
+        target_s3_path: "bundles".into(),
+        ..Default::default()
+    };
+    let path = "/milvus.proto.milvus.MilvusService/ExportSnapshot";
+    let request = client
+        .post(format!("{}{path}", service.url))
+        .header("content-type", "application/grpc")
+        .header("traceparent", format!("00-{TRACE}-{PARENT}-01"))
+        .body(framed(&message.encode_to_vec()));
+    let answer = request.send().await.expect("an answer").bytes().await.expect("a body");
+    assert_eq!(status_of(&answer).code, 0);
+    let call = spans.wait_for(TRACE, |s| s.name == format!("POST {path}")).await;
+    assert_eq!((hex(&call.parent_span_id).as_str(), call.kind), (PARENT, 2));
+    assert_eq!(attributes(&call)["milvus.code"], "0");
+    let is_job = |s: &Span, kind: &str| s.name == "job" && attributes(s)["kind"] == kind;
+    let copy = spans.wait_for(TRACE, |s| is_job(s, "copy")).await;
+    assert_eq!(copy.parent_span_id, call.span_id, "the export was asked for by that call");
+    spans.wait_for(TRACE, |s| is_job(s, "publish")).await;
+    let jobs = client
+        .get(format!("{}/v1/export-jobs", service.url))
+        .send()
+        .await
+        .expect("an answer");
+    let jobs: serde_json::Value = jobs.json().await.expect("JSON");
+    // over REST v2, the restore of that bundle
+    let trace = "cccccccccccccccccccccccccccccccc";
+    let traceparent = format!("00-{trace}-{PARENT}-01");
+    let path = "/v2/vectordb/jobs/snapshot/restore_external";
+    let restore = json!({"targetCollectionName": "t", "snapshotMetadataURI": jobs["items"][0]["snapshot_metadata_uri"]});
+    let answer = post(&service.url, path, Some(&traceparent), &restore).await;
+    assert_eq!(answer["code"], 0, "{answer}");
+    let call = spans.wait_for(trace, |s| s.name == format!("POST {path}")).await;
+    assert_eq!((hex(&call.parent_span_id).as_str(), call.kind), (PARENT, 2));
+    let copy = spans.wait_for(trace, |s| is_job(s, "copy")).await;
+    assert_eq!(copy.parent_span_id, call.span_id);
+    // a call that fails says with which of Milvus' codes
+    let trace = "dddddddddddddddddddddddddddddddd";
+    let traceparent = format!("00-{trace}-{PARENT}-01");
+    let nothing = json!({"snapshotName": "s", "collectionName": "nothing"});
+    post(&service.url, "/v2/vectordb/snapshots/describe", Some(&traceparent), &nothing).await;
+    let call = spans.wait_for(trace, |s| s.name.ends_with("/describe")).await;
+    assert_eq!(attributes(&call)["milvus.code"], "1100");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

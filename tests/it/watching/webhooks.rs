@@ -59,6 +59,7 @@ const ALL: &[&str] = &[
     "snapshot.undeleted",
     "snapshot.verify_failed",
     "restore_job.ended",
+    "export_job.ended",
 ];
 
 #[tokio::test]
@@ -100,6 +101,39 @@ async fn every_state_change_is_told_in_the_words_of_the_api() {
     let state = |id: &str| ended.iter().find(|e| e["job_id"] == id).expect("told")["state"].clone();
     assert_eq!((state(&job), state(&cancelled)), (json!("Completed"), json!("Cancelled")));
     assert!(told.iter().all(|t| t["timestamp"].as_str().is_some_and(|t| t.ends_with('Z'))));
+}
+
+#[tokio::test]
+async fn the_end_of_an_export_is_told_as_such_and_that_of_a_restored_bundle_as_a_restore() {
+    let (app, receiver) = start().await;
+    let of_restores = webhook(&app, &receiver.url, &["restore_job.ended"]).await;
+    let of_exports = webhook(&app, &receiver.url, &["export_job.ended"]).await;
+    jobs::snapshot(&app, 1).await;
+    let exported = app
+        .post("/v1/snapshots/s/export", &json!({"target_path": "bundles"}))
+        .await
+        .expect(202)
+        .json;
+    let id = exported["job_id"].as_str().expect("an id");
+    app.drain().await;
+    let export = app.get(&format!("/v1/export-jobs/{id}")).await.ok().json;
+    let restore = json!({"snapshot_metadata_uri": export["snapshot_metadata_uri"], "collection_name": "back"});
+    let restored = app.post("/v1/restores/external", &restore).await.expect(202).json;
+    app.drain().await;
+    for (hook, event, job) in [
+        (&of_exports, "export_job.ended", &exported),
+        (&of_restores, "restore_job.ended", &restored),
+    ] {
+        let listed = deliveries(&app, hook).await;
+        assert_eq!((listed.len(), &listed[0]["event"]), (1, &json!(event)), "{listed:?}");
+        let told: Value = sqlx::query_scalar("select body::jsonb from webhook_deliveries where event = $1")
+            .bind(event)
+            .fetch_one(&app.pool)
+            .await
+            .expect("one");
+        assert_eq!((&told["type"], &told["data"]["job_id"]), (&json!(event), &job["job_id"]));
+        assert_eq!(told["data"]["state"], "Completed", "{told}");
+    }
 }
 
 #[tokio::test]
