@@ -157,6 +157,8 @@ pub struct Service {
     /// Held by what collects.
     collecting: Arc<tokio::sync::Mutex<()>>,
     gauges: Arc<tokio::sync::Mutex<gauges::Cache>>,
+    /// Whether it could do its work, a moment ago.
+    looked: Arc<tokio::sync::Mutex<Option<health::Look>>>,
     auth: Arc<Auth>,
     caller: Caller,
 }
@@ -171,6 +173,7 @@ impl Service {
             watches: Arc::default(),
             collecting: Arc::default(),
             gauges: Arc::default(),
+            looked: Arc::default(),
             auth: Arc::new(Auth::off()),
             caller: Caller::service(),
         }

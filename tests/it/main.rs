@@ -29,6 +29,7 @@ mod orphans;
 mod plans;
 mod private_postgres;
 mod python;
+mod rate_limits;
 mod readme;
 mod receipts;
 mod restores;

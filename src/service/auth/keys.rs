@@ -89,6 +89,11 @@ impl KeyCache {
             .map(|known| known.principal.clone())
     }
 
+    /// Whether a key was good once, as far as that is remembered.
+    pub fn has_seen(&self, hash: &Hash) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(hash)
+    }
+
     fn put(&self, hash: Hash, principal: Arc<Principal>, left: Duration) {
         let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();

@@ -8,7 +8,7 @@ mod rules;
 mod traces;
 mod webhook_outages;
 mod webhook_receiver;
-mod webhooks;
+pub mod webhooks;
 
 use std::path::{Path, PathBuf};
 
