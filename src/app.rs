@@ -169,7 +169,7 @@ impl App {
         let stop = lifecycle.soft.clone();
         let limits = Serving {
             max_clients: serving::clients_that_fit(config.serving.max_clients),
-            ..config.serving
+            ..config.serving.clone()
         };
         let tls = config.tls.as_ref().map(TlsSettings::load).transpose();
         let tls = tls.context("TLS can't be set up")?.map(TlsAcceptor::from);
@@ -245,11 +245,14 @@ impl App {
 
 /// Everything that is served on the one port: REST, and Milvus' API over gRPC.
 pub fn router(state: ApiState, limits: RequestLimits, settings: MilvusSettings) -> axum::Router {
+    // one for both: whoever speaks both APIs has no more than who speaks one
+    let lent = limits.lent(&state.service);
     let facade = Facade {
         service: state.service.clone(),
         settings,
+        limits: lent.clone(),
     };
-    api::router_with(state, limits, document()).merge(milvus::router(facade))
+    api::router_with(state, limits, lent, document()).merge(milvus::router(facade))
 }
 
 /// The OpenAPI document of everything that is served over REST.

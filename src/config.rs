@@ -175,7 +175,7 @@ pub struct ServeArgs {
     #[arg(long, env = "STILLFRAME_REQUEST_TIMEOUT_SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub request_timeout_seconds: u64,
 
-    /// Seconds without a byte of a request body after which it is given up
+    /// Seconds in which a request body must come with 1 KiB for each of them, or it is given up
     #[arg(long, env = "STILLFRAME_BODY_TIMEOUT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub body_timeout_seconds: u64,
 
@@ -183,11 +183,20 @@ pub struct ServeArgs {
     #[arg(long, env = "STILLFRAME_HEADER_TIMEOUT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub header_timeout_seconds: u64,
 
+    /// Seconds in which a client must take some of its answer, or its connection is closed
+    #[arg(long, env = "STILLFRAME_SEND_TIMEOUT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub send_timeout_seconds: u64,
+
     /// Connections of clients at the same time; one more closes the one that has been idle longest. Fewer where the limit of open files is lower
     #[arg(long, env = "STILLFRAME_MAX_CLIENTS", default_value_t = 8192, value_parser = positive)]
     pub max_clients: usize,
 
-    /// Requests a second that one client (its address) may send in the long run; no limit without it
+    /// Connections of one address (of IPv6: a network of 64 bits) at the same time, `--trusted-proxy` excepted; half of
+    /// `--max-clients` when absent
+    #[arg(long, env = "STILLFRAME_MAX_CLIENTS_PER_ADDRESS", value_parser = positive)]
+    pub max_clients_per_address: Option<usize>,
+
+    /// Requests a second that one client (its key or token, else its address) may send in the long run; no limit without it
     #[arg(long, env = "STILLFRAME_RATE_LIMIT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate_limit: Option<u32>,
 
@@ -358,6 +367,7 @@ impl Config {
     /// One sentence about the first thing that is wrong.
     pub fn new(args: ServeArgs) -> anyhow::Result<Self> {
         let auth = args.security.auth(&args.cors_origins)?;
+        let proxies = auth.trusted_proxies.clone();
         ensure!(!(auth.required && args.insecure), "--insecure has no effect with --auth");
         if !args.listen.ip().is_loopback() && !auth.required && !args.insecure {
             bail!(
@@ -451,7 +461,10 @@ impl Config {
             },
             serving: Serving {
                 max_clients: args.max_clients,
+                max_clients_per_address: args.max_clients_per_address.unwrap_or(args.max_clients.div_ceil(2)),
                 header_timeout: Duration::from_secs(args.header_timeout_seconds),
+                send_timeout: Duration::from_secs(args.send_timeout_seconds),
+                proxies,
             },
             milvus: MilvusSettings {
                 drop_collection_cascades: args.milvus_drop_collection_cascades,

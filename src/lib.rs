@@ -8,8 +8,8 @@
 //!
 //! `crash_point` knows nothing and may be used by `service`; `telemetry` (names of metrics) knows
 //! nothing and may be used by all but `domain` and `store`.
-//! `crash_point` knows nothing and may be used by `service`; `serving` knows nothing and is used by `app`;
-//! `tls` knows nothing and is used by `config` and `app`.
+//! `limits` (what clients may take) knows `domain` and is used by all that listens; `serving` knows both and is
+//! used by `app`; `tls` knows nothing and is used by `config` and `app`.
 
 pub mod api;
 pub mod app;
@@ -20,6 +20,7 @@ pub mod doctor;
 pub mod domain;
 pub mod jobs;
 pub mod lifecycle;
+pub mod limits;
 pub mod milvus;
 pub mod objects;
 pub mod private_postgres;

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::{Body, HttpBody as _};
-use axum::extract::{MatchedPath, Request, State};
+use axum::body::{Body, Bytes, HttpBody as _};
+use axum::extract::{FromRequest as _, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 
+use super::extract::unreadable;
 use super::idempotency::is_unsafe;
 use super::problem::ApiError;
 use crate::domain::access::Caller;
@@ -115,12 +116,18 @@ fn uncoded(tag: &str) -> &str {
     ["-gzip", "-br"].iter().find_map(|c| tag.strip_suffix(c)).unwrap_or(tag)
 }
 
-fn tag_of(bytes: &[u8]) -> String {
+/// The tag of an answer.
+pub fn tag_of(bytes: &[u8]) -> String {
     format!("\"{}\"", URL_SAFE_NO_PAD.encode(&Sha256::digest(bytes)[..18]))
 }
 
 /// Gives an answer with its tag; none when it is a stream, or no JSON.
 async fn tagged(response: Response) -> Result<(Response, Option<String>), ApiError> {
+    // one that never changes brings its own
+    if let Some(tag) = response.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok()) {
+        let tag = tag.to_string();
+        return Ok((response, Some(tag)));
+    }
     let json = response
         .headers()
         .get(header::CONTENT_TYPE)
@@ -188,8 +195,9 @@ fn not_so() -> Error {
 }
 
 /// Runs a change under its condition. Of two that have the same condition the second looks again
-/// when the first has ended.
+/// when the first has ended. The body is read before anything is held that others wait for.
 async fn change(resources: &Conditional, request: Request, next: Next) -> Result<Response, ApiError> {
+    let request = whole(request).await?;
     let conditions = Conditions::of(request.headers());
     let target = Target::of(&request)?;
     let looked = match target.look(resources).await? {
@@ -211,6 +219,14 @@ async fn change(resources: &Conditional, request: Request, next: Next) -> Result
         Ok(_) => Err(not_so().into()),
         Err(response) => Ok(response),
     }
+}
+
+/// The request with its body in memory.
+async fn whole(request: Request) -> Result<Request, ApiError> {
+    let (parts, body) = request.into_parts();
+    let body = Bytes::from_request(Request::from_parts(parts.clone(), body), &());
+    let body = body.await.map_err(unreadable)?;
+    Ok(Request::from_parts(parts, Body::from(body)))
 }
 
 /// The resource that a change is about.

@@ -7,9 +7,9 @@ use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use serde::de::DeserializeOwned;
 
-use super::intake::TooSlow;
 use super::problem::ApiError;
 use crate::domain::{Code, Error, FieldError};
+use crate::limits::{self, Unread};
 
 /// A JSON body.
 #[derive(Debug)]
@@ -57,14 +57,16 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalB
 
 /// Why a body could not be read.
 pub(super) fn unreadable(rejection: BytesRejection) -> ApiError {
-    let mut cause: Option<&dyn std::error::Error> = Some(&rejection);
-    while let Some(error) = cause {
-        if error.is::<TooSlow>() {
-            return Code::BodyTimeout
-                .error("nothing of the request body came for too long")
-                .into();
+    match limits::why(&rejection) {
+        Some(Unread::TooSlow) => {
+            let text = "the request body came too slowly, or nothing of it for too long";
+            return Code::BodyTimeout.error(text).into();
         }
-        cause = error.source();
+        Some(Unread::NoRoom) => {
+            let text = "too many large requests at the same time; try again";
+            return Code::Overloaded.error(text).into();
+        }
+        _ => {}
     }
     match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Code::PayloadTooLarge

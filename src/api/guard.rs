@@ -6,7 +6,6 @@
 //! look at the caller's rights is held back.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request};
 use axum::http::request::Parts;
@@ -18,11 +17,12 @@ use super::ApiState;
 use super::idempotency::is_unsafe;
 use super::layers::RequestId;
 use super::problem::ApiError;
-use super::rate_limit::{ClientId, RateLimiter};
-use crate::domain::access::{Access, Approach, Caller, Principal, PrincipalKind, bearer, needed};
+use super::rate_limit::refused;
+use crate::domain::access::{Access, Approach, Caller, bearer, needed};
 use crate::domain::audit::AuditOutcome;
 use crate::domain::{Code, Error};
-use crate::service::{CallOrigin, CallRecord};
+use crate::limits::{Client, ClientId, Limits, TooMany};
+use crate::service::{CallOrigin, CallRecord, Service};
 
 /// The state of the routes: nothing that a handler can use by itself.
 #[derive(Debug, Clone)]
@@ -45,10 +45,10 @@ impl FromRequestParts<Guarded> for State<ApiState> {
     }
 }
 
-/// Finds out who calls, lets in who may, and records the call. Who does not show who they are is counted by
-/// the address, as their requests reach no layer that would.
+/// Finds out who calls, counts the request for them, lets in who may, and records the call. Who does not show
+/// who they are is counted by the address.
 pub async fn guard(
-    axum::extract::State((Guarded(state), limiter)): axum::extract::State<(Guarded, Option<Arc<RateLimiter>>)>,
+    axum::extract::State((Guarded(state), limits)): axum::extract::State<(Guarded, Limits)>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -59,34 +59,36 @@ pub async fn guard(
         request.method().as_str()
     };
     let operation = route.and_then(|route| super::openapi::operation_id(method, &route));
-    // a method that the path does not have: no handler is called
+    let mut client = limits.sender(request.extensions(), request.headers());
+    // the pages of the docs, or a method that the path does not have: no handler of ours is called
     let Some(operation) = operation else {
-        return next.run(request).await;
+        return match limits.count(&client) {
+            Ok(()) => next.run(request).await,
+            Err(too_many) => refused(too_many),
+        };
     };
     let service = &state.service;
     let mut record = CallRecord::begin(service, operation, origin(&request));
-    let credential = credential(request.headers());
     let approach = approach(&request);
-    let admitted = async {
-        // what is open says nothing that is worth a trick
-        if needed(operation) != Some(Access::Open) {
-            service.judge_approach(&approach)?;
-        }
-        let principal = service.principal_for(operation, credential?.as_deref()).await?;
-        record.by(&principal);
-        service.begin_call(principal, operation)
+    let admission = Admission {
+        service,
+        limits: &limits,
+        operation,
+        approach: &approach,
     };
-    let response = match admitted.await {
-        Err(error) => {
-            let stranger = error.code() == Code::Unauthenticated;
-            let too_many = limiter.filter(|_| stranger).and_then(|l| l.refuse(request.extensions()));
-            too_many.unwrap_or_else(|| ApiError::from(error).into_response())
+    let response = match admission.admit(request.headers(), &mut client, &mut record).await {
+        Err(Refused::TooMany(too_many)) => {
+            // a row for each of them would cost more than what is refused
+            record.leave_out();
+            return refused(too_many);
         }
+        Err(Refused::Denied(error)) => ApiError::from(error).into_response(),
         Ok(caller) => {
             record.called_by(caller.clone());
-            if let Some(id) = client_id(caller.principal()) {
-                request.extensions_mut().insert(id);
+            if let Client::Known(id) = &client {
+                request.extensions_mut().insert(id.clone());
             }
+            request.extensions_mut().insert(client);
             request.extensions_mut().insert(caller.clone());
             let response = next.run(request).await;
             if response.status().is_success() && !caller.touched().judged {
@@ -108,12 +110,86 @@ pub async fn guard(
     response
 }
 
-/// Whose requests are counted and whose keys of repeated calls are kept apart; none: everybody is one.
-fn client_id(principal: &Principal) -> Option<ClientId> {
-    match (principal.kind, principal.key_id) {
-        (PrincipalKind::Key, Some(id)) => Some(ClientId(format!("key {id}"))),
-        (PrincipalKind::Key | PrincipalKind::Token, _) => Some(ClientId(principal.label())),
-        (PrincipalKind::Nobody | PrincipalKind::Anybody | PrincipalKind::Service, _) => None,
+/// Why a call is not let in.
+enum Refused {
+    TooMany(TooMany),
+    Denied(Error),
+}
+
+impl From<TooMany> for Refused {
+    fn from(too_many: TooMany) -> Self {
+        Self::TooMany(too_many)
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Denied(error)
+    }
+}
+
+/// How a call of an operation is let in.
+struct Admission<'a> {
+    service: &'a Service,
+    limits: &'a Limits,
+    operation: &'a str,
+    approach: &'a Approach,
+}
+
+impl Admission<'_> {
+    /// Counts the call for its caller, and lets it in. `client` is who sends it, by the address; by the key or
+    /// token when that is known.
+    async fn admit(&self, headers: &HeaderMap, client: &mut Client, record: &mut CallRecord) -> Result<Caller, Refused> {
+        let Self {
+            service,
+            limits,
+            operation,
+            approach,
+        } = self;
+        // what is open says nothing that is worth a trick
+        if needed(operation) != Some(Access::Open)
+            && let Err(error) = service.judge_approach(approach)
+        {
+            limits.count(client)?;
+            return Err(error.into());
+        }
+        // probes are never refused, and cost next to nothing
+        let free = matches!(*operation, "healthz" | "readyz" | "metrics");
+        let credential = credential(headers);
+        if let Ok(Some(credential)) = &credential
+            && !service.is_open(operation)
+            && service.must_look_up(credential)
+        {
+            // made-up keys would cost a look each
+            limits.look(client)?;
+        }
+        let principal = match credential {
+            Ok(credential) => service.principal_for(operation, credential.as_deref()).await,
+            Err(error) => Err(error),
+        };
+        let principal = match principal {
+            Ok(principal) => principal,
+            Err(error) => {
+                if error.code() == Code::Unauthenticated {
+                    limits.count(client)?;
+                }
+                return Err(error.into());
+            }
+        };
+        record.by(&principal);
+        if let Some(id) = principal.client_id() {
+            *client = Client::Known(ClientId(id));
+        }
+        if !free {
+            limits.count(client)?;
+        }
+        Ok(match service.begin_call(principal, operation) {
+            Err(error) if free => {
+                limits.count(client)?;
+                return Err(error.into());
+            }
+            begun => begun?,
+        })
     }
 }
 
@@ -167,7 +243,6 @@ mod tests {
 
     use super::*;
     use crate::domain::page::PageRequest;
-    use crate::service::Service;
 
     async fn handler_without_a_look() -> &'static str {
         "what somebody else owns"
@@ -180,12 +255,13 @@ mod tests {
 
     /// The code of the refusal.
     async fn ask(router: Router<Guarded>, path: &str) -> Option<Code> {
+        let limits = Limits::new(None, 1024, std::time::Duration::from_secs(1), &[]);
         let state = Guarded(ApiState {
             service: Service::on_nothing(),
             metrics: crate::telemetry::start_metrics().expect("metrics"),
         });
         let router = router
-            .route_layer(from_fn_with_state((state.clone(), None), guard))
+            .route_layer(from_fn_with_state((state.clone(), limits), guard))
             .with_state(state);
         let request = Request::get(path).body(Body::empty()).expect("a request");
         let response = router.oneshot(request).await.expect("never fails");

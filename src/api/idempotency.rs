@@ -14,9 +14,9 @@ use tracing::Instrument as _;
 
 use super::extract::unreadable;
 use super::problem::ApiError;
-use super::rate_limit::ClientId;
 use crate::domain::Error;
 use crate::domain::access::Caller;
+use crate::limits::ClientId;
 use crate::service::{Begun, KeyedCall, Service, StoredAnswer};
 
 /// The request header.

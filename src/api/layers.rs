@@ -15,8 +15,9 @@ use tracing::Instrument as _;
 
 use super::idempotency::{IDEMPOTENCY_KEY, REPLAYED};
 use super::problem::{self, ApiError};
-use super::rate_limit::Rate;
 use crate::domain::{Code, Error};
+use crate::limits::{Limits, Rate};
+use crate::service::Service;
 use crate::telemetry;
 
 /// Carries the request id in and out.
@@ -34,7 +35,7 @@ pub struct RequestLimits {
     pub timeout: Duration,
     /// Bytes of a request body at most.
     pub body_bytes: usize,
-    /// A request body of which nothing comes for so long is given up.
+    /// A request body of which too little comes in so long is given up.
     pub body_timeout: Duration,
     /// What one client may send; none: no limit.
     pub rate: Option<Rate>,
@@ -51,6 +52,13 @@ impl Default for RequestLimits {
             rate: None,
             cors_origins: Vec::new(),
         }
+    }
+}
+
+impl RequestLimits {
+    /// What the process lends its clients, by these limits.
+    pub fn lent(&self, service: &Service) -> Limits {
+        Limits::new(self.rate, self.body_bytes, self.body_timeout, service.trusted_proxies())
     }
 }
 

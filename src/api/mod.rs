@@ -5,6 +5,7 @@ mod aliases;
 mod audit;
 mod channels;
 mod collections;
+mod compressing;
 mod conditional;
 mod databases;
 mod explain;
@@ -58,11 +59,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::domain::Code;
+use crate::limits::Limits;
 use crate::service::Service;
 
+pub use crate::limits::Rate;
 pub use layers::RequestLimits;
 pub use openapi::{document, text_of};
-pub use rate_limit::{ClientId, Rate};
 
 /// The longest time that a call may be asked to wait for the engine.
 pub const MAX_WAIT: Duration = Duration::from_secs(3600);
@@ -156,23 +158,23 @@ fn routes() -> OpenApiRouter<guard::Guarded> {
 
 /// The whole HTTP service.
 pub fn router(state: ApiState, limits: RequestLimits) -> Router {
-    router_with(state, limits, document())
+    let lent = limits.lent(&state.service);
+    router_with(state, limits, lent, document())
 }
 
-/// The same, showing a document that tells of more.
-pub fn router_with(state: ApiState, limits: RequestLimits, document: utoipa::openapi::OpenApi) -> Router {
+/// The same with limits that are shared with others, showing a document that tells of more.
+pub fn router_with(state: ApiState, limits: RequestLimits, lent: Limits, document: utoipa::openapi::OpenApi) -> Router {
     let service = state.service.clone();
     let state = guard::Guarded(state);
-    let limiter = limits.rate.map(rate_limit::RateLimiter::new);
     let (router, _) = routes().split_for_parts();
     let routes = router.with_state(state.clone()).merge(openapi::docs(document));
     let resources = conditional::Conditional::new(routes.clone(), service.clone());
     let router = with_fallback(routes)
         .layer(middleware::from_fn_with_state(service, idempotency::keyed))
         .layer(middleware::from_fn_with_state(resources, conditional::conditional))
-        .layer(middleware::from_fn_with_state(limiter.clone(), rate_limit::limited))
+        .layer(middleware::from_fn_with_state(lent.clone(), intake::counted))
         // whatever answers by itself lies inside of it
-        .layer(middleware::from_fn_with_state((state, limiter), guard::guard));
+        .layer(middleware::from_fn_with_state((state, lent), guard::guard));
     guarded(router, limits)
 }
 
@@ -189,8 +191,12 @@ fn guarded(router: Router, limits: RequestLimits) -> Router {
         .layer(CatchPanicLayer::custom(layers::panicked))
         .layer(DefaultBodyLimit::max(limits.body_bytes))
         .layer(RequestDecompressionLayer::new())
-        .layer(middleware::from_fn_with_state(intake::Intake::new(&limits), intake::intake))
+        .layer(middleware::from_fn_with_state(limits.clone(), intake::announced))
         .layer(compression)
+        .layer(middleware::from_fn_with_state(
+            compressing::Compressing::default(),
+            compressing::compressing,
+        ))
         .layer(middleware::from_fn(conditional::mark_coding));
     let cors = layers::cors(&limits.cors_origins);
     let router = router.layer(middleware::from_fn_with_state(limits, layers::outermost));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
 use axum::Router;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue, header};
 use utoipa::openapi::content::Content;
 use utoipa::openapi::example::Example;
 use utoipa::openapi::path::{Operation, ParameterIn};
@@ -22,7 +22,7 @@ use crate::domain::access::{Access, needed};
 #[openapi(
     info(
         title = "Stillframe",
-        description = "Snapshots and restores for vector collections on object storage.\n\nIds and hybrid timestamps are strings, since JavaScript's numbers can't hold them; numbers are accepted in requests. Sizes are bytes, durations milliseconds, times RFC 3339. Errors are RFC 9457 problem documents with a stable `code`.\n\n# Limits\n\nAll of them are answered by a problem document, and are the defaults of settings where one is named. A body has at most 64 MiB (`--max-body-bytes`; 413), also after decompression (`content-encoding: gzip` is taken); when nothing of it comes for 30 seconds it is given up (`--body-timeout-seconds`; 408). JSON is nested at most 128 deep (400). A page has at most 1000 entries (422). A call is answered within 300 seconds (`--request-timeout-seconds`; 504); waits that it asks for come on top. A client may send as many requests a second as `--rate-limit` says (429, with `Retry-After`); no limit without it. The head of a request has at most 64 KiB and 100 headers (431) and comes within 30 seconds (`--header-timeout-seconds`, else the connection is closed).\n\n# Conventions\n\nEvery GET has a HEAD. Answers are compressed for clients that accept gzip or br. `x-request-id` is taken over when it is 1 to 128 letters, digits, `-`, `_` and `.`, and is in every answer. 503 and 429 carry `Retry-After`. Lists are stable under concurrent writes: an entry that is there from the first page to the last is seen exactly once.",
+        description = "Snapshots and restores for vector collections on object storage.\n\nIds and hybrid timestamps are strings, since JavaScript's numbers can't hold them; numbers are accepted in requests. Sizes are bytes, durations milliseconds, times RFC 3339. Errors are RFC 9457 problem documents with a stable `code`.\n\n# Limits\n\nAll of them are answered by a problem document, and are the defaults of settings where one is named. A body has at most 64 MiB (`--max-body-bytes`; 413), also after decompression (`content-encoding: gzip` is taken); it is given up when in 30 seconds of waiting (`--body-timeout-seconds`; 408) fewer than 1 KiB for each of them have come. Bodies beyond 64 KiB share memory for four of the largest size, of which one client (its key or token, else its address) has no more than half; what finds no room in that time is refused (503 `overloaded`). JSON is nested at most 128 deep (400). A page has at most 1000 entries (422). A call is answered within 300 seconds (`--request-timeout-seconds`; 504); waits that it asks for come on top. A client may send as many requests a second as `--rate-limit` says (429, with `Retry-After`), refused ones included; no limit without it; `/healthz`, `/readyz` and `/metrics` are not counted. A process serves 256 event streams, 64 of one client (503 `too_many_streams`). The head of a request has at most 64 KiB and 100 headers (431) and comes within 30 seconds (`--header-timeout-seconds`, else the connection is closed). A client takes some of its answer, 16 KiB or the rest, every 30 seconds (`--send-timeout-seconds`, else the connection is closed). There are at most 8192 connections (`--max-clients`), and half as many of one address (`--max-clients-per-address`): one more closes the one that has been idle longest, or is closed when all of them are busy. A connection of HTTP/2 has at most 200 requests at the same time. Over Milvus' gRPC and REST v2 a message has at most 4 MiB (code 1102 in its status or envelope), a request too many has code 8 over gRPC and 1807 over REST v2; the rest holds there too.\n\n# Conventions\n\nEvery GET has a HEAD. Answers are compressed for clients that accept gzip or br. `x-request-id` is taken over when it is 1 to 128 letters, digits, `-`, `_` and `.`, and is in every answer. 503 and 429 carry `Retry-After`. Lists are stable under concurrent writes: an entry that is there from the first page to the last is seen exactly once.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     components(schemas(Problem, ProblemField)),
@@ -119,15 +119,16 @@ pub fn operation_id(method: &str, path: &str) -> Option<&'static str> {
 
 /// A document and the Swagger UI, both served from the binary.
 pub fn docs(document: utoipa::openapi::OpenApi) -> Router {
-    let text = text_of(&document, false);
+    // one text for all answers, however slowly they are taken
+    let text = axum::body::Bytes::from(text_of(&document, false));
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Ok(tag) = HeaderValue::from_str(&super::conditional::tag_of(&text)) {
+        headers.insert(header::ETAG, tag);
+    }
     let json = move || {
-        let mut headers = HeaderMap::new();
-        headers.insert(
-            axum::http::header::CONTENT_TYPE,
-            axum::http::HeaderValue::from_static("application/json"),
-        );
-        let text = text.clone();
-        async move { (headers, text) }
+        let answer = (headers.clone(), text.clone());
+        async move { answer }
     };
     Router::new()
         .route("/openapi.json", axum::routing::get(json))

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use super::guard::State;
+use axum::Extension;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
@@ -15,6 +16,7 @@ use super::problem::ApiError;
 use super::restores::{RestoreJobResponse, job_id};
 use super::types::Id;
 use crate::domain::restore::{JobState, RestoreJob};
+use crate::limits::Client;
 use crate::service::JobWatch;
 
 /// Pause between comments that keep proxies from closing a quiet stream.
@@ -33,9 +35,11 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub async fn stream_restore_events(
     State(state): State<ApiState>,
     Name(id): Name,
+    Extension(client): Extension<Client>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let watch = state.service.watch_restore(job_id(&id)?).await?;
+    let client = (client != Client::Anybody).then(|| client.to_string());
+    let watch = state.service.watch_restore(job_id(&id)?, client).await?;
     let job = watch.job();
     let seen = headers
         .get("last-event-id")

@@ -3,14 +3,16 @@
 
 use std::net::SocketAddr;
 
+use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request};
 use axum::http::{HeaderMap, header};
 
 use super::Facade;
-use super::status::Refusal;
-use crate::domain::Error;
+use super::status::{Refusal, code};
 use crate::domain::access::{Approach, Caller, milvus};
 use crate::domain::audit::AuditOutcome;
+use crate::domain::{Code, Error};
+use crate::limits::{Account, Client, ClientId, Unread};
 use crate::service::{CallOrigin, CallRecord};
 
 /// The entry in the table of operations of whatever is answered with "not served here".
@@ -45,21 +47,47 @@ pub struct Admitted {
     /// The service as the caller may use it.
     pub facade: Facade,
     caller: Caller,
+    client: Client,
     record: CallRecord,
 }
 
-/// Finds out who calls and lets in who may call this operation. Unlike over our own REST, who shows nothing
-/// is refused open calls too, as in Milvus: clients find out when they connect.
+/// Finds out who calls, counts the call for them, and lets in who may call this operation. Unlike over our own
+/// REST, who shows nothing is refused open calls too, as in Milvus: clients find out when they connect.
 ///
 /// # Errors
-/// Not authenticated, not permitted, or sent by a page of a stranger. That is recorded here.
+/// Not authenticated, not permitted, or sent by a page of a stranger (that is recorded here), or too many calls.
 pub async fn admit(facade: &Facade, operation: &str, arrival: Arrival) -> Result<Admitted, Refusal> {
-    let service = &facade.service;
-    let mut record = CallRecord::begin(service, operation, arrival.origin);
+    let Arrival {
+        origin,
+        approach,
+        credential,
+    } = arrival;
+    let (service, limits) = (&facade.service, &facade.limits);
+    let mut client = limits.at(origin.peer, origin.forwarded.iter().map(String::as_str));
+    let mut record = CallRecord::begin(service, operation, origin);
     let begun = async {
-        service.judge_approach(&arrival.approach)?;
-        let principal = service.authenticate(arrival.credential.as_deref()).await?;
+        if let Err(error) = service.judge_approach(&approach) {
+            limits.count(&client)?;
+            return Err(error);
+        }
+        if credential.as_deref().is_some_and(|c| service.must_look_up(c)) {
+            // made-up keys would cost a look each
+            limits.look(&client)?;
+        }
+        let principal = match service.authenticate(credential.as_deref()).await {
+            Ok(principal) => principal,
+            Err(error) => {
+                if error.code() == Code::Unauthenticated {
+                    limits.count(&client)?;
+                }
+                return Err(error);
+            }
+        };
         record.by(&principal);
+        if let Some(id) = principal.client_id() {
+            client = Client::Known(ClientId(id));
+        }
+        limits.count(&client)?;
         service.begin_call(principal, operation)
     };
     match begun.await {
@@ -69,10 +97,16 @@ pub async fn admit(facade: &Facade, operation: &str, arrival: Arrival) -> Result
                 facade: Facade {
                     service: service.called_by(caller.clone()),
                     settings: facade.settings,
+                    limits: limits.clone(),
                 },
                 caller,
+                client,
                 record,
             })
+        }
+        Err(error) if error.code() == Code::RateLimited => {
+            record.leave_out();
+            Err(error.into())
         }
         Err(error) => {
             let code = error.code();
@@ -83,6 +117,23 @@ pub async fn admit(facade: &Facade, operation: &str, arrival: Arrival) -> Result
 }
 
 impl Admitted {
+    /// Reads the message of the call; its memory is counted until the account is dropped.
+    ///
+    /// # Errors
+    /// Too large, too slow, or no room.
+    pub async fn read(&self, body: Body) -> Result<(Bytes, Account), Refusal> {
+        let most = self.facade.settings.message_bytes();
+        let read = self.facade.limits.read(self.client.clone(), body, most);
+        read.await.map_err(|unread| match unread {
+            Unread::TooLarge => Refusal::new(code::PARAMETER_TOO_LARGE, format!("the message has more than {most} bytes")),
+            Unread::NoRoom => Code::Overloaded
+                .error("too many large requests at the same time; try again")
+                .into(),
+            Unread::TooSlow => Refusal::new(code::TIMEOUT, unread.to_string()),
+            Unread::Broken => Refusal::invalid(unread.to_string()),
+        })
+    }
+
     /// Records how the call ended. Gives what must be answered instead of a success that came about without
     /// a look at the caller's rights.
     pub async fn end(self, operation: &str, refusal: Option<&Refusal>) -> Option<Refusal> {

@@ -24,8 +24,18 @@ pub struct MilvusSettings {
     pub drop_collection_cascades: bool,
     /// A call that takes longer is answered with Milvus' code for a timeout.
     pub timeout: Duration,
-    /// Bytes of a message at most.
+    /// Bytes of a message at most, as far as [`MAX_MESSAGE`] allows.
     pub body_bytes: usize,
+}
+
+/// Bytes of a message at most, whatever the setting says: the calls that are served are about names and
+/// definitions.
+pub const MAX_MESSAGE: usize = 4 * 1024 * 1024;
+
+impl MilvusSettings {
+    fn message_bytes(&self) -> usize {
+        self.body_bytes.min(MAX_MESSAGE)
+    }
 }
 
 /// Both forms of the API, to be merged with the other routes of the port.

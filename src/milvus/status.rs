@@ -11,6 +11,7 @@ use crate::domain::{Code, Error};
 pub mod code {
     pub const SERVICE_UNAVAILABLE: i32 = 2;
     pub const SERVICE_INTERNAL: i32 = 5;
+    pub const RATE_LIMIT: i32 = 8;
     pub const COLLECTION_NOT_FOUND: i32 = 100;
     pub const PARTITION_NOT_FOUND: i32 = 200;
     pub const CHANNEL_NOT_FOUND: i32 = 500;
@@ -32,6 +33,8 @@ pub mod code {
     pub const BAD_JSON: i32 = 1801;
     /// REST v2 only: a field of the body is missing.
     pub const MISSING_BODY_FIELD: i32 = 1802;
+    /// REST v2 only: what [`RATE_LIMIT`] is over gRPC.
+    pub const REJECTED_BY_LIMITER: i32 = 1807;
     pub const IMPORT_FAILED: i32 = 2100;
     pub const NOT_SUPPORTED: i32 = 3000;
     pub const CANCELLED: i32 = 10_000;
@@ -78,6 +81,17 @@ impl Refusal {
         &self.reason
     }
 
+    /// The same as REST v2 says it.
+    #[must_use]
+    pub fn over_rest(mut self) -> Self {
+        if self.code == code::RATE_LIMIT {
+            self.code = code::REJECTED_BY_LIMITER;
+            let why = self.error.as_ref().map(Error::detail).unwrap_or_default();
+            self.reason = format!("request is rejected by limiter, error: rate limit exceeded: {why}");
+        }
+        self
+    }
+
     /// Our own error behind it, where there is one.
     pub fn error(&self) -> Option<&Error> {
         self.error.as_ref()
@@ -118,7 +132,7 @@ impl From<Error> for Refusal {
         Self {
             code,
             reason: format!("{}{}", words(code), error.detail()),
-            retriable: matches!(error.kind(), Kind::Unavailable),
+            retriable: matches!(error.kind(), Kind::Unavailable | Kind::TooMany),
             error: Some(error),
         }
     }
@@ -164,6 +178,7 @@ fn words(code: i32) -> &'static str {
         code::INDEX_NOT_FOUND => "index not found: ",
         code::DATABASE_NOT_FOUND => "database not found: ",
         code::ALIAS_NOT_FOUND => "alias not found: ",
+        code::RATE_LIMIT => "request is rejected by grpc RateLimiter middleware, please retry later: rate limit exceeded: ",
         _ => "",
     }
 }
@@ -174,6 +189,7 @@ fn by_kind(kind: Kind) -> i32 {
         Kind::Timeout => code::TIMEOUT,
         Kind::Refused | Kind::Full => code::IO_FAILED,
         Kind::Unavailable => code::SERVICE_UNAVAILABLE,
+        Kind::TooMany => code::RATE_LIMIT,
         Kind::Internal => code::SERVICE_INTERNAL,
         Kind::MethodNotAllowed | Kind::UnsupportedMediaType => code::NOT_SUPPORTED,
         _ => code::PARAMETER_INVALID,
@@ -188,6 +204,7 @@ fn legacy(code: i32) -> ErrorCode {
         code::PARTITION_NOT_FOUND => ErrorCode::MetaFailed,
         code::SEGMENT_NOT_FOUND => ErrorCode::SegmentNotFound,
         code::INDEX_NOT_FOUND => ErrorCode::IndexNotExist,
+        code::RATE_LIMIT => ErrorCode::RateLimit,
         code::PARAMETER_INVALID | code::PARAMETER_MISSING | code::PARAMETER_TOO_LARGE => ErrorCode::IllegalArgument,
         _ => ErrorCode::UnexpectedError,
     }

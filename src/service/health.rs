@@ -1,16 +1,45 @@
 //! Whether the service can do its work.
 
+use std::time::{Duration, Instant};
+
 use super::Service;
-use crate::domain::Result;
+use crate::domain::{Code, Result};
 use crate::objects::StorageUrl;
 use crate::store;
 
+/// How long a look at the catalog and the storage is good for.
+const KEPT: Duration = Duration::from_secs(1);
+
+/// What was seen, and when that had been seen.
+#[derive(Debug)]
+pub(super) struct Look {
+    at: Instant,
+    found: std::result::Result<(), (Code, String)>,
+}
+
 impl Service {
-    /// Asks the catalog and the storage.
+    /// Asks the catalog and the storage, about once a second however many want to know.
     ///
     /// # Errors
     /// `database_unavailable` or a storage error.
     pub async fn ready(&self) -> Result<()> {
+        let asked = Instant::now();
+        let mut looked = self.looked.lock().await;
+        if let Some(look) = looked.as_ref()
+            && look.at + KEPT > asked
+        {
+            return look.found.clone().map_err(|(code, detail)| code.error(detail));
+        }
+        let found = self.look_whether_ready().await;
+        let kept = found.as_ref().map(|()| ()).map_err(|e| (e.code(), e.detail().to_string()));
+        *looked = Some(Look {
+            at: Instant::now(),
+            found: kept,
+        });
+        found
+    }
+
+    async fn look_whether_ready(&self) -> Result<()> {
         let catalog_id = store::catalog::id(&mut *self.conn().await?).await?;
         crate::objects::marker::verify(&self.objects, catalog_id).await
     }

@@ -16,6 +16,8 @@ use crate::domain::{Code, Result};
 
 /// Listeners of this process at most.
 const MAX_LISTENERS: usize = 256;
+/// Those of one client.
+const MAX_OF_ONE: usize = 64;
 /// Pause between two looks when no notification comes.
 const POLL: Duration = Duration::from_secs(1);
 
@@ -24,7 +26,45 @@ const POLL: Duration = Duration::from_secs(1);
 pub(super) struct Watches {
     jobs: Mutex<HashMap<JobId, Weak<Watched>>>,
     listeners: Arc<Semaphore>,
+    by_client: ByClient,
     stop: CancellationToken,
+}
+
+/// Listeners of each client.
+type ByClient = Arc<Mutex<HashMap<String, usize>>>;
+
+/// One of them, until it is dropped.
+#[derive(Debug)]
+struct Listener {
+    client: String,
+    by_client: ByClient,
+}
+
+impl Listener {
+    fn new(client: String, by_client: &ByClient) -> Result<Self> {
+        let mut listeners = by_client.lock().unwrap_or_else(PoisonError::into_inner);
+        let theirs = listeners.entry(client.clone()).or_default();
+        if *theirs >= MAX_OF_ONE {
+            return Err(Code::TooManyStreams.error(format!(
+                "this client has {MAX_OF_ONE} event streams open already; GET /v1/restore-jobs/{{job_id}} always answers"
+            )));
+        }
+        *theirs += 1;
+        let by_client = by_client.clone();
+        Ok(Self { client, by_client })
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let mut listeners = self.by_client.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(theirs) = listeners.get_mut(&self.client) {
+            *theirs -= 1;
+            if *theirs == 0 {
+                listeners.remove(&self.client);
+            }
+        }
+    }
 }
 
 impl Default for Watches {
@@ -32,6 +72,7 @@ impl Default for Watches {
         Self {
             jobs: Mutex::default(),
             listeners: Arc::new(Semaphore::new(MAX_LISTENERS)),
+            by_client: Arc::default(),
             stop: CancellationToken::new(),
         }
     }
@@ -48,7 +89,7 @@ struct Watched {
 pub struct JobWatch {
     newest: watch::Receiver<RestoreJob>,
     _watched: Arc<Watched>,
-    _listener: OwnedSemaphorePermit,
+    _listener: (OwnedSemaphorePermit, Option<Listener>),
     stop: CancellationToken,
 }
 
@@ -68,11 +109,13 @@ impl JobWatch {
 }
 
 impl Service {
-    /// Watches a job.
+    /// Watches a job. `client` is who does, where that is known: each has a share.
     ///
     /// # Errors
     /// `restore_job_not_found`, `too_many_streams`.
-    pub async fn watch_restore(&self, id: JobId) -> Result<JobWatch> {
+    pub async fn watch_restore(&self, id: JobId, client: Option<String>) -> Result<JobWatch> {
+        let theirs = client.map(|client| Listener::new(client, &self.watches.by_client));
+        let theirs = theirs.transpose()?;
         let listener = self.watches.listeners.clone().try_acquire_owned().map_err(|_| {
             Code::TooManyStreams.error(format!(
                 "{MAX_LISTENERS} event streams are open already; another replica may have room, and GET /v1/restore-jobs/{id} always answers"
@@ -84,7 +127,7 @@ impl Service {
         Ok(JobWatch {
             newest,
             _watched: watched,
-            _listener: listener,
+            _listener: (listener, theirs),
             stop: self.watches.stop.clone(),
         })
     }

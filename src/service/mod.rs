@@ -167,6 +167,8 @@ pub struct Service {
     /// Turns of verifications, which read much.
     verifying: Arc<tokio::sync::Semaphore>,
     gauges: Arc<tokio::sync::Mutex<gauges::Cache>>,
+    /// Whether it could do its work, a moment ago.
+    looked: Arc<tokio::sync::Mutex<Option<health::Look>>>,
     auth: Arc<Auth>,
     caller: Caller,
 }
@@ -182,6 +184,7 @@ impl Service {
             collecting: Arc::default(),
             verifying: Arc::new(tokio::sync::Semaphore::new(verify::AT_ONCE)),
             gauges: Arc::default(),
+            looked: Arc::default(),
             auth: Arc::new(Auth::off()),
             caller: Caller::service(),
         }

@@ -327,3 +327,30 @@ async fn of_changes_with_the_same_tag_exactly_one_is_made() {
     assert_eq!(answers.iter().filter(|a| a.status == 200).count(), 1, "{answers:?}");
     assert_eq!(answers.iter().filter(|a| a.status == 412).count(), 7, "{answers:?}");
 }
+
+#[tokio::test]
+async fn bodies_that_do_not_come_hold_up_no_change_under_a_condition() {
+    let app = app().await;
+    for name in ["s", "t", "u"] {
+        app.post("/v1/snapshots", &snapshot(name)).await.created();
+    }
+    let headers = [("if-match", "*"), ("content-type", "application/json")];
+    let mut slow = Vec::new();
+    let (asked, mut was_asked) = tokio::sync::mpsc::channel(1);
+    for name in ["s", "t"] {
+        let asked = asked.clone();
+        let piece = async move {
+            asked.send(()).await.expect("somebody hears it");
+            std::future::pending::<Result<axum::body::Bytes, std::io::Error>>().await
+        };
+        let mut change = request(Method::PATCH, &format!("/v1/snapshots/{name}"), &headers, None);
+        *change.body_mut() = Body::from_stream(futures::stream::once(piece));
+        slow.push(tokio::spawn(tower::ServiceExt::oneshot(app.router(), change)));
+        was_asked.recv().await.expect("its body is waited for");
+    }
+    let body = json!({"description": "changed"});
+    let change = call(&app, Method::PATCH, "/v1/snapshots/u", &[("if-match", "*")], Some(&body));
+    let changed = tokio::time::timeout(Duration::from_secs(20), change).await;
+    changed.expect("it waits for nobody").ok();
+    slow.iter().for_each(tokio::task::JoinHandle::abort);
+}

@@ -240,3 +240,34 @@ async fn listeners_are_bounded_hold_no_connection_and_end_with_the_process() {
         .then_some(())
         .expect("no such job");
 }
+
+#[tokio::test]
+async fn a_client_has_a_share_of_the_streams_and_others_have_theirs() {
+    let app = TestApp::local().await;
+    let id = started(&app).await;
+    let (_, router) = replica(&app);
+    let open = async |address: &str| {
+        let mut request = Request::get(format!("/v1/restore-jobs/{id}/events"))
+            .body(Body::empty())
+            .expect("a request");
+        let peer: std::net::SocketAddr = format!("{address}:1").parse().expect("an address");
+        request.extensions_mut().insert(axum::extract::ConnectInfo(peer));
+        router.clone().oneshot(request).await.expect("never fails")
+    };
+    let mut streams = Vec::new();
+    for _ in 0..64 {
+        let stream = open("192.0.2.1").await;
+        assert_eq!(stream.status(), 200);
+        streams.push(stream);
+    }
+    let refused = open("192.0.2.1").await;
+    assert_eq!(refused.status(), 503);
+    let body = axum::body::to_bytes(refused.into_body(), usize::MAX).await.expect("a body");
+    assert_eq!(
+        serde_json::from_slice::<Value>(&body).expect("JSON")["code"],
+        "too_many_streams"
+    );
+    assert_eq!(open("192.0.2.2").await.status(), 200);
+    streams.pop();
+    assert_eq!(open("192.0.2.1").await.status(), 200, "one has ended");
+}

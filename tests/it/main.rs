@@ -32,6 +32,7 @@ mod patience;
 mod plans;
 mod private_postgres;
 mod python;
+mod rate_limits;
 mod readme;
 mod receipts;
 mod restores;

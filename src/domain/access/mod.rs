@@ -176,6 +176,15 @@ impl Principal {
         }
     }
 
+    /// Whose requests are counted and whose keys of repeated calls are kept apart; none: everybody is one.
+    pub fn client_id(&self) -> Option<String> {
+        match (self.kind, self.key_id) {
+            (PrincipalKind::Key, Some(id)) => Some(format!("key {id}")),
+            (PrincipalKind::Key | PrincipalKind::Token, _) => Some(self.label()),
+            (PrincipalKind::Nobody | PrincipalKind::Anybody | PrincipalKind::Service, _) => None,
+        }
+    }
+
     /// Whether a permission is granted on a collection, by names.
     pub fn may(&self, permission: Permission, db_name: &str, collection_name: &str) -> bool {
         self.grants

@@ -6,6 +6,7 @@ mod pins;
 mod restores;
 mod snapshots;
 
+use crate::limits::Limits;
 use crate::milvus::MilvusSettings;
 use crate::milvus::status::Refusal;
 use crate::service::Service;
@@ -20,6 +21,8 @@ pub use snapshots::SnapshotCall;
 pub struct Facade {
     pub service: Service,
     pub settings: MilvusSettings,
+    /// What the process lends its clients.
+    pub limits: Limits,
 }
 
 impl Facade {

@@ -6,7 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::Response;
@@ -19,7 +19,8 @@ use tracing::Instrument as _;
 
 use super::reply::Reply;
 use crate::domain::Error;
-use crate::milvus::guard::{self, Admitted, Arrival};
+use crate::limits::Account;
+use crate::milvus::guard::{self, Admitted, Arrival, NOT_SERVED};
 use crate::milvus::status::{Refusal, code};
 use crate::milvus::{Facade, names};
 use crate::telemetry;
@@ -154,27 +155,46 @@ where
         .instrument(traced.clone())
         .instrument(span.clone())
         .await;
-    let request = match &admitted {
-        Ok(_) => request,
-        // nothing is read of whom is not let in
-        Err(_) => request.map(|_| Body::from(EMPTY_MESSAGE)),
+    let (parts, body) = request.into_parts();
+    // read here, and not by tonic: it would reserve whatever a message announces
+    let reading = message(admitted, unary.operation, body).instrument(traced.clone()).instrument(span.clone());
+    let (admitted, body, account) = match tokio::time::timeout(settings.timeout, reading).await {
+        Ok(read) => read,
+        Err(_) => (
+            Err(Refusal::new(code::TIMEOUT, "the message did not arrive in time")),
+            Bytes::from_static(EMPTY_MESSAGE),
+            None,
+        ),
     };
+    let request = Request::from_parts(parts, Body::from(body));
     unary.admitted = Some(admitted);
-    let mut grpc =
-        Grpc::new(ProstCodec::<Rep, Req>::default()).apply_max_message_size_config(Some(settings.body_bytes), Some(usize::MAX));
-    // a message that never ends is none; a whole one has had its time limit above
-    let whole = tokio::time::timeout(
-        settings.timeout * 2,
-        grpc.unary(unary, request).instrument(traced).instrument(span),
-    );
-    let mut response = match whole.await {
-        Ok(response) => response.map(Body::new),
-        Err(_) => tonic::Status::deadline_exceeded("the message did not arrive in time").into_http(),
-    };
+    let mut grpc = Grpc::new(ProstCodec::<Rep, Req>::default()).apply_max_message_size_config(Some(usize::MAX), Some(usize::MAX));
+    let mut response = grpc.unary(unary, request).instrument(traced).instrument(span).await.map(Body::new);
+    drop(account);
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response
+}
+
+/// Reads the message of a call. Nothing is read of whom is not let in, or of what is not served.
+async fn message(
+    admitted: Result<Admitted, Refusal>,
+    operation: &str,
+    body: Body,
+) -> (Result<Admitted, Refusal>, Bytes, Option<Account>) {
+    let empty = Bytes::from_static(EMPTY_MESSAGE);
+    let call = match admitted {
+        Ok(call) if operation != NOT_SERVED => call,
+        other => return (other, empty, None),
+    };
+    match call.read(body).await {
+        Ok((bytes, account)) => (Ok(call), bytes, Some(account)),
+        Err(refusal) => {
+            call.end(operation, Some(&refusal)).await;
+            (Err(refusal), empty, None)
+        }
+    }
 }
 
 /// An id that the caller sent, when it is fit for logs and headers, else a new one.

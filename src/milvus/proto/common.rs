@@ -63,6 +63,7 @@ pub enum ErrorCode {
     MetaFailed = 15,
     IndexNotExist = 25,
     SegmentNotFound = 47,
+    RateLimit = 49,
 }
 impl ErrorCode {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -78,6 +79,7 @@ impl ErrorCode {
             Self::MetaFailed => "MetaFailed",
             Self::IndexNotExist => "IndexNotExist",
             Self::SegmentNotFound => "SegmentNotFound",
+            Self::RateLimit => "RateLimit",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -90,6 +92,7 @@ impl ErrorCode {
             "MetaFailed" => Some(Self::MetaFailed),
             "IndexNotExist" => Some(Self::IndexNotExist),
             "SegmentNotFound" => Some(Self::SegmentNotFound),
+            "RateLimit" => Some(Self::RateLimit),
             _ => None,
         }
     }

@@ -69,13 +69,14 @@ impl From<Refusal> for Failed {
 
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
+        let refusal = self.0.over_rest();
         let envelope = Envelope::<MilvusNothing> {
-            code: self.0.code(),
-            message: self.0.reason().to_string(),
+            code: refusal.code(),
+            message: refusal.reason().to_string(),
             data: None,
         };
         let mut response = Json(envelope).into_response();
-        response.extensions_mut().insert(Arc::new(self.0));
+        response.extensions_mut().insert(Arc::new(refusal));
         response
     }
 }

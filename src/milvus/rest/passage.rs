@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
+use axum::body::Body;
 use axum::extract::{FromRequestParts, MatchedPath, Request};
 use axum::http::HeaderValue;
 use axum::http::request::Parts;
@@ -57,7 +58,21 @@ async fn admitted(facade: &Facade, operation: &str, request_id: &str, mut reques
         Err(refusal) => return Failed(refusal).into_response(),
     };
     request.extensions_mut().insert(admitted.facade.clone());
-    let response = next.run(request).await;
+    let (parts, body) = request.into_parts();
+    let read = match operation {
+        NOT_SERVED => None,
+        _ => Some(admitted.read(body).await),
+    };
+    let (body, account) = match read {
+        None => (Body::empty(), None),
+        Some(Ok((bytes, account))) => (Body::from(bytes), Some(account)),
+        Some(Err(refusal)) => {
+            admitted.end(operation, Some(&refusal)).await;
+            return Failed(refusal).into_response();
+        }
+    };
+    let response = next.run(Request::from_parts(parts, body)).await;
+    drop(account);
     let refusal = response.extensions().get::<Arc<Refusal>>().cloned();
     match admitted.end(operation, refusal.as_deref()).await {
         Some(refusal) => Failed(refusal).into_response(),

@@ -59,7 +59,7 @@ impl<T: Fields> FromRequest<Guarded> for Call<T> {
         let db_name = text(request.headers(), &DB_NAME);
         let as_numbers = text(request.headers(), &ALLOW_INT64).is_some_and(|text| text.eq_ignore_ascii_case("true"));
         is_json(request.headers())?;
-        let limit = facade.settings.body_bytes;
+        let limit = facade.settings.message_bytes();
         let bytes = to_bytes(request.into_body(), limit).await.map_err(|_| {
             let why = format!("the request body could not be read, or has more than {limit} bytes");
             Refusal::new(code::PARAMETER_TOO_LARGE, why)

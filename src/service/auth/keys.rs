@@ -93,6 +93,11 @@ impl KeyCache {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a key was good once, as far as that is remembered.
+    pub fn has_seen(&self, hash: &Hash) -> bool {
+        self.lock().keys.contains_key(hash)
+    }
+
     /// The principal of a key that is remembered; else the moment from which on it is looked up.
     fn get(&self, hash: &Hash) -> std::result::Result<Arc<Principal>, u64> {
         let remembered = self.lock();

@@ -124,12 +124,7 @@ impl Service {
     /// # Errors
     /// As [`Service::authenticate`].
     pub async fn principal_for(&self, operation: &str, credential: Option<&str>) -> Result<Arc<Principal>> {
-        let open = match needed(operation) {
-            Some(Access::Open) => true,
-            Some(Access::Monitoring) => self.auth.settings.open_monitoring,
-            _ => false,
-        };
-        if open {
+        if self.is_open(operation) {
             return Ok(self.auth.nobody.clone());
         }
         self.authenticate(credential).await
@@ -143,6 +138,24 @@ impl Service {
         match self.auth.settings.required {
             true => Ok(()),
             false => self.auth.settings.doors.judge(approach),
+        }
+    }
+
+    /// Whether an operation needs no credential.
+    pub fn is_open(&self, operation: &str) -> bool {
+        match needed(operation) {
+            Some(Access::Open) => true,
+            Some(Access::Monitoring) => self.auth.settings.open_monitoring,
+            _ => false,
+        }
+    }
+
+    /// Whether finding out whose credential this is takes a look at the catalog, of a key that was never seen to
+    /// be good.
+    pub fn must_look_up(&self, credential: &str) -> bool {
+        self.auth.settings.required && keys::has_form(credential) && {
+            let hash = keys::hash(credential);
+            !self.auth.keys.has_seen(&hash) && self.auth.admin.as_ref().is_none_or(|(admin, _)| *admin != hash)
         }
     }
 

@@ -80,6 +80,11 @@ impl CallRecord {
         }
     }
 
+    /// Ends the call without a record of it.
+    pub fn leave_out(mut self) {
+        self.finished = true;
+    }
+
     /// Records the call: before its answer goes out, unless it only read. `status` is that of HTTP.
     pub async fn finish(mut self, outcome: AuditOutcome, status: Option<u16>, code: Option<Code>) {
         self.finished = true;

@@ -23,16 +23,12 @@ impl Service {
             &[&["serve", "--listen", "127.0.0.1:0", "--data-dir", data_dir], args].concat(),
         ));
         let line = process.err_line("listening");
-        let port: String = line
-            .split("http://127.0.0.1:")
-            .nth(1)
-            .expect("a URL")
-            .chars()
-            .take_while(char::is_ascii_digit)
-            .collect();
+        let (before, after) = line.split_once("://127.0.0.1:").expect("a URL");
+        let scheme = if before.ends_with("https") { "https" } else { "http" };
+        let port: String = after.chars().take_while(char::is_ascii_digit).collect();
         Self {
             process,
-            url: format!("http://127.0.0.1:{port}"),
+            url: format!("{scheme}://127.0.0.1:{port}"),
         }
     }
 

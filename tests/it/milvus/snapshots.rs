@@ -283,6 +283,7 @@ async fn snapshots_outlive_their_collection_unless_the_setting_says_as_milvus() 
             timeout: std::time::Duration::from_secs(60),
             body_bytes: 1024,
         },
+        limits: stillframe::api::RequestLimits::default().lent(&app.service),
     };
     let as_milvus = stillframe::milvus::router(facade);
     let status: Status = super::wire::send(as_milvus, "DropCollection", dropped("d"), &[])

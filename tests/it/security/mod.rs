@@ -12,6 +12,6 @@ mod roles;
 mod secrets;
 mod table;
 mod tenants;
-mod tls;
+pub mod tls;
 mod tokens;
-mod who;
+pub mod who;

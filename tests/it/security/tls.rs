@@ -60,6 +60,7 @@ async fn serve(settings: &TlsSettings) -> SocketAddr {
     let limits = Serving {
         max_clients: 1000,
         header_timeout: Duration::from_secs(10),
+        ..Serving::default()
     };
     tokio::spawn(serving::serve(listener, Some(tls), router, limits, CancellationToken::new()));
     address

@@ -1,17 +1,18 @@
-//! Connections: how many, and how long each may take to say what it wants.
+//! Connections: how many, how long each may take to say what it wants, and how long to take the answer.
 
-use std::collections::BTreeMap;
+mod pace;
+mod places;
+mod sending;
+
 use std::convert::Infallible;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Body, HttpBody as _};
 use axum::extract::ConnectInfo;
-use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -21,19 +22,62 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use self::pace::Paced;
+use self::places::{Busy, Places, Slot, lock};
+use self::sending::Sending;
+use crate::domain::access::Network;
+use crate::limits::{Client, Held, Room};
+
 /// Limits of connections.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Serving {
     /// Connections at the same time. One more closes the one that has been idle longest.
     pub max_clients: usize,
+    /// Those of one address (of IPv6: a network of 64 bits), unless it is a proxy's.
+    pub max_clients_per_address: usize,
     /// How long a TLS handshake and the head of a request may take, and how long a connection may be idle.
     pub header_timeout: Duration,
+    /// How long a client may take none of its answer.
+    pub send_timeout: Duration,
+    /// Addresses that stand for many clients.
+    pub proxies: Vec<Network>,
+}
+
+impl Default for Serving {
+    fn default() -> Self {
+        Self {
+            max_clients: 8192,
+            max_clients_per_address: 4096,
+            header_timeout: Duration::from_secs(30),
+            send_timeout: Duration::from_secs(30),
+            proxies: Vec::new(),
+        }
+    }
+}
+
+impl Serving {
+    /// Whose connections are counted together with those from an address.
+    fn client(&self, address: IpAddr) -> Client {
+        match self.proxies.iter().any(|proxy| proxy.holds(address.to_canonical())) {
+            true => Client::Anybody,
+            false => Client::at(address),
+        }
+    }
 }
 
 /// Bytes of the head of a request at most, and of what is read ahead of a connection.
 const MAX_HEAD: usize = 64 * 1024;
 /// Requests at the same time on one connection of HTTP/2.
 const MAX_STREAMS: u32 = 200;
+/// Bytes of requests that a connection of HTTP/2 may send ahead.
+const H2_WINDOW: u32 = 256 * 1024;
+/// Bytes of answers that wait for their clients at most, all together and those of one address. Small answers
+/// are counted apart, so that large ones keep none of them out.
+const UNSENT: usize = 512 * 1024 * 1024;
+const UNSENT_OF_ONE: usize = UNSENT / 4;
+const UNSENT_SMALL: usize = 256 * 1024 * 1024;
+const UNSENT_SMALL_OF_ONE: usize = UNSENT_SMALL / 4;
+const SMALL: usize = 64 * 1024;
 /// Files that are left for Postgres, storage and everything else.
 const SPARE_FILES: u64 = 256;
 
@@ -73,7 +117,12 @@ pub async fn serve(
     limits: Serving,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let idle = Arc::new(Mutex::new(Idle::default()));
+    let places = Arc::new(Mutex::new(Places::default()));
+    let unsent = Unsent {
+        small: Room::new(UNSENT_SMALL, UNSENT_SMALL_OF_ONE),
+        large: Room::new(UNSENT, UNSENT_OF_ONE),
+    };
+    let limits = Arc::new(limits);
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -87,21 +136,22 @@ pub async fn serve(
             Err(error) => {
                 // most likely no more files: the idle ones make room
                 tracing::warn!(%error, "could not accept a connection");
-                lock(&idle).close_longest();
+                lock(&places).close_longest();
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 continue;
             }
         };
-        if full && !lock(&idle).close_longest() {
+        let client = limits.client(peer.ip());
+        if !lock(&places).make_room(&client, full, limits.max_clients_per_address) {
             tracing::debug!(%peer, "refused a connection: all are busy");
             continue;
         }
-        let slot = Slot::new(idle.clone());
         let connection = Connection {
             peer,
             router: router.clone(),
-            limits,
-            slot,
+            limits: limits.clone(),
+            unsent: unsent.clone(),
+            slot: Slot::new(places.clone(), client),
             stop: stop.clone(),
         };
         connections.spawn(connection.accepted(stream, tls.clone()));
@@ -111,11 +161,30 @@ pub async fn serve(
     Ok(())
 }
 
+/// Room for what clients have not taken yet.
+#[derive(Debug, Clone)]
+struct Unsent {
+    small: Arc<Room>,
+    large: Arc<Room>,
+}
+
+impl Unsent {
+    /// Counts an answer for a client; none when it leaves too much untaken.
+    fn count(&self, client: &Client, body: &Body) -> Option<Held> {
+        // what is made as it is sent holds nothing
+        let size = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        let room = if size > SMALL { &self.large } else { &self.small };
+        let mut held = room.enter(client.clone());
+        held.try_more(size).then_some(held)
+    }
+}
+
 /// A connection that was accepted.
 struct Connection {
     peer: SocketAddr,
     router: Router,
-    limits: Serving,
+    limits: Arc<Serving>,
+    unsent: Unsent,
     slot: Slot,
     stop: CancellationToken,
 }
@@ -123,6 +192,7 @@ struct Connection {
 impl Connection {
     async fn accepted(self, stream: TcpStream, tls: Option<TlsAcceptor>) {
         let _ = stream.set_nodelay(true);
+        let stream = Paced::new(stream, self.limits.send_timeout);
         let Some(tls) = tls else {
             return speak(self, stream).await;
         };
@@ -149,20 +219,28 @@ where
         peer,
         router,
         limits,
+        unsent,
         slot,
         stop,
     } = connection;
     let close = slot.close.clone();
     let seen = slot.seen.clone();
     let slot = Arc::new(slot);
+    let sender = slot.clone();
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let busy = Busy::new(slot.clone());
+        let unsent = unsent.clone();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
         let answer = router.clone().oneshot(request);
         async move {
             let response = answer.await?;
-            Ok::<_, Infallible>(response.map(|body| Guarded { body, _busy: busy }))
+            let held = unsent.count(busy.0.client(), response.body());
+            if held.is_none() {
+                tracing::warn!(%peer, "closing a connection: its client does not take its answers");
+                busy.0.close.cancel();
+            }
+            Ok::<_, Infallible>(response.map(|body| Sending::new(body, busy, held)))
         }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -176,6 +254,9 @@ where
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(limits.header_timeout)
+        .initial_stream_window_size(H2_WINDOW)
+        .initial_connection_window_size(H2_WINDOW)
+        .max_send_buf_size(MAX_HEAD)
         .max_header_list_size(MAX_HEAD as u32)
         .max_concurrent_streams(MAX_STREAMS);
     let mut serving = std::pin::pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
@@ -189,133 +270,24 @@ where
         ended = serving.as_mut() => Some(ended),
         () = silent => return,
         () = close.cancelled() => return,
+        () = sender.stuck(limits.send_timeout) => {
+            tracing::debug!(%peer, "closed a connection: its client does not take its answer");
+            return;
+        }
         () = stop.cancelled() => None,
     };
     let ended = match ended {
         Some(ended) => ended,
         None => {
             serving.as_mut().graceful_shutdown();
-            serving.await
+            tokio::select! {
+                ended = serving => ended,
+                () = close.cancelled() => return,
+                () = sender.stuck(limits.send_timeout) => return,
+            }
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, error, "a connection ended early");
-    }
-}
-
-fn lock(idle: &Mutex<Idle>) -> std::sync::MutexGuard<'_, Idle> {
-    idle.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Connections without a request, in the order in which they became so.
-#[derive(Debug, Default)]
-struct Idle {
-    next: u64,
-    waiting: BTreeMap<u64, CancellationToken>,
-}
-
-impl Idle {
-    /// Closes the one that has been idle longest; false when every connection is busy.
-    fn close_longest(&mut self) -> bool {
-        match self.waiting.pop_first() {
-            Some((_, close)) => {
-                close.cancel();
-                true
-            }
-            None => false,
-        }
-    }
-}
-
-/// The place of a connection. Its lock is always taken before that of the idle ones.
-#[derive(Debug)]
-struct Slot {
-    idle: Arc<Mutex<Idle>>,
-    state: Mutex<SlotState>,
-    close: CancellationToken,
-    /// The first request has come.
-    seen: CancellationToken,
-}
-
-#[derive(Debug, Default)]
-struct SlotState {
-    requests: usize,
-    /// Where it waits while it is idle.
-    place: Option<u64>,
-}
-
-impl Slot {
-    fn new(idle: Arc<Mutex<Idle>>) -> Self {
-        let slot = Self {
-            idle,
-            state: Mutex::default(),
-            close: CancellationToken::new(),
-            seen: CancellationToken::new(),
-        };
-        slot.change(|_| {});
-        slot
-    }
-
-    /// Changes the number of requests; the connection is idle when there is none.
-    fn change(&self, change: impl FnOnce(&mut usize)) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut state.requests);
-        let mut idle = lock(&self.idle);
-        if let Some(place) = state.place.take() {
-            idle.waiting.remove(&place);
-        }
-        if state.requests == 0 {
-            let place = idle.next;
-            idle.next += 1;
-            idle.waiting.insert(place, self.close.clone());
-            state.place = Some(place);
-        }
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.change(|requests| *requests = 1);
-    }
-}
-
-/// A request that is being answered.
-#[derive(Debug)]
-struct Busy(Arc<Slot>);
-
-impl Busy {
-    fn new(slot: Arc<Slot>) -> Self {
-        slot.seen.cancel();
-        slot.change(|requests| *requests += 1);
-        Self(slot)
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.change(|requests| *requests -= 1);
-    }
-}
-
-/// The body of an answer: its connection is busy until it has been sent.
-struct Guarded {
-    body: Body,
-    _busy: Busy,
-}
-
-impl HttpBody for Guarded {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
