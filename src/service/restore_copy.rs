@@ -113,9 +113,8 @@ impl Service {
             _ => store::targets::manifest(&mut conn, source_segment, copy.source_version, &from).await?,
         };
         if of_bundle == Some(JobKind::Export) {
-            // a bundle keeps paths
             let source = source.ok_or_else(|| gone("source"))?;
-            return Ok(files(&source).map(|f| FileCopy::new(f, f)).collect());
+            return Ok(files(&source).map(FileCopy::into_bundle).collect());
         }
         let target = store::targets::manifest(&mut conn, target, 1, &to).await?;
         let (source, mut target) = (source.ok_or_else(|| gone("source"))?, target.ok_or_else(|| gone("target"))?);
