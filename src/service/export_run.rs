@@ -100,9 +100,10 @@ impl Service {
         build_ids.sort_unstable();
         build_ids.dedup();
         let content = bundle_metadata(&snapshot, captured, manifests, build_ids);
+        let original = self.metadata_of_another_writer(&snapshot).await?;
         let root = whole_root(&objects, &target);
         let location = objects.url().milvus_location(&target.metadata_key);
-        let bytes = tokio::task::spawn_blocking(move || metadata::encode_bundle(&content, &root, &location))
+        let bytes = tokio::task::spawn_blocking(move || encode_bundle(&content, original.as_deref(), &root, &location))
             .await
             .map_err(Error::internal)?;
         let staging = below(&target.root, STAGING);
@@ -182,6 +183,15 @@ impl Service {
         }
     }
 
+    /// The metadata file of a snapshot that another system wrote: it may have what we have no name for.
+    async fn metadata_of_another_writer(&self, snapshot: &Snapshot) -> Result<Option<Vec<u8>>, RunError> {
+        let Some(below) = &snapshot.adopted_from else {
+            return Ok(None);
+        };
+        let key = format!("{below}{}", keys::metadata(snapshot.collection_id, snapshot.snapshot_id));
+        Ok(self.objects.get(&key, metadata::MAX_BYTES as u64).await?)
+    }
+
     /// Deletes what an unsuccessful export wrote: everything below the directory that is its own, the
     /// metadata file first.
     pub(super) async fn clean_up_export(&self, task: &ClaimedTask, job: &RestoreJob) -> Result<Outcome, RunError> {
@@ -220,6 +230,21 @@ impl Service {
             _ => Err(RunError::Fail(Error::internal("the job has no bundle"))),
         }
     }
+}
+
+/// The metadata file, with what only its `original` says where there is one.
+fn encode_bundle(content: &SnapshotMetadata, original: Option<&[u8]>, root: &str, location: &str) -> Vec<u8> {
+    let rewritten = original.map(|original| metadata::rewrite_bundle(original, content, root, location));
+    match rewritten {
+        Some(Ok(bytes)) => return bytes,
+        // a restore goes by the catalog, and so does an export
+        Some(Err(error)) => tracing::warn!(
+            snapshot.id = %content.snapshot_id, error = %error,
+            "the metadata file of another system can't be read any more: what only it says is not exported"
+        ),
+        None => {}
+    }
+    metadata::encode_bundle(content, root, location)
 }
 
 /// The bundle's root as keys within its bucket have it.
@@ -310,6 +335,8 @@ fn bundle_metadata(
         indexes: captured.indexes,
         // the bundle has its own copies of the files
         external: false,
+        // names of this catalog
+        aliases: Vec::new(),
         encoding: ManifestEncoding::Milvus,
         manifests,
         // segments that have one are refused at registration
