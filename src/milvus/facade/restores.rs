@@ -1,6 +1,6 @@
 //! Restores and their jobs.
 
-use super::{Facade, SnapshotCall, every_page, snapshots::explained};
+use super::{Facade, SnapshotCall, every_page};
 use crate::domain::id::JobId;
 use crate::domain::restore::{JobState, RestoreJob, RestoreOptions};
 use crate::domain::schedule::Control;
@@ -81,7 +81,7 @@ impl Facade {
         match self.service.start_restore(&request).await {
             Ok(job) => Ok(job.job_id),
             Err(error) if error.code() == Code::CollectionAlreadyExists => Err(target_exists(error, target, target_db)),
-            Err(error) => Err(explained(error, &wanted, "restore snapshot")),
+            Err(error) => Err(self.explained(error, &wanted, "restore snapshot").await),
         }
     }
 
