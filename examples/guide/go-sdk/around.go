@@ -45,7 +45,7 @@ func around(ctx context.Context, client *milvusclient.Client) error {
 	return nil
 }
 
-// collection creates one with its index, which loads it too, as the SDK always does.
+// collection creates one with its index, describes both, and changes its properties.
 func collection(ctx context.Context, client *milvusclient.Client) error {
 	schema := entity.NewSchema().WithName("books").WithDynamicFieldEnabled(true).
 		WithField(entity.NewField().WithName("id").WithDataType(entity.FieldTypeInt64).WithIsPrimaryKey(true)).
@@ -116,6 +116,13 @@ func load(ctx context.Context, client *milvusclient.Client) error {
 		return err
 	}
 	if err := flushed.Await(ctx); err != nil {
+		return err
+	}
+	loading, err := client.LoadCollection(ctx, milvusclient.NewLoadCollectionOption("books"))
+	if err != nil {
+		return err
+	}
+	if err := loading.Await(ctx); err != nil {
 		return err
 	}
 	state, err := client.GetLoadState(ctx, milvusclient.NewGetLoadStateOption("books"))
