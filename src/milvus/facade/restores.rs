@@ -32,12 +32,14 @@ pub fn state_number(state: JobState) -> RestoreSnapshotState {
     }
 }
 
-/// A failure to start a restore; that the target exists already has Milvus' words.
+/// A failure to start a restore; that the target exists already has the words of Milvus and of its guide.
 pub(super) fn target_exists(error: Error, target: &str, db_name: &str) -> Refusal {
     match error.code() {
         Code::CollectionAlreadyExists => Refusal::from(error).say(
             code::UNTYPED,
-            format!("duplicate collection: target collection {target} already exists in database {db_name}"),
+            format!(
+                "collection already exists (duplicate collection): target collection {target} already exists in database {db_name}"
+            ),
         ),
         _ => error.into(),
     }

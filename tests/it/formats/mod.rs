@@ -6,6 +6,7 @@ pub mod adopt;
 mod avro;
 mod fastavro;
 mod golden;
+mod hamba;
 mod hostile;
 mod metadata;
 mod mutations;
