@@ -157,7 +157,9 @@ where
         .await;
     let (parts, body) = request.into_parts();
     // read here, and not by tonic: it would reserve whatever a message announces
-    let reading = message(admitted, unary.operation, body).instrument(traced.clone()).instrument(span.clone());
+    let reading = message(admitted, unary.operation, body)
+        .instrument(traced.clone())
+        .instrument(span.clone());
     let (admitted, body, account) = match tokio::time::timeout(settings.timeout, reading).await {
         Ok(read) => read,
         Err(_) => (
@@ -169,7 +171,12 @@ where
     let request = Request::from_parts(parts, Body::from(body));
     unary.admitted = Some(admitted);
     let mut grpc = Grpc::new(ProstCodec::<Rep, Req>::default()).apply_max_message_size_config(Some(usize::MAX), Some(usize::MAX));
-    let mut response = grpc.unary(unary, request).instrument(traced).instrument(span).await.map(Body::new);
+    let mut response = grpc
+        .unary(unary, request)
+        .instrument(traced)
+        .instrument(span)
+        .await
+        .map(Body::new);
     drop(account);
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, value);

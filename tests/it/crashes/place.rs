@@ -118,7 +118,8 @@ impl Place {
 
     /// Starts a service that comes to a crash point before it listens.
     pub fn dies_at_start(&self, crash_point: &str, args: &[&str]) {
-        self.launch(Some(crash_point), args).ended_by(Signal::SIGKILL);
+        self.launch(&[("TEST_STILLFRAME_CRASH_AT", crash_point)], args)
+            .ended_by(Signal::SIGKILL);
     }
 
     /// Starts a service.
