@@ -128,10 +128,12 @@ mod tests {
         assert!(again.try_more(10));
         assert!(!b.try_more(41), "that is more than there is");
         assert!(b.try_more(40));
-        let mut more = std::pin::pin!(b.more(20));
-        assert!(futures::poll!(more.as_mut()).is_pending());
-        drop(a);
-        more.await;
+        {
+            let mut more = std::pin::pin!(b.more(20));
+            assert!(futures::poll!(more.as_mut()).is_pending());
+            drop(a);
+            more.await;
+        }
         assert_eq!(b.bytes(), 60);
         drop((again, b));
         let state = room.state();
