@@ -549,14 +549,3 @@ async fn loading_is_answered_as_a_catalog_would() {
         assert_eq!(found.state().as_str_name(), state);
     }
 }
-
-#[tokio::test]
-async fn a_message_that_is_too_large_is_refused_in_milvus_words() {
-    let app = TestApp::local().await;
-    let large = m::CreateCollectionRequest {
-        collection_name: "x".repeat(5 << 20),
-        ..Default::default()
-    };
-    let why = app.milvus_refused::<Status>("CreateCollection", large, 1102).await;
-    assert!(why.contains("4194304 bytes"), "{why}");
-}

@@ -29,14 +29,16 @@ async fn every_call_that_is_not_served_says_so_where_clients_look() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_too_large_or_none_is_refused_by_grpc() {
+async fn a_message_that_is_too_large_is_refused_in_milvus_words_and_what_is_none_by_grpc() {
     let app = TestApp::memory().await;
     let huge = m::CreateSnapshotRequest {
-        description: "x".repeat(17 * 1024 * 1024),
+        description: "x".repeat(5 * 1024 * 1024),
         ..Default::default()
     };
     let refused = send::<_, Status>(app.router(), "CreateSnapshot", huge, &[]).await;
-    assert_eq!(refused.expect_err("too large").code(), tonic::Code::OutOfRange);
+    let refused = refused.expect("answered");
+    assert_eq!(refused.code, 1102, "{refused:?}");
+    assert!(refused.reason.contains("4194304 bytes"), "{refused:?}");
     for body in [
         vec![0, 0, 0, 0, 2, 255, 255],
         vec![1, 2, 3],
