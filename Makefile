@@ -1,6 +1,7 @@
 # `make` lists what there is. ARGS="..." is handed on to the program that is run.
 
 CARGO_DENY_VERSION := 0.20.2
+CARGO_FUZZ_VERSION := 0.13.2
 
 BIN := $(or $(CARGO_TARGET_DIR),target)/release/stillframe
 
@@ -8,7 +9,7 @@ export STILLFRAME_TEST_PYTHON ?= $(CURDIR)/target/venv/bin/python
 export STILLFRAME_TEST_ETCD ?= $(or $(shell command -v etcd),$(CURDIR)/target/tools/etcd/usr/bin/etcd)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test test-long test-milvus test-spark bench bench-load bench-restore fmt lint openapi publish-openapi proto proto-check sqlx sqlx-check setup release deny
+.PHONY: help demo serve test test-long test-milvus test-spark fuzz bench bench-load bench-restore fmt lint openapi publish-openapi proto proto-check sqlx sqlx-check setup release deny
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,20 +24,26 @@ test: ## the whole test suite
 	@.ci/setup cc postgres python curl etcd deploy clients faketime
 	cargo test --locked $(ARGS)
 
-test-milvus: ## a real Milvus 2.3.5 on an S3 server: import, snapshot, restore, and the rows proved (Linux x86_64); then Milvus' Go client
+test-milvus: ## a real Milvus 2.3.5 on an S3 server: import, snapshot, restore, and the rows proved (Linux x86_64); then Milvus' Go client and Avro library
 	@.ci/setup cc postgres milvus
 	cargo build --locked --bin stillframe --example s3_server
 	target/milvus-venv/bin/python tests/milvus/run.py $(ARGS)
-	cargo test --locked --test it milvus::go -- --ignored --nocapture
+	cargo test --locked --test it -- --ignored --nocapture milvus::go formats::hamba
 
-test-long: ## what is too slow for `make test`: ignored tests, then the benches
+test-long: ## what is too slow for `make test`: ignored tests, three minutes of fuzzing, then the benches
 	@.ci/setup cc postgres python curl java spark etcd deploy clients faketime
 	cargo test --locked -- --ignored # a debug build: the points where tests let it crash are in no release build
+	$(MAKE) fuzz
 	cargo bench --locked
 
 test-spark: ## the Spark example and the guide's, on PySpark (installs about 800 MB under target/)
 	@.ci/setup cc postgres python java spark
 	cargo test --locked --test it python::spark -- --ignored
+
+fuzz: ## fuzz the readers of stored files, with coverage feedback (SECONDS_EACH=60, FUZZ_TARGETS="manifest metadata bundle")
+	@.ci/setup cc c++
+	@CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --debug --locked --root target/tools cargo-fuzz@$(CARGO_FUZZ_VERSION)
+	.ci/fuzz
 
 bench: ## the benches (ARGS=... as in `cargo bench`)
 	@.ci/setup cc postgres
@@ -69,7 +76,7 @@ openapi: ## write openapi/openapi.json and openapi-3.0.json anew from the code
 
 publish-openapi: openapi ## take the document as the one that clients have: changes are compared with it
 	cp openapi/openapi.json openapi/published.json
-	sed -i '/^[^#]/d' openapi/intended-breaks.txt
+	sed -i '/^[^#]/d' openapi/intended-breaks.txt openapi/new-operations.txt
 
 proto: ## write the messages of Milvus' calls anew, after a change of src/milvus/proto/*.proto
 	@.ci/setup cc

@@ -111,8 +111,10 @@ pub struct ListAuditEventsQuery {
     /// Only the call with this request id.
     request_id: Option<String>,
     /// Not before this time (RFC 3339).
+    #[param(example = "2024-01-01T00:00:00Z")]
     from: Option<String>,
     /// Before this time (RFC 3339).
+    #[param(example = "2024-02-01T00:00:00Z")]
     before: Option<String>,
     /// Entries of the page, 1 to 1000.
     #[param(default = 100, minimum = 1, maximum = 1000)]

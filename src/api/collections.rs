@@ -17,6 +17,7 @@ use super::types::{Count, Id, List, rfc3339};
 use crate::domain::collection::{Channel, Collection, DEFAULT_DATABASE, Ownership, Partition};
 use crate::domain::id::{CollectionId, PartitionId};
 use crate::domain::page::PageRequest;
+use crate::domain::schema::Extra;
 use crate::domain::{Error, Result};
 use crate::service::{CollectionChange, CollectionDescription, NewCollection};
 
@@ -111,6 +112,10 @@ pub struct CreateCollectionRequest {
     pub functions: Vec<FunctionBody>,
     #[serde(default)]
     pub struct_array_fields: Vec<StructArrayFieldBody>,
+    /// Keys of Milvus' schema that have no name here, in protobuf's JSON form; kept as they are.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub extra: Extra,
     #[serde(default)]
     pub properties: BTreeMap<String, String>,
     /// `_default` when empty.
@@ -169,6 +174,7 @@ impl CreateCollectionRequest {
                 fields: self.fields,
                 functions: self.functions,
                 struct_array_fields: self.struct_array_fields,
+                extra: self.extra,
             }
             .into(),
             properties: self.properties,

@@ -13,17 +13,58 @@ pub fn converted(document: &Value) -> Value {
     if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
         schemas.values_mut().for_each(schema);
     }
+    let mut answers = Vec::new();
     for item in document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut) {
         for operation in item.as_object_mut().into_iter().flat_map(Map::values_mut) {
             schemas_of_operation(operation);
+            one_kind_of_success(operation);
+            answers.extend(operation["operationId"].as_str().map(camel_case));
+        }
+    }
+    if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
+        for answer in answers {
+            name_for_go(schemas, &answer);
         }
     }
     document
 }
 
+/// `create_snapshot` as `CreateSnapshot`.
+fn camel_case(id: &str) -> String {
+    let capitalized = |word: &str| word[..1].to_uppercase() + &word[1..];
+    id.split('_').filter(|word| !word.is_empty()).map(capitalized).collect()
+}
+
+/// oapi-codegen calls everything that an operation may answer `{operation}Response`, as a schema of this document may be
+/// called too: such a one gets another name there.
+fn name_for_go(schemas: &mut Map<String, Value>, operation: &str) {
+    if let Some(Value::Object(schema)) = schemas.get_mut(&format!("{operation}Response")) {
+        schema.insert("x-go-name".into(), json!(format!("{operation}Result")));
+    }
+}
+
+/// progenitor makes nothing of an operation that succeeds with and without content. A stream that ends at once is the same to a
+/// client as none, so that is what 204 is called where 200 is a stream.
+fn one_kind_of_success(operation: &mut Value) {
+    let stream = operation.pointer("/responses/200/content").cloned();
+    if let Some(stream) = stream.filter(|content| content.get("text/event-stream").is_some())
+        && let Some(Value::Object(nothing)) = operation.pointer_mut("/responses/204")
+    {
+        nothing.insert("content".into(), stream);
+    }
+}
+
 fn schemas_of_operation(operation: &mut Value) {
-    for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+    // an index of `Value` would add what is missing
+    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+    for parameter in parameters.into_iter().flatten() {
         schema(&mut parameter["schema"]);
+        // a header is there or not
+        if parameter["in"] == "header"
+            && let Some(text) = parameter["schema"].as_object_mut()
+        {
+            text.remove("nullable");
+        }
     }
     let content = |of: &mut Value| {
         for media in of["content"].as_object_mut().into_iter().flat_map(Map::values_mut) {
@@ -35,7 +76,8 @@ fn schemas_of_operation(operation: &mut Value) {
     if let Some(body) = operation.get_mut("requestBody") {
         content(body);
     }
-    for response in operation["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+    let responses = operation.get_mut("responses").and_then(Value::as_object_mut);
+    for response in responses.into_iter().flat_map(Map::values_mut) {
         if response.get("content").is_some() {
             content(response);
         }
@@ -163,5 +205,30 @@ mod tests {
         ] {
             assert_eq!(of(new), old);
         }
+    }
+
+    #[test]
+    fn an_operation_says_what_generators_can_make_something_of() {
+        let stream = json!({"text/event-stream": {"schema": {"type": "string"}}});
+        let document = json!({
+            "paths": {
+                "/a": {"post": {"operationId": "make_a", "responses": {"201": {"description": "made"}}}},
+                "/b": {"get": {
+                    "operationId": "follow_b",
+                    "parameters": [{"in": "header", "name": "last", "schema": {"type": ["string", "null"]}}],
+                    "responses": {"200": {"content": stream}, "204": {"description": "over"}}
+                }}
+            },
+            "components": {"schemas": {"MakeAResponse": {"type": "object"}, "BResponse": {"type": "object"}}}
+        });
+        let older = converted(&document);
+        assert_eq!(older["paths"]["/a"], document["paths"]["/a"], "nothing is added");
+        let follow = &older["paths"]["/b"]["get"];
+        assert_eq!(follow["parameters"][0]["schema"], json!({"type": "string"}));
+        assert_eq!(follow["responses"]["204"]["content"], stream);
+        assert_eq!(
+            older["components"]["schemas"],
+            json!({"MakeAResponse": {"type": "object", "x-go-name": "MakeAResult"}, "BResponse": {"type": "object"}})
+        );
     }
 }

@@ -7,12 +7,14 @@ use utoipa::openapi::{OpenApi, RefOr, Schema};
 
 /// The rule of names, see `domain::name`.
 pub const NAME: &str = "^[A-Za-z_][A-Za-z0-9_$.-]{0,254}$";
+const CONSISTENCY_LEVEL: &str = "^(Strong|Session|Bounded|Eventually|Customized)$";
 const ID: &str = "^[0-9]{1,19}$";
 const TEN_YEARS: i64 = 315_360_000;
 const HOUR_MS: i64 = 3_600_000;
 
 enum Rule {
     Name,
+    Pattern(&'static str),
     /// Characters, from one.
     Text(usize),
     /// Not negative; from, to, and whether `null` is taken.
@@ -22,8 +24,15 @@ enum Rule {
 const RULES: &[(&str, &str, Rule)] = &[
     ("ChangeCollectionRequest", "name", Rule::Name),
     ("CreateAliasRequest", "alias", Rule::Name),
+    (
+        "CreateCollectionRequest",
+        "consistency_level",
+        Rule::Pattern(CONSISTENCY_LEVEL),
+    ),
     ("CreateCollectionRequest", "name", Rule::Name),
     ("CreateDatabaseRequest", "name", Rule::Name),
+    ("CreateKeyRequest", "name", Rule::Name),
+    ("CreateKeyRequest", "ttl_seconds", Rule::Number(1, TEN_YEARS, true)),
     ("CreatePinRequest", "owner", Rule::Text(255)),
     ("CreatePinRequest", "ttl_seconds", Rule::Number(1, TEN_YEARS, true)),
     ("CreateSnapshotRequest", "flush_timeout_ms", Rule::Number(0, HOUR_MS, false)),
@@ -75,6 +84,7 @@ fn apply(rule: &Rule, property: &mut RefOr<Schema>) {
     } else if let Some(text) = object(property) {
         match rule {
             Rule::Name => text.pattern = Some(NAME.into()),
+            Rule::Pattern(pattern) => text.pattern = Some((*pattern).into()),
             Rule::Text(most) => (text.min_length, text.max_length) = (Some(1), Some(*most)),
             Rule::Number(..) => {}
         }

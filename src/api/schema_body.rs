@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::types::Id;
 use crate::domain::id::FieldId;
-use crate::domain::schema::{Field, Function, Schema, StructArrayField};
+use crate::domain::schema::{Extra, Field, Function, Schema, StructArrayField};
 
 /// A field.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -45,6 +45,10 @@ pub struct FieldBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub default_value: Option<serde_json::Value>,
+    /// Keys of Milvus' message that have no name here, in protobuf's JSON form; kept as they are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = Option<Object>)]
+    pub extra: Extra,
 }
 
 /// A function, for example BM25.
@@ -62,6 +66,10 @@ pub struct FunctionBody {
     pub output_field_ids: Vec<Id>,
     #[serde(default)]
     pub params: BTreeMap<String, String>,
+    /// Keys of Milvus' message that have no name here, in protobuf's JSON form; kept as they are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = Option<Object>)]
+    pub extra: Extra,
 }
 
 /// A field that holds an array of structs.
@@ -74,6 +82,14 @@ pub struct StructArrayFieldBody {
     pub description: String,
     #[serde(default)]
     pub fields: Vec<FieldBody>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub type_params: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub nullable: bool,
+    /// Keys of Milvus' message that have no name here, in protobuf's JSON form; kept as they are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = Option<Object>)]
+    pub extra: Extra,
 }
 
 /// What a collection's rows look like.
@@ -92,6 +108,10 @@ pub struct SchemaBody {
     pub functions: Vec<FunctionBody>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub struct_array_fields: Vec<StructArrayFieldBody>,
+    /// Keys of Milvus' message that have no name here, in protobuf's JSON form; kept as they are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = Option<Object>)]
+    pub extra: Extra,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
@@ -116,6 +136,7 @@ fn field(body: FieldBody) -> Field {
         type_params: body.type_params,
         index_params: body.index_params,
         default_value: body.default_value,
+        extra: body.extra,
     }
 }
 
@@ -136,6 +157,7 @@ fn field_body(field: Field) -> FieldBody {
         type_params: field.type_params,
         index_params: field.index_params,
         default_value: field.default_value,
+        extra: field.extra,
     }
 }
 
@@ -159,6 +181,7 @@ impl From<SchemaBody> for Schema {
                     input_field_ids: ids(f.input_field_ids),
                     output_field_ids: ids(f.output_field_ids),
                     params: f.params,
+                    extra: f.extra,
                 })
                 .collect(),
             struct_array_fields: body
@@ -169,8 +192,12 @@ impl From<SchemaBody> for Schema {
                     name: s.name,
                     description: s.description,
                     fields: s.fields.into_iter().map(field).collect(),
+                    type_params: s.type_params,
+                    nullable: s.nullable,
+                    extra: s.extra,
                 })
                 .collect(),
+            extra: body.extra,
         }
     }
 }
@@ -195,6 +222,7 @@ impl From<Schema> for SchemaBody {
                     input_field_ids: ids(f.input_field_ids),
                     output_field_ids: ids(f.output_field_ids),
                     params: f.params,
+                    extra: f.extra,
                 })
                 .collect(),
             struct_array_fields: schema
@@ -205,8 +233,12 @@ impl From<Schema> for SchemaBody {
                     name: s.name,
                     description: s.description,
                     fields: s.fields.into_iter().map(field_body).collect(),
+                    type_params: s.type_params,
+                    nullable: s.nullable,
+                    extra: s.extra,
                 })
                 .collect(),
+            extra: schema.extra,
         }
     }
 }

@@ -2,7 +2,7 @@
 //! §6.6). Keys of a bundle are relative to its root:
 //!
 //! ```text
-//! files/{path of a data file}
+//! files/{path of a data file}          from the layout's keyword on, whatever stood before it here
 //! snapshots/{collection_id}/metadata/{snapshot_id}.json          written last
 //! snapshots/{collection_id}/manifests/{snapshot_id}/{segment_id}.avro
 //! ```
@@ -13,7 +13,7 @@ use super::collection::Channel;
 use super::id::{CollectionId, SnapshotId};
 use super::snapshot::CapturedCollection;
 
-/// Directory of the data files, with its slash.
+/// Directory of the data files where we write them, with its slash. Others may have another one.
 pub const FILES: &str = "files/";
 
 /// Which store a bundle lies in. Holds no secret.

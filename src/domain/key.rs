@@ -275,6 +275,13 @@ impl<'a> DataPath<'a> {
         self.below > 0
     }
 
+    /// The directory of another system that the layout lies in, with its slash, or nothing; and the
+    /// path from the layout's keyword on.
+    pub fn split(&self) -> (&'a str, &'a str) {
+        let before = self.below.checked_sub(1).and_then(|n| self.path.match_indices('/').nth(n));
+        self.path.split_at(before.map_or(0, |(at, _)| at + 1))
+    }
+
     /// Whether the file lies in the directory of an index build; otherwise in that of a segment.
     pub fn is_of_build(&self) -> bool {
         self.shape().owner == Owner::Build
@@ -319,6 +326,12 @@ fn layout_of(parts: &[&str]) -> Option<usize> {
     LAYOUTS.iter().position(begins)
 }
 
+/// What a bundle calls a file: its path without the directory of another system that it lies in here,
+/// so that the layout's keyword comes first. A path of no known layout stays as it is.
+pub fn own_path(path: &str) -> &str {
+    DataPath::parse_below(path).map_or(path, |parsed| parsed.split().1)
+}
+
 /// An id in its one canonical form: no sign, no leading zero, in range.
 fn canonical(part: &str) -> Option<i64> {
     let id = super::id::parse_non_negative(part).ok()?;
@@ -335,6 +348,25 @@ mod tests {
         segment: SegmentId(93),
         build: Some(BuildId(94)),
     };
+
+    #[test]
+    fn what_stands_before_the_keyword_is_told_from_the_path_itself() {
+        for (path, before, own) in [
+            ("insert_log/1/2/3/100/7", "", "insert_log/1/2/3/100/7"),
+            ("files/insert_log/1/2/3/100/7", "files/", "insert_log/1/2/3/100/7"),
+            ("a/b/index_files/4/1/2/3/insert_log", "a/b/", "index_files/4/1/2/3/insert_log"),
+            (
+                "files/collections/1/segments/3/insert_log",
+                "files/",
+                "collections/1/segments/3/insert_log",
+            ),
+        ] {
+            let parsed = DataPath::parse_below(path).expect(path);
+            assert_eq!(parsed.split(), (before, own));
+            assert_eq!(own_path(path), own);
+        }
+        assert_eq!(own_path("no/layout"), "no/layout");
+    }
 
     #[test]
     fn every_layout_is_mapped_part_by_part() {

@@ -56,6 +56,8 @@ pub struct SnapshotMetadata {
     pub collection_id: CollectionId,
     /// The collection's files are another system's.
     pub external: bool,
+    /// That the collection had, by name.
+    pub aliases: Vec<String>,
     pub create_ts: i64,
     pub db_name: String,
     pub collection_name: String,

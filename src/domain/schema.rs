@@ -11,6 +11,60 @@ use super::name;
 /// Text to text, in a stable order.
 pub type Params = BTreeMap<String, String>;
 
+/// Keys of a message of Milvus that have no name here, in protobuf's JSON form with the names of the
+/// `.proto` file; kept as they came.
+pub type Extra = BTreeMap<String, serde_json::Value>;
+
+/// Keys that a message has beside its named ones, at most.
+const MAX_EXTRA: usize = 64;
+
+/// The names that Milvus' own messages have for what is named here (facts §3): not to be given again
+/// among the further keys.
+pub const FIELD_KEYS: &[&str] = &[
+    "fieldID",
+    "name",
+    "is_primary_key",
+    "description",
+    "data_type",
+    "type_params",
+    "index_params",
+    "autoID",
+    "element_type",
+    "default_value",
+    "is_dynamic",
+    "is_partition_key",
+    "is_clustering_key",
+    "nullable",
+    "is_function_output",
+];
+/// The same of a function.
+pub const FUNCTION_KEYS: &[&str] = &[
+    "name",
+    "id",
+    "description",
+    "type",
+    "input_field_names",
+    "input_field_ids",
+    "output_field_names",
+    "output_field_ids",
+    "params",
+];
+/// The same of a struct array field.
+pub const STRUCT_ARRAY_FIELD_KEYS: &[&str] = &["fieldID", "name", "description", "fields", "type_params", "nullable"];
+/// The same of a schema.
+pub const SCHEMA_KEYS: &[&str] = &[
+    "name",
+    "description",
+    "autoID",
+    "fields",
+    "enable_dynamic_field",
+    "properties",
+    "functions",
+    "dbName",
+    "struct_array_fields",
+    "version",
+];
+
 /// Milvus' data types by name and number.
 pub const DATA_TYPES: &[(&str, i32)] = &[
     ("Bool", 1),
@@ -77,6 +131,8 @@ pub struct Field {
     /// A `ValueField` in protobuf's JSON form, kept as it came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_value: Option<serde_json::Value>,
+    #[serde(default, skip_serializing_if = "Extra::is_empty")]
+    pub extra: Extra,
 }
 
 /// A function of the schema, for example BM25.
@@ -93,6 +149,8 @@ pub struct Function {
     pub output_field_ids: Vec<FieldId>,
     #[serde(default)]
     pub params: Params,
+    #[serde(default, skip_serializing_if = "Extra::is_empty")]
+    pub extra: Extra,
 }
 
 /// A field that holds an array of structs.
@@ -104,6 +162,21 @@ pub struct StructArrayField {
     pub description: String,
     #[serde(default)]
     pub fields: Vec<Field>,
+    #[serde(default, skip_serializing_if = "Params::is_empty")]
+    pub type_params: Params,
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub nullable: bool,
+    #[serde(default, skip_serializing_if = "Extra::is_empty")]
+    pub extra: Extra,
+}
+
+impl StructArrayField {
+    /// The name of a field in it, as clients know it: Milvus from 2.6 on keeps it as `struct[field]`.
+    pub fn short_name<'a>(&self, field: &'a Field) -> &'a str {
+        let inner = field.name.strip_prefix(self.name.as_str());
+        let inner = inner.and_then(|rest| rest.strip_prefix('[')?.strip_suffix(']'));
+        inner.unwrap_or(&field.name)
+    }
 }
 
 /// What a collection's rows look like.
@@ -122,6 +195,8 @@ pub struct Schema {
     pub functions: Vec<Function>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub struct_array_fields: Vec<StructArrayField>,
+    #[serde(default, skip_serializing_if = "Extra::is_empty")]
+    pub extra: Extra,
 }
 
 fn is_false(value: &bool) -> bool {
@@ -140,47 +215,22 @@ impl Schema {
 
     /// Checks the rules of a schema; `pointer` is where it stands in the request.
     pub fn check(&self, pointer: &str) -> Vec<FieldError> {
-        let mut errors = Vec::new();
-        let mut ids = HashSet::new();
+        let mut check = Check::default();
         let mut names = HashSet::new();
-        let mut check_fields = |fields: &[Field], base: &str| {
-            for (at, field) in fields.iter().enumerate() {
-                let here = format!("{base}/{at}");
-                if !ids.insert(field.field_id) {
-                    errors.push(FieldError::new(
-                        format!("{here}/field_id"),
-                        format!("field id {} is given twice", field.field_id),
-                    ));
-                }
-                if !names.insert(field.name.clone()) {
-                    errors.push(FieldError::new(
-                        format!("{here}/name"),
-                        format!("field name {:?} is given twice", field.name),
-                    ));
-                }
-                // system and dynamic fields have names of their own ($meta)
-                if let Err(why) = name::check(field.name.trim_start_matches('$')) {
-                    errors.push(FieldError::new(format!("{here}/name"), why));
-                }
-                for (key, data_type) in [
-                    ("data_type", Some(&field.data_type)),
-                    ("element_type", field.element_type.as_ref()),
-                ] {
-                    if let Some(data_type) = data_type
-                        && !DATA_TYPES.iter().any(|(known, _)| known == data_type)
-                    {
-                        errors.push(FieldError::new(
-                            format!("{here}/{key}"),
-                            format!("unknown data type {data_type:?}"),
-                        ));
-                    }
-                }
-            }
-        };
-        check_fields(&self.fields, &format!("{pointer}/fields"));
+        check.fields(&self.fields, &mut names, None, &format!("{pointer}/fields"));
         for (at, group) in self.struct_array_fields.iter().enumerate() {
-            check_fields(&group.fields, &format!("{pointer}/struct_array_fields/{at}/fields"));
+            let here = format!("{pointer}/struct_array_fields/{at}");
+            check.id(group.field_id, &here);
+            check.name(&group.name, &group.name, &mut names, &here);
+            check.extra(&group.extra, STRUCT_ARRAY_FIELD_KEYS, &here);
+            // two structs may have a field of one name
+            check.fields(&group.fields, &mut HashSet::new(), Some(group), &format!("{here}/fields"));
         }
+        for (at, function) in self.functions.iter().enumerate() {
+            check.extra(&function.extra, FUNCTION_KEYS, &format!("{pointer}/functions/{at}"));
+        }
+        check.extra(&self.extra, SCHEMA_KEYS, pointer);
+        let mut errors = check.errors;
         if self.fields.is_empty() {
             errors.push(FieldError::new(
                 format!("{pointer}/fields"),
@@ -195,5 +245,141 @@ impl Schema {
             ));
         }
         errors
+    }
+}
+
+/// What a check of a schema has found so far.
+#[derive(Default)]
+struct Check {
+    errors: Vec<FieldError>,
+    ids: HashSet<FieldId>,
+}
+
+impl Check {
+    fn add(&mut self, at: String, why: impl Into<String>) {
+        self.errors.push(FieldError::new(at, why));
+    }
+
+    fn id(&mut self, id: FieldId, here: &str) {
+        if !self.ids.insert(id) {
+            self.add(format!("{here}/field_id"), format!("field id {id} is given twice"));
+        }
+    }
+
+    /// `short` is what the rule of names is for, where more stands around it.
+    fn name(&mut self, name: &str, short: &str, names: &mut HashSet<String>, here: &str) {
+        if !names.insert(short.to_string()) {
+            self.add(format!("{here}/name"), format!("field name {name:?} is given twice"));
+        }
+        // system and dynamic fields have names of their own ($meta)
+        if let Err(why) = name::check(short.trim_start_matches('$')) {
+            self.add(format!("{here}/name"), why);
+        }
+    }
+
+    fn fields(&mut self, fields: &[Field], names: &mut HashSet<String>, of: Option<&StructArrayField>, base: &str) {
+        for (at, field) in fields.iter().enumerate() {
+            let here = format!("{base}/{at}");
+            self.id(field.field_id, &here);
+            let short = of.map_or(field.name.as_str(), |group| group.short_name(field));
+            self.name(&field.name, short, names, &here);
+            for (key, data_type) in [
+                ("data_type", Some(&field.data_type)),
+                ("element_type", field.element_type.as_ref()),
+            ] {
+                if let Some(data_type) = data_type
+                    && !DATA_TYPES.iter().any(|(known, _)| known == data_type)
+                {
+                    self.add(format!("{here}/{key}"), format!("unknown data type {data_type:?}"));
+                }
+            }
+            self.extra(&field.extra, FIELD_KEYS, &here);
+        }
+    }
+
+    fn extra(&mut self, extra: &Extra, known: &[&str], here: &str) {
+        // a name is the same in protobuf's lowerCamelCase
+        let plain = |name: &str| name.replace('_', "").to_lowercase();
+        if let Some(taken) = extra.keys().find(|key| known.iter().any(|k| plain(k) == plain(key))) {
+            self.add(format!("{here}/extra"), format!("{taken:?} has a name of its own here"));
+        }
+        if extra.len() > MAX_EXTRA {
+            self.add(
+                format!("{here}/extra"),
+                format!("has {} keys, at most {MAX_EXTRA} are allowed", extra.len()),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(field_id: i64, name: &str) -> Field {
+        let json = serde_json::json!({"field_id": field_id.to_string(), "name": name, "data_type": "Int64"});
+        serde_json::from_value(json).expect("a field")
+    }
+
+    fn structs(groups: &[(&str, &[&str])]) -> Vec<String> {
+        let mut ids = 101..;
+        let mut next = || FieldId(ids.next().expect("endless"));
+        let mut key = field(100, "id");
+        key.is_primary_key = true;
+        let groups = groups.iter().map(|(name, fields)| StructArrayField {
+            field_id: next(),
+            name: (*name).into(),
+            description: String::new(),
+            fields: fields.iter().map(|name| field(next().0, name)).collect(),
+            type_params: Params::new(),
+            nullable: false,
+            extra: Extra::new(),
+        });
+        let schema = Schema {
+            struct_array_fields: groups.collect(),
+            fields: vec![key],
+            ..Schema::default()
+        };
+        schema.check("").into_iter().map(|e| e.pointer).collect()
+    }
+
+    #[test]
+    fn fields_of_structs_have_milvus_long_names_or_short_ones_of_their_own_struct() {
+        assert_eq!(
+            structs(&[("clip", &["clip[text]", "clip[vec]"]), ("shot", &["shot[text]"])]),
+            [""; 0]
+        );
+        assert_eq!(structs(&[("clip", &["text", "vec"]), ("shot", &["text"])]), [""; 0]);
+        for (group, fields) in [
+            ("clip", ["clip[text]", "text"]),
+            ("clip", ["x", "other[text]"]),
+            ("clip", ["x", "clip[]"]),
+            ("clip", ["x", "clip[a[b]]"]),
+            ("clip", ["x", "clip[text"]),
+        ] {
+            assert_eq!(
+                structs(&[(group, &fields)]),
+                ["/struct_array_fields/0/fields/1/name"],
+                "{fields:?}"
+            );
+        }
+        assert_eq!(structs(&[("id", &["a"])]), ["/struct_array_fields/0/name"]);
+        assert_eq!(structs(&[("a[b]", &["a"])]), ["/struct_array_fields/0/name"]);
+    }
+
+    #[test]
+    fn further_keys_are_none_of_the_named_ones() {
+        let mut schema = Schema {
+            fields: vec![field(100, "id")],
+            ..Schema::default()
+        };
+        schema.fields[0].is_primary_key = true;
+        schema.fields[0].extra.insert("element_nullable".into(), true.into());
+        schema.extra.insert("external_source".into(), "s3://x".into());
+        assert_eq!(schema.check("").len(), 0);
+        schema.fields[0].extra.insert("isPrimaryKey".into(), true.into());
+        schema.extra.insert("dbName".into(), "x".into());
+        let at: Vec<String> = schema.check("").into_iter().map(|e| e.pointer).collect();
+        assert_eq!(at, ["/fields/0/extra", "/extra"]);
     }
 }

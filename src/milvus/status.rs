@@ -5,6 +5,7 @@
 
 use super::proto::common::{ErrorCode, Status};
 use crate::domain::error::Kind;
+use crate::domain::restore::{JobKind, JobState, RestoreJob};
 use crate::domain::{Code, Error};
 
 /// Milvus' error codes, as far as they are answered here.
@@ -128,10 +129,10 @@ impl Refusal {
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        let code = of(error.code());
+        let ours = error.code();
         Self {
-            code,
-            reason: format!("{}{}", words(code), error.detail()),
+            code: of(ours),
+            reason: format!("{}{}", words(ours), error.detail()),
             retriable: matches!(error.kind(), Kind::Unavailable | Kind::TooMany),
             error: Some(error),
         }
@@ -169,9 +170,15 @@ fn of(ours: Code) -> i32 {
     }
 }
 
-/// The words with which Milvus begins its text for a code, where callers look for them.
-fn words(code: i32) -> &'static str {
-    match code {
+/// The words with which Milvus, or its snapshot guide, begins the text of a failure: callers look for them.
+fn words(ours: Code) -> &'static str {
+    match ours {
+        Code::InsufficientStorage => return "insufficient storage: ",
+        // the guide says it of the object storage's credentials too
+        Code::PermissionDenied | Code::StorageAccessDenied => return "permission denied: ",
+        _ => {}
+    }
+    match of(ours) {
         code::COLLECTION_NOT_FOUND => "collection not found: ",
         code::PARTITION_NOT_FOUND => "partition not found: ",
         code::SEGMENT_NOT_FOUND => "segment not found: ",
@@ -181,6 +188,21 @@ fn words(code: i32) -> &'static str {
         code::RATE_LIMIT => "request is rejected by grpc RateLimiter middleware, please retry later: rate limit exceeded: ",
         _ => "",
     }
+}
+
+/// Why a job failed or was cancelled, as Milvus' calls show it: behind the words of the snapshot guide. Empty of a
+/// job that did neither.
+pub fn job_reason(job: &RestoreJob) -> String {
+    if !matches!(job.state, JobState::Failed | JobState::Cancelled) {
+        return job.reason.clone();
+    }
+    let what = match job.kind {
+        JobKind::Restore | JobKind::External => "restore",
+        JobKind::Export => "export",
+    };
+    let ours = Code::ALL.iter().find(|code| job.error_code.as_deref() == Some(code.as_str()));
+    let words = ours.map_or("", |code| words(*code));
+    format!("{what} snapshot failed: {words}{}", job.reason)
 }
 
 fn by_kind(kind: Kind) -> i32 {
@@ -225,5 +247,21 @@ mod tests {
             assert!(status.reason.ends_with("why"), "{status:?}");
         }
         assert_eq!((success().code, success().error_code), (0, 0));
+    }
+
+    #[test]
+    fn the_snapshot_guides_words_stand_in_front() {
+        for (ours, code, words) in [
+            (Code::InsufficientStorage, code::IO_FAILED, "insufficient storage: why"),
+            (
+                Code::PermissionDenied,
+                code::PRIVILEGE_NOT_PERMITTED,
+                "permission denied: why",
+            ),
+            (Code::StorageAccessDenied, code::IO_FAILED, "permission denied: why"),
+        ] {
+            let refusal = Refusal::from(ours.error("why"));
+            assert_eq!((refusal.code(), refusal.reason()), (code, words));
+        }
     }
 }

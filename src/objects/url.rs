@@ -123,6 +123,25 @@ impl StorageUrl {
         }
     }
 
+    /// The URI by which a file that Milvus is to read says where it lies (facts §4.1): as
+    /// [`StorageUrl::whole_location`], and the server's name also where it is AWS.
+    pub fn milvus_location(&self, key: &str) -> String {
+        match self {
+            StorageUrl::S3 {
+                bucket,
+                prefix,
+                endpoint: None,
+                region,
+                ..
+            } => {
+                let region = region.as_ref().map(|region| format!(".{region}")).unwrap_or_default();
+                let slash = if prefix.is_empty() { "" } else { "/" };
+                format!("https://s3{region}.amazonaws.com/{bucket}/{prefix}{slash}{key}")
+            }
+            _ => self.whole_location(key),
+        }
+    }
+
     /// The whole URI of an object, without parameters.
     pub fn location(&self, key: &str) -> String {
         match self {
@@ -166,6 +185,30 @@ mod tests {
                 ..
             }
         ));
+    }
+
+    #[test]
+    fn milvus_is_told_the_server_also_where_it_is_aws() {
+        for (url, whole, milvus) in [
+            (
+                "s3://bucket/a?region=eu-central-1",
+                "s3://bucket/a/k",
+                "https://s3.eu-central-1.amazonaws.com/bucket/a/k",
+            ),
+            ("s3://bucket", "s3://bucket/k", "https://s3.amazonaws.com/bucket/k"),
+            (
+                "s3://bucket/a?endpoint=http://minio:9000",
+                "http://minio:9000/bucket/a/k",
+                "http://minio:9000/bucket/a/k",
+            ),
+            ("file:///a", "file:///a/k", "file:///a/k"),
+        ] {
+            let url = StorageUrl::parse(url).expect("valid");
+            assert_eq!(
+                (url.whole_location("k").as_str(), url.milvus_location("k").as_str()),
+                (whole, milvus)
+            );
+        }
     }
 
     #[test]

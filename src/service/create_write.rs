@@ -179,6 +179,7 @@ fn snapshot_metadata(
         description: request.description.clone(),
         collection_id: pending.collection.collection_id,
         external: pending.collection.ownership == Ownership::External,
+        aliases: captured.aliases.clone(),
         create_ts: pending.create_ts,
         db_name: pending.collection.db_name.clone(),
         collection_name: pending.collection.name.clone(),

@@ -37,7 +37,7 @@ pub struct ExportRequest {
 }
 
 /// Directory below the target, as Milvus has it (facts §6.6).
-const EXPORTS: &str = "exports";
+pub(super) const EXPORTS: &str = "exports";
 /// Bytes of a target path at most: what comes below it must fit into a key.
 const MAX_TARGET: usize = 500;
 

@@ -1,6 +1,8 @@
 //! What the tasks of an export do before and after the copies: check the sources, write the
 //! bundle's own files, clean up.
 
+use std::collections::HashSet;
+
 use sha2::{Digest as _, Sha256};
 
 use super::restore_check::{PAGE, files};
@@ -14,7 +16,7 @@ use crate::domain::plan::Room;
 use crate::domain::restore::{ClaimedTask, JobKind, JobState, RestoreJob};
 use crate::domain::snapshot::{CapturedCollection, Snapshot};
 use crate::domain::verification::Level;
-use crate::domain::{Code, Error, Result};
+use crate::domain::{Code, Error, Result, key};
 use crate::objects::{Objects, bundle, hex, keys, metadata};
 use crate::store;
 use crate::store::bundles::Bundle;
@@ -58,7 +60,7 @@ impl Service {
             let (mut copies, mut kept) = (Vec::with_capacity(page.len()), Vec::new());
             let first = store::catalog::allocate_ids(&mut tx, page.len() as i64).await?;
             for (task_id, manifest) in (first..).zip(&page) {
-                refuse_long_keys(manifest, longest)?;
+                refuse_unfit(manifest, longest)?;
                 let mut ids: Vec<i64> = builds(manifest).collect();
                 ids.sort_unstable();
                 ids.dedup();
@@ -98,9 +100,10 @@ impl Service {
         build_ids.sort_unstable();
         build_ids.dedup();
         let content = bundle_metadata(&snapshot, captured, manifests, build_ids);
+        let original = self.metadata_of_another_writer(&snapshot).await?;
         let root = whole_root(&objects, &target);
-        let location = target.location.clone();
-        let bytes = tokio::task::spawn_blocking(move || metadata::encode_bundle(&content, &root, &location))
+        let location = objects.url().milvus_location(&target.metadata_key);
+        let bytes = tokio::task::spawn_blocking(move || encode_bundle(&content, original.as_deref(), &root, &location))
             .await
             .map_err(Error::internal)?;
         let staging = below(&target.root, STAGING);
@@ -182,6 +185,15 @@ impl Service {
         }
     }
 
+    /// The metadata file of a snapshot that another system wrote: it may have what we have no name for.
+    async fn metadata_of_another_writer(&self, snapshot: &Snapshot) -> Result<Option<Vec<u8>>, RunError> {
+        let Some(below) = &snapshot.adopted_from else {
+            return Ok(None);
+        };
+        let key = format!("{below}{}", keys::metadata(snapshot.collection_id, snapshot.snapshot_id));
+        Ok(self.objects.get(&key, metadata::MAX_BYTES as u64).await?)
+    }
+
     /// Deletes what an unsuccessful export wrote: everything below the directory that is its own, the
     /// metadata file first.
     pub(super) async fn clean_up_export(&self, task: &ClaimedTask, job: &RestoreJob) -> Result<Outcome, RunError> {
@@ -222,6 +234,21 @@ impl Service {
     }
 }
 
+/// The metadata file, with what only its `original` says where there is one.
+fn encode_bundle(content: &SnapshotMetadata, original: Option<&[u8]>, root: &str, location: &str) -> Vec<u8> {
+    let rewritten = original.map(|original| metadata::rewrite_bundle(original, content, root, location));
+    match rewritten {
+        Some(Ok(bytes)) => return bytes,
+        // a restore goes by the catalog, and so does an export
+        Some(Err(error)) => tracing::warn!(
+            snapshot.id = %content.snapshot_id, error = %error,
+            "the metadata file of another system can't be read any more: what only it says is not exported"
+        ),
+        None => {}
+    }
+    metadata::encode_bundle(content, root, location)
+}
+
 /// The bundle's root as keys within its bucket have it.
 fn whole_root(objects: &Objects, target: &Bundle) -> String {
     below(objects.url().root(), &target.root)
@@ -249,14 +276,24 @@ fn copy_of(manifest: &Manifest, task_id: i64, turn: i64) -> NewCopy {
     }
 }
 
-fn refuse_long_keys(manifest: &Manifest, prefix: usize) -> Result<(), RunError> {
-    match files(manifest).find(|(file, _)| prefix + 1 + file.path.len() > MAX_KEY) {
-        None => Ok(()),
-        Some((file, _)) => Err(RunError::Fail(Code::InvalidPath.error(format!(
-            "the key of {} would have more than {MAX_KEY} bytes in the bundle; take a shorter target path",
-            file.path
-        )))),
+/// Whether every file has a place of its own in the bundle, whose key is not too long.
+fn refuse_unfit(manifest: &Manifest, prefix: usize) -> Result<(), RunError> {
+    let mut seen = HashSet::new();
+    for (file, _) in files(manifest) {
+        let path = key::own_path(&file.path);
+        if prefix + 1 + path.len() > MAX_KEY {
+            return Err(RunError::Fail(Code::InvalidPath.error(format!(
+                "the key of {path} would have more than {MAX_KEY} bytes in the bundle; take a shorter target path"
+            ))));
+        }
+        if !seen.insert(path) {
+            return Err(RunError::Fail(Code::InvalidPath.error(format!(
+                "segment {} has two files that a bundle would call {path}",
+                manifest.segment.segment_id
+            ))));
+        }
     }
+    Ok(())
 }
 
 async fn delete_bundle(objects: &Objects, target: &Bundle) -> Result<(), RunError> {
@@ -300,6 +337,8 @@ fn bundle_metadata(
         indexes: captured.indexes,
         // the bundle has its own copies of the files
         external: false,
+        // names of this catalog
+        aliases: Vec::new(),
         encoding: ManifestEncoding::Milvus,
         manifests,
         // segments that have one are refused at registration

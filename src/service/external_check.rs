@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::export::EXPORTS;
 use super::restore_check::files;
 use crate::domain::bundle::CapturedBundle;
 use crate::domain::id::{BuildId, IndexId, PartitionId};
@@ -10,8 +11,8 @@ use crate::domain::key::DataPath;
 use crate::domain::manifest::{Manifest, SnapshotMetadata};
 use crate::domain::problem::{FileProblem, ProblemKind, Problems};
 use crate::domain::segment::{File, Level};
-use crate::domain::{Code, Error, Result, name};
-use crate::objects::Entry;
+use crate::domain::{Code, Error, Result, key, name};
+use crate::objects::{Entry, keys};
 
 /// Shards at most.
 const MAX_SHARDS: i32 = 1024;
@@ -123,7 +124,7 @@ pub(super) fn refuse_foreign(manifest: &Manifest, of: &SnapshotMetadata) -> Resu
     for (file, build, is_of_build) in logs.chain(of_builds) {
         check_path(manifest, of, file, build, is_of_build)
             .map_err(|why| wrong(format!("has the file {:?}, which {why}", file.path)))?;
-        if !seen.insert(file.path.as_str()) {
+        if !seen.insert(key::own_path(&file.path)) {
             return Err(wrong(format!("has the file {:?} twice", file.path)));
         }
         if file.size_bytes > MAX_FILE_BYTES || seen.len() > MAX_FILES {
@@ -140,7 +141,12 @@ fn check_path(
     build: Option<BuildId>,
     is_of_build: bool,
 ) -> Result<(), String> {
-    let path = DataPath::parse(&file.path)?;
+    let path = DataPath::parse_below(&file.path)?;
+    // a bundle that lies above others reads nothing of theirs
+    let foreign = |part: &str| part == EXPORTS || keys::SNAPSHOTS.strip_suffix('/') == Some(part);
+    if path.split().0.split('/').any(foreign) {
+        return Err("lies in another bundle".into());
+    }
     let segment = &manifest.segment;
     if path.is_of_build() != is_of_build {
         return Err("lies in a directory of another kind".into());

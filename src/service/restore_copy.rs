@@ -143,9 +143,8 @@ impl Service {
             _ => store::targets::manifest(&mut conn, source_segment, copy.source_version, &from).await?,
         };
         if copy.kind == JobKind::Export {
-            // a bundle keeps paths
             let source = source.ok_or_else(|| gone("source"))?;
-            let copies = files(&source).map(|f| FileCopy::new(f, f)).collect();
+            let copies = files(&source).map(FileCopy::into_bundle).collect();
             return Ok((route, Plan { copies, target: None }));
         }
         let target = store::targets::manifest(&mut conn, target, 1, &to).await?;

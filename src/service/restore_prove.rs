@@ -7,7 +7,7 @@ use super::registration::directories;
 use super::restore_run::RunError;
 use crate::domain::receipt::Proof;
 use crate::domain::segment::{File, is_md5};
-use crate::domain::{Code, Result};
+use crate::domain::{Code, Result, key};
 use crate::objects::{Entry, Route};
 
 /// One file to copy.
@@ -26,6 +26,14 @@ impl FileCopy {
             target: target.path.clone(),
             size_bytes: source.size_bytes,
             etag: source.etag.clone(),
+        }
+    }
+
+    /// Into a bundle, which keeps ids and paths, but for the directory of another system.
+    pub fn into_bundle(source: &File) -> Self {
+        Self {
+            target: key::own_path(&source.path).to_string(),
+            ..Self::new(source, source)
         }
     }
 }

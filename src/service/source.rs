@@ -85,14 +85,20 @@ impl Service {
         Ok(route?)
     }
 
-    /// The data files of a job's bundle.
+    /// The data files of a job's bundle: an export writes them by their paths in the storage, a restore reads
+    /// them by their paths in the bundle.
     pub(super) fn bundle_tree(&self, job: JobId, bundle: &Bundle) -> Result<Tree, RunError> {
         let objects = self.stores.open(&self.objects, job, bundle);
         let objects = objects.map_err(|error| match error.code() {
             Code::CredentialsLost => RunError::Fail(error),
             _ => RunError::Retry(error),
         })?;
-        Ok(Tree::new(objects, stores::below(&bundle.root, FILES)))
+        let directory = match (bundle.kind, bundle.root.as_str()) {
+            (JobKind::Export, root) => stores::below(root, FILES),
+            (_, "") => String::new(),
+            (_, root) => format!("{root}/"),
+        };
+        Ok(Tree::new(objects, directory))
     }
 }
 

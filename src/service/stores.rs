@@ -224,6 +224,13 @@ fn checked(at: &str, place: Place, key: String, credentials: Option<Credentials>
 /// A server as it is compared: scheme, host, port.
 fn endpoint(text: Option<&str>) -> String {
     let text = text.unwrap_or(AWS);
+    // AWS by the name of a region, as the metadata files of bundles have it
+    let regional = text
+        .strip_prefix("https://s3.")
+        .and_then(|rest| rest.strip_suffix(".amazonaws.com"));
+    if regional.is_some_and(|region| region.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')) {
+        return AWS.to_string();
+    }
     match url::Url::parse(text) {
         Ok(url) => url.origin().ascii_serialization(),
         Err(_) => text.to_string(),
@@ -391,6 +398,25 @@ mod tests {
         ] {
             let found = stores.find(&own, "/x", text, store, ExternalSpec::default()).expect(text);
             assert_eq!((found.place, found.key.as_str()), (place, key), "{text}");
+        }
+    }
+
+    #[test]
+    fn aws_is_one_server_by_all_its_names() {
+        for name in [
+            None,
+            Some("https://s3.amazonaws.com"),
+            Some("https://s3.eu-central-1.amazonaws.com"),
+        ] {
+            assert_eq!(endpoint(name), AWS);
+        }
+        for other in [
+            "http://s3.eu-central-1.amazonaws.com",
+            "https://s3.a.b.amazonaws.com",
+            "https://s3.x@evil.example/.amazonaws.com",
+            "https://s3.eu-central-1.amazonaws.com.evil.example",
+        ] {
+            assert_ne!(endpoint(Some(other)), AWS, "{other}");
         }
     }
 

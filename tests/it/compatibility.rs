@@ -274,6 +274,32 @@ fn no_client_of_the_published_document_is_broken_unless_that_is_intended() {
     assert!(idle.is_empty(), "openapi/intended-breaks.txt lists what is none: {idle:#?}");
 }
 
+/// Every operation of a document: method and path.
+fn operations(document: &Value) -> BTreeSet<String> {
+    let items = entries(&document["paths"]);
+    items
+        .flat_map(|(path, item)| entries(item).map(move |(method, _)| format!("{} {path}", method.to_uppercase())))
+        .collect()
+}
+
+/// Operations of which the published document says nothing are compared with nothing: they are listed until they are published.
+#[test]
+fn every_operation_is_published_or_listed_as_new() {
+    let of = |name: &str| operations(&serde_json::from_str(&read(name)).expect("JSON"));
+    let (now, published) = (of("openapi.json"), of("published.json"));
+    let unprotected: BTreeSet<String> = now.difference(&published).cloned().collect();
+    let list = read("new-operations.txt");
+    let listed: BTreeSet<String> = list
+        .lines()
+        .filter(|l| !l.is_empty() && !l.starts_with('#'))
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        unprotected, listed,
+        "left: operations that published.json lacks; right: openapi/new-operations.txt. Add new ones there, or run `make publish-openapi`"
+    );
+}
+
 /// A small document with one operation.
 fn small() -> Value {
     json!({"paths": {"/t/{id}": {"patch": {

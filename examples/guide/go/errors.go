@@ -8,7 +8,8 @@ import (
 	"github.com/milvus-io/milvus-proto/go-api/v3/milvuspb"
 )
 
-// errorMessages: the guide's, as a client sees them. Runs after several.
+// errorMessages: the guide's, as a client sees them; those for which the server must lack something are in
+// server_errors.go. Runs after several.
 func errorMessages(ctx context.Context, client milvuspb.MilvusServiceClient) error {
 	describe := func(name string) error {
 		found, err := client.DescribeSnapshot(ctx, &milvuspb.DescribeSnapshotRequest{Name: name, CollectionName: "my_collection"})
@@ -35,7 +36,7 @@ func errorMessages(ctx context.Context, client milvuspb.MilvusServiceClient) err
 		err   error
 	}{
 		{"snapshot not found", describe("never_taken")},
-		{"already exists", taken},
+		{"collection already exists", taken},
 		{"restore job not found", job(12345)},
 		{"already exists", snapshot(ctx, client, "snapshot_v0", "my_collection", "")},
 		{"100: ", snapshot(ctx, client, "s", "nothing", "")},

@@ -2,20 +2,25 @@
 //
 // They are written on the messages and stubs that Milvus' Go SDK is made of (milvus-proto/go-api),
 // because no release of the SDK itself (client/v2 up to v2.6.5) has the snapshot calls yet.
-// MILVUS_ADDRESS is where the server is, localhost:19530 without it.
+// MILVUS_ADDRESS is where the server is, localhost:19530 without it; MILVUS_TOKEN a key for one that wants it.
 package main
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"log"
+	"maps"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/milvus-io/milvus-proto/go-api/v3/commonpb"
 	"github.com/milvus-io/milvus-proto/go-api/v3/milvuspb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 )
 
 var useCases = map[string]func(context.Context, milvuspb.MilvusServiceClient) error{
@@ -24,18 +29,19 @@ var useCases = map[string]func(context.Context, milvuspb.MilvusServiceClient) er
 	"environment": environment,
 	"several":     several,
 	"jobs":        jobs,
+	"export":      export,
 	"errors":      errorMessages,
+
+	"insufficient_storage": insufficientStorage,
+	"restore_failed":       restoreFailed,
+	"permission_denied":    permissionDenied,
 }
 
 func main() {
 	if len(os.Args) != 2 || useCases[os.Args[1]] == nil {
-		log.Fatal("usage: guide backup|versioning|environment|several|jobs|errors")
+		log.Fatalf("usage: guide %s", strings.Join(slices.Sorted(maps.Keys(useCases)), "|"))
 	}
-	address := os.Getenv("MILVUS_ADDRESS")
-	if address == "" {
-		address = "localhost:19530"
-	}
-	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(address(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -43,6 +49,10 @@ func main() {
 	client := milvuspb.NewMilvusServiceClient(conn)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
+	if token := os.Getenv("MILVUS_TOKEN"); token != "" {
+		// as Milvus' SDKs show it
+		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", base64.StdEncoding.EncodeToString([]byte(token)))
+	}
 	connected, err := client.Connect(ctx, &milvuspb.ConnectRequest{
 		ClientInfo: &commonpb.ClientInfo{SdkType: "Golang", SdkVersion: "guide"},
 	})

@@ -43,7 +43,7 @@ func backup(ctx context.Context, client milvuspb.MilvusServiceClient) error {
 	return refused(client.DropSnapshot(ctx, &milvuspb.DropSnapshotRequest{Name: name, CollectionName: collection}))
 }
 
-// versioning: a snapshot before and after a model update. Needs a collection ml_embeddings.
+// versioning: a snapshot before and after a model update, and the way back to the first. Needs a collection ml_embeddings.
 func versioning(ctx context.Context, client milvuspb.MilvusServiceClient) error {
 	const collection = "ml_embeddings"
 	for _, version := range []struct{ name, description string }{
@@ -64,6 +64,26 @@ func versioning(ctx context.Context, client milvuspb.MilvusServiceClient) error 
 	if !slices.Equal(listed.GetSnapshots(), []string{"v1.1_improved", "v1.0_baseline"}) {
 		return fmt.Errorf("listed %v", listed.GetSnapshots())
 	}
+	// back to the baseline, under another name; an alias tells readers which one is in use
+	job, err := restore(ctx, client, "v1.0_baseline", collection, "ml_embeddings_baseline")
+	if err != nil {
+		return err
+	}
+	if _, err := wait(ctx, client, job); err != nil {
+		return err
+	}
+	alias := &milvuspb.CreateAliasRequest{CollectionName: "ml_embeddings_baseline", Alias: "ml_embeddings_in_use"}
+	if err := refused(client.CreateAlias(ctx, alias)); err != nil {
+		return err
+	}
+	inUse, err := client.DescribeCollection(ctx, &milvuspb.DescribeCollectionRequest{CollectionName: "ml_embeddings_in_use"})
+	if err := failed(inUse, err); err != nil {
+		return err
+	}
+	if inUse.GetCollectionName() != "ml_embeddings_baseline" {
+		return fmt.Errorf("in use is %s", inUse.GetCollectionName())
+	}
+	fmt.Printf("In use: %s\n", inUse.GetCollectionName())
 	return nil
 }
 

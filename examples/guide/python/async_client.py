@@ -3,12 +3,12 @@
 
 import asyncio
 
-from guide import URI
+from guide import TOKEN, URI
 from pymilvus import AsyncMilvusClient
 
 
 async def main():
-    client = AsyncMilvusClient(uri=URI)
+    client = AsyncMilvusClient(uri=URI, token=TOKEN)
     await client.flush("my_collection")
     await client.create_snapshot("taken_async", "my_collection", description="asynchronously")
     assert "taken_async" in await client.list_snapshots("my_collection")

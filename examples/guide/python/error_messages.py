@@ -1,28 +1,16 @@
-"""The guide's error messages, as a client sees them. Runs after several_restores.py."""
+"""The guide's error messages, as a client sees them; those for which the server must lack something are in
+server_errors.py. Runs after several_restores.py."""
 
-from guide import connect
-from pymilvus import MilvusException
+from guide import connect, refused
 
 client = connect()
-
-
-def refused(words, call, *arguments, **named):
-    """The call is refused, and says why."""
-    try:
-        call(*arguments, **named)
-    except MilvusException as error:
-        print(f"{error.code}: {error.message}")
-        assert words in error.message, (words, error.message)
-        return error.code
-    raise AssertionError(f"{call.__name__} was not refused")
-
 
 # Verify the snapshot's name, and whether it was dropped
 refused("snapshot not found", client.describe_snapshot, "never_taken", "my_collection")
 # Dropping is idempotent
 client.drop_snapshot("never_taken", "my_collection")
 # Use a different name for the target
-refused("already exists", client.restore_snapshot, "snapshot_v0", "my_collection", "test_env_0")
+refused("collection already exists", client.restore_snapshot, "snapshot_v0", "my_collection", "test_env_0")
 # Verify the job's id; its history may have expired
 assert refused("restore job not found", client.get_restore_snapshot_state, 12345) == 2100
 # Verify that the collection exists

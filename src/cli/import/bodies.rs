@@ -11,6 +11,7 @@ use super::messages::{
     Binlog, FieldBinlog, FieldIndexStats, FieldSchema, FieldValue, IndexInfo, Pair, Position, SegmentIndex, ValueField,
 };
 use super::places::Place;
+use crate::domain::key::own_path;
 use crate::domain::schema::{CONSISTENCY_LEVELS, DATA_TYPES};
 
 /// `common.IndexState`.
@@ -20,7 +21,7 @@ const BUILD_FINISHED: i32 = 3;
 pub type Skipped = &'static str;
 
 /// Names of `schema.FunctionType` by number.
-const FUNCTION_TYPES: [&str; 5] = ["Unknown", "BM25", "TextEmbedding", "Rerank", "MinHash"];
+const FUNCTION_TYPES: [&str; 6] = ["Unknown", "BM25", "TextEmbedding", "Rerank", "MinHash", "MolFingerprint"];
 
 fn pairs(pairs: &[Pair]) -> BTreeMap<&str, &str> {
     pairs.iter().map(|p| (p.key.as_str(), p.value.as_str())).collect()
@@ -68,9 +69,29 @@ pub fn collection(from: &Collection) -> Result<Value, String> {
     let functions: Vec<Value> = functions.collect::<Result<_, String>>()?;
     let structs = from.struct_array_fields.iter().map(|s| {
         let fields: Vec<Value> = s.fields.iter().map(field).collect::<Result<_, _>>()?;
-        Ok(json!({"field_id": s.field_id.to_string(), "name": s.name, "description": s.description, "fields": fields}))
+        let mut body =
+            json!({"field_id": s.field_id.to_string(), "name": s.name, "description": s.description, "fields": fields});
+        // as the API shows it: what is not set is absent
+        if !s.type_params.is_empty() {
+            body["type_params"] = json!(pairs(&s.type_params));
+        }
+        if s.nullable {
+            body["nullable"] = true.into();
+        }
+        Ok(body)
     });
     let structs: Vec<Value> = structs.collect::<Result<_, String>>()?;
+    let file_resources = (!schema.file_resource_ids.is_empty()).then(|| json!(ids(&schema.file_resource_ids)));
+    let extra = extra([
+        ("external_source", text(&schema.external_source)),
+        ("external_spec", text(&schema.external_spec)),
+        ("do_physical_backfill", flag(schema.do_physical_backfill)),
+        ("file_resource_ids", file_resources),
+        ("enable_namespace", flag(schema.enable_namespace)),
+    ]);
+    if let Some(extra) = extra {
+        body["extra"] = extra;
+    }
     if !functions.is_empty() {
         body["functions"] = functions.into();
     }
@@ -78,6 +99,21 @@ pub fn collection(from: &Collection) -> Result<Value, String> {
         body["struct_array_fields"] = structs.into();
     }
     Ok(body)
+}
+
+fn text(text: &str) -> Option<Value> {
+    (!text.is_empty()).then(|| text.into())
+}
+
+fn flag(on: bool) -> Option<Value> {
+    on.then(|| true.into())
+}
+
+/// What the API keeps by its names only, where it is set.
+fn extra<const N: usize>(entries: [(&str, Option<Value>); N]) -> Option<Value> {
+    let set = entries.into_iter().filter_map(|(key, value)| Some((key.to_string(), value?)));
+    let set: Map<String, Value> = set.collect();
+    (!set.is_empty()).then(|| set.into())
 }
 
 fn data_type(number: i32, of: &str) -> Result<&'static str, String> {
@@ -118,6 +154,16 @@ fn field(from: &FieldSchema) -> Result<Value, String> {
             set(key, json!(pairs(params)));
         }
     }
+    if !from.type_schema.is_empty() {
+        return Err(format!("field {:?} has a type_schema, which would be lost", from.name));
+    }
+    let extra = extra([
+        ("external_field", text(&from.external_field)),
+        ("element_nullable", flag(from.element_nullable)),
+    ]);
+    if let Some(extra) = extra {
+        set("extra", extra);
+    }
     if let Some(ValueField { data: Some(value) }) = &from.default_value {
         set("default_value", default_value(value));
     }
@@ -135,6 +181,8 @@ fn default_value(value: &FieldValue) -> Value {
         FieldValue::Text(v) => json!({"string_data": v}),
         FieldValue::Bytes(v) => json!({"bytes_data": STANDARD.encode(v)}),
         FieldValue::Timestamptz(v) => json!({"timestamptz_data": v.to_string()}),
+        FieldValue::Date(v) => json!({"date_data": v}),
+        FieldValue::Time(v) => json!({"time_data": v.to_string()}),
     }
 }
 
@@ -270,17 +318,25 @@ fn stats<'a>(from: impl Iterator<Item = &'a FieldIndexStats>, path: impl Fn(&Fie
     found.sort_by_key(|s| s.field_id);
     let body = |s: &FieldIndexStats| {
         let directory = path(s);
-        let files = s.files.iter().map(|file| {
-            // newer ones are whole keys
-            let name = file
-                .rsplit_once(&format!("/{}/", s.field_id))
-                .map_or(file.as_str(), |(_, name)| name);
-            json!({"path": format!("{directory}{name}"), "size_bytes": 0})
-        });
+        let files = s
+            .files
+            .iter()
+            .map(|file| json!({"path": format!("{directory}{}", below(&directory, file)), "size_bytes": 0}));
         json!({"field_id": s.field_id.to_string(), "version": s.version, "build_id": s.build_id.to_string(),
             "memory_size": s.memory_size.to_string(), "json_key_stats_data_format": s.data_format, "files": files.collect::<Vec<_>>()})
     };
     found.into_iter().map(body).collect()
+}
+
+/// What stands below the directory of an index: Milvus records whole keys, with its root before them, or
+/// only this. What follows may look like the directory's end, as a path in a JSON document does.
+fn below<'a>(directory: &str, file: &'a str) -> &'a str {
+    let own = format!("{}/", own_path(directory.trim_end_matches('/')));
+    let at = match file.starts_with(&own) {
+        true => Some(0),
+        false => file.find(&format!("/{own}")).map(|at| at + 1),
+    };
+    at.map_or(file, |at| &file[at + own.len()..])
 }
 
 fn index_build(from: &SegmentIndex, directory: &str) -> Value {
@@ -290,4 +346,27 @@ fn index_build(from: &SegmentIndex, directory: &str) -> Value {
         "current_scalar_index_version": from.current_scalar_index_version, "index_store_path_version": from.index_store_path_version,
         "serialized_size_bytes": from.serialized_size.to_string(), "mem_size": from.mem_size.to_string(),
         "files": from.file_names.iter().map(file).collect::<Vec<_>>()})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_an_index_is_named_by_what_stands_below_its_directory() {
+        let directory = "milvus/files/json_stats/2/10/3/1/2/3/103/";
+        for (file, name) in [
+            ("shared_key_index/x", "shared_key_index/x"),
+            ("files/json_stats/2/10/3/1/2/3/103/shared_key_index/x", "shared_key_index/x"),
+            ("json_stats/2/10/3/1/2/3/103/x", "x"),
+            // a path in the documents that is called as the field's id
+            (
+                "files/json_stats/2/10/3/1/2/3/103/shredding_data/103/0",
+                "shredding_data/103/0",
+            ),
+            ("shredding_data/103/0", "shredding_data/103/0"),
+        ] {
+            assert_eq!(below(directory, file), name, "{file}");
+        }
+    }
 }

@@ -62,6 +62,16 @@ pub struct CollectionSchema {
     pub enable_dynamic_field: bool,
     #[prost(int32, tag = "10")]
     pub version: i32,
+    #[prost(string, tag = "11")]
+    pub external_source: String,
+    #[prost(string, tag = "12")]
+    pub external_spec: String,
+    #[prost(bool, tag = "13")]
+    pub do_physical_backfill: bool,
+    #[prost(int64, repeated, tag = "14")]
+    pub file_resource_ids: Vec<i64>,
+    #[prost(bool, tag = "15")]
+    pub enable_namespace: bool,
 }
 
 /// `schema.FieldSchema`.
@@ -100,12 +110,19 @@ pub struct FieldSchema {
     pub nullable: bool,
     #[prost(bool, tag = "16")]
     pub is_function_output: bool,
+    #[prost(string, tag = "17")]
+    pub external_field: String,
+    /// What is in it is not known here.
+    #[prost(bytes = "vec", tag = "18")]
+    pub type_schema: Vec<u8>,
+    #[prost(bool, tag = "19")]
+    pub element_nullable: bool,
 }
 
 /// `schema.ValueField`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ValueField {
-    #[prost(oneof = "FieldValue", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "FieldValue", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
     pub data: Option<FieldValue>,
 }
 
@@ -128,6 +145,11 @@ pub enum FieldValue {
     Bytes(Vec<u8>),
     #[prost(int64, tag = "8")]
     Timestamptz(i64),
+    /// Days since 1970.
+    #[prost(int32, tag = "9")]
+    Date(i32),
+    #[prost(int64, tag = "10")]
+    Time(i64),
 }
 
 /// `schema.FunctionSchema`.
@@ -160,6 +182,10 @@ pub struct StructArrayFieldSchema {
     pub description: String,
     #[prost(message, repeated, tag = "4")]
     pub fields: Vec<FieldSchema>,
+    #[prost(message, repeated, tag = "5")]
+    pub type_params: Vec<Pair>,
+    #[prost(bool, tag = "6")]
+    pub nullable: bool,
 }
 
 /// `etcd.PartitionInfo`.

@@ -1,7 +1,7 @@
 //! Exports of snapshots as bundles, and restores from bundles (facts §6.6).
 
 use super::restores::{target_exists, unknown_job};
-use super::{Facade, SnapshotCall, snapshots::explained};
+use super::{Facade, SnapshotCall};
 use crate::domain::Code;
 use crate::domain::id::JobId;
 use crate::domain::restore::{JobState, RestoreJob, RestoreOptions};
@@ -92,7 +92,7 @@ impl Facade {
         };
         match self.service.start_export(&request).await {
             Ok(job) => Ok(job.job_id),
-            Err(error) => Err(in_milvus_fields(explained(error, &source, "export snapshot"))),
+            Err(error) => Err(in_milvus_fields(self.explained(error, &source, "export snapshot").await)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Pins as Milvus has them: no owner, no reason, and a pin is deleted by its id alone.
 
-use super::{Facade, SnapshotCall, snapshots::explained};
+use super::{Facade, SnapshotCall};
 use crate::domain::id::PinId;
 use crate::milvus::status::{Refusal, code};
 
@@ -33,8 +33,10 @@ impl Facade {
         };
         let ttl = (ttl_seconds > 0).then_some(ttl_seconds);
         let pinned = self.service.pin_snapshot(&wanted, OWNER, "PinSnapshotData", ttl).await;
-        let pin = pinned.map_err(|e| explained(e, &wanted, "pin snapshot data"))?;
-        Ok(pin.pin_id.0)
+        match pinned {
+            Ok(pin) => Ok(pin.pin_id.0),
+            Err(error) => Err(self.explained(error, &wanted, "pin snapshot data").await),
+        }
     }
 
     /// Deletes a pin; one that is not there is success, as in Milvus.

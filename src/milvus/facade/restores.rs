@@ -1,6 +1,6 @@
 //! Restores and their jobs.
 
-use super::{Facade, SnapshotCall, every_page, snapshots::explained};
+use super::{Facade, SnapshotCall, every_page};
 use crate::domain::id::JobId;
 use crate::domain::restore::{JobState, RestoreJob, RestoreOptions};
 use crate::domain::schedule::Control;
@@ -32,12 +32,14 @@ pub fn state_number(state: JobState) -> RestoreSnapshotState {
     }
 }
 
-/// A failure to start a restore; that the target exists already has Milvus' words.
+/// A failure to start a restore; that the target exists already has the words of Milvus and of its guide.
 pub(super) fn target_exists(error: Error, target: &str, db_name: &str) -> Refusal {
     match error.code() {
         Code::CollectionAlreadyExists => Refusal::from(error).say(
             code::UNTYPED,
-            format!("duplicate collection: target collection {target} already exists in database {db_name}"),
+            format!(
+                "collection already exists (duplicate collection): target collection {target} already exists in database {db_name}"
+            ),
         ),
         _ => error.into(),
     }
@@ -81,7 +83,7 @@ impl Facade {
         match self.service.start_restore(&request).await {
             Ok(job) => Ok(job.job_id),
             Err(error) if error.code() == Code::CollectionAlreadyExists => Err(target_exists(error, target, target_db)),
-            Err(error) => Err(explained(error, &wanted, "restore snapshot")),
+            Err(error) => Err(self.explained(error, &wanted, "restore snapshot").await),
         }
     }
 

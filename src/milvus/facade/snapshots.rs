@@ -1,9 +1,11 @@
 //! Create, drop, list and describe snapshots.
 
 use super::{Facade, every_page};
-use crate::domain::Code;
+use crate::domain::id::CollectionId;
+use crate::domain::page::PageRequest;
 use crate::domain::schema::Params;
-use crate::domain::snapshot::{CapturedCollection, Snapshot};
+use crate::domain::snapshot::{CapturedCollection, Shown, Snapshot};
+use crate::domain::{Code, Error};
 use crate::milvus::names;
 use crate::milvus::status::{Refusal, code};
 use crate::service::{CreateSnapshot, SnapshotDetails, SnapshotList, SnapshotRef};
@@ -48,20 +50,13 @@ fn missing_collection(call: &str) -> Refusal {
 }
 
 /// A failure of a call about a snapshot, in Milvus' words. `call` is what Milvus' texts call it.
-pub(super) fn explained(error: crate::domain::Error, wanted: &SnapshotRef, call: &str) -> Refusal {
+fn explained(error: Error, wanted: &SnapshotRef, call: &str) -> Refusal {
     let name = &wanted.snapshot_name;
     let ours = error.code();
     let detail = error.detail().to_string();
     let refusal = Refusal::from(error);
     match ours {
-        Code::SnapshotNotFound => {
-            let of = wanted
-                .collection_name
-                .as_ref()
-                .map(|c| format!("collection {c}: "))
-                .unwrap_or_default();
-            refusal.say(code::PARAMETER_INVALID, format!("{of}snapshot not found[snapshot={name}]"))
-        }
+        Code::SnapshotNotFound => not_found(refusal, name),
         Code::SnapshotNameAmbiguous => refusal.say(
             code::PARAMETER_MISSING,
             format!("collection_name is required for {call}: {detail}"),
@@ -80,7 +75,51 @@ pub(super) fn explained(error: crate::domain::Error, wanted: &SnapshotRef, call:
     }
 }
 
+fn not_found(refusal: Refusal, name: &str) -> Refusal {
+    refusal.say(code::PARAMETER_INVALID, format!("snapshot not found[snapshot={name}]"))
+}
+
 impl Facade {
+    /// A failure of a call about a snapshot, in Milvus' words. Where there is no such snapshot it says so
+    /// of the collection that was named, or that there is no such collection either.
+    pub(super) async fn explained(&self, error: Error, wanted: &SnapshotRef, call: &str) -> Refusal {
+        let refusal = explained(error, wanted, call);
+        let is_missing = refusal.error().is_some_and(|e| e.code() == Code::SnapshotNotFound);
+        let Some(collection) = wanted.collection_name.as_deref().filter(|_| is_missing) else {
+            return refusal;
+        };
+        match self.collection_by_name(&wanted.db_name, collection).await {
+            Ok(id) => {
+                let text = format!("collection {id}: {}", refusal.reason());
+                refusal.say(code::PARAMETER_INVALID, text)
+            }
+            Err(why) => why.into(),
+        }
+    }
+
+    /// The collection that a name or an alias stands for; else the dropped one whose snapshots, dropped
+    /// ones too, are found by the name.
+    async fn collection_by_name(&self, db_name: &str, name: &str) -> Result<CollectionId, Error> {
+        let unknown = match self.service.collection(db_name, name).await {
+            Ok(found) => return Ok(found.collection_id),
+            Err(error) if error.code() == Code::CollectionNotFound => error,
+            Err(error) => return Err(error),
+        };
+        for shown in [Shown::Committed, Shown::Dropped] {
+            let list = SnapshotList {
+                db_name: db_name.to_string(),
+                collection_name: Some(name.to_string()),
+                shown,
+                ..SnapshotList::default()
+            };
+            let first = self.service.list_snapshots(&list, &PageRequest::new(Some(1), None)?).await?;
+            if let Some(found) = first.items.first() {
+                return Ok(found.collection_id);
+            }
+        }
+        Err(unknown)
+    }
+
     /// Creates a snapshot. Compaction protection is checked and has no further effect: compaction
     /// is the engine's, and what a snapshot needs is kept all the same.
     ///
@@ -117,17 +156,17 @@ impl Facade {
             flush: None,
             allow_unbounded: false,
         };
-        let created = self
-            .service
-            .create_snapshot(request)
-            .await
-            .map_err(|e| explained(e, &wanted, "create snapshot"))?;
+        let created = match self.service.create_snapshot(request).await {
+            Ok(created) => created,
+            Err(error) => return Err(self.explained(error, &wanted, "create snapshot").await),
+        };
         metrics::counter!(crate::telemetry::SNAPSHOTS_CREATED).increment(1);
         metrics::histogram!(crate::telemetry::SNAPSHOT_SECONDS).record(created.took.as_secs_f64());
         Ok(created.snapshot)
     }
 
-    /// Drops a snapshot; one that is not there is success, as in Milvus.
+    /// Drops a snapshot; one that is not there is success, as in Milvus. A collection that is not there
+    /// is none.
     ///
     /// # Errors
     /// In Milvus' words; no gRPC or HTTP failure.
@@ -137,8 +176,14 @@ impl Facade {
             return Ok(());
         };
         match self.service.drop_snapshot(&wanted).await {
-            Err(error) if error.code() == Code::SnapshotNotFound => Ok(()),
-            Err(error) => Err(explained(error, &wanted, "drop snapshot")),
+            Err(error) => {
+                let is_missing = error.code() == Code::SnapshotNotFound;
+                let refusal = self.explained(error, &wanted, "drop snapshot").await;
+                match is_missing && refusal.code() != code::COLLECTION_NOT_FOUND {
+                    true => Ok(()),
+                    false => Err(refusal),
+                }
+            }
             Ok(()) => Ok(()),
         }
     }
@@ -177,8 +222,10 @@ impl Facade {
     }
 
     async fn details(&self, wanted: &SnapshotRef, call: &str) -> Result<SnapshotDetails, Refusal> {
-        let described = self.service.describe_snapshot(wanted, true).await;
-        described.map_err(|e| explained(e, wanted, call))
+        match self.service.describe_snapshot(wanted, true).await {
+            Ok(details) => Ok(details),
+            Err(error) => Err(self.explained(error, wanted, call).await),
+        }
     }
 
     /// The snapshot for a call that writes, its collection by its real name. An alias counts only
@@ -198,7 +245,8 @@ impl Facade {
         }
         let details = match self.service.describe_snapshot(&by_name, true).await {
             Err(error) if error.code() == Code::SnapshotNotFound => return Ok(None),
-            described => described.map_err(|e| explained(e, &by_name, call))?,
+            Err(error) => return Err(self.explained(error, &by_name, call).await),
+            Ok(details) => details,
         };
         let captured = details.captured.map(|c| c.aliases).unwrap_or_default();
         if !captured.contains(&given) {

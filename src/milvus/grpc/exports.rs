@@ -7,7 +7,7 @@ use crate::milvus::proto::milvus::{
     ExportSnapshotInfo, ExportSnapshotRequest, ExportSnapshotResponse, GetExportSnapshotStateRequest,
     GetExportSnapshotStateResponse, RestoreExternalSnapshotRequest, RestoreExternalSnapshotResponse,
 };
-use crate::milvus::status::{Refusal, success};
+use crate::milvus::status::{Refusal, job_reason, success};
 use crate::milvus::{ExportCall, ExternalCall, SnapshotCall};
 
 /// Starts an export.
@@ -54,10 +54,10 @@ fn info(found: ExportInfo) -> ExportSnapshotInfo {
         copied_files: job.done_files,
         total_bytes: job.total_bytes,
         snapshot_metadata_uri: found.snapshot_metadata_uri,
+        reason: job_reason(&job),
         snapshot_name: job.snapshot_name,
         db_name: job.db_name,
         collection_name: job.collection_name,
-        reason: job.reason,
     }
 }
 

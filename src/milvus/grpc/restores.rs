@@ -8,7 +8,7 @@ use crate::milvus::proto::milvus::{
     GetRestoreSnapshotStateRequest, GetRestoreSnapshotStateResponse, ListRestoreSnapshotJobsRequest,
     ListRestoreSnapshotJobsResponse, RestoreSnapshotInfo, RestoreSnapshotRequest, RestoreSnapshotResponse,
 };
-use crate::milvus::status::{Refusal, success};
+use crate::milvus::status::{Refusal, job_reason, success};
 use crate::milvus::{RestoreCall, SnapshotCall};
 
 fn info(job: RestoreJob) -> RestoreSnapshotInfo {
@@ -18,10 +18,10 @@ fn info(job: RestoreJob) -> RestoreSnapshotInfo {
         progress: job.progress(),
         start_time: millis(job.created_at),
         time_cost: u64::try_from(job.time_cost_ms).unwrap_or(0),
+        reason: job_reason(&job),
         snapshot_name: job.snapshot_name,
         db_name: job.db_name,
         collection_name: job.collection_name,
-        reason: job.reason,
     }
 }
 

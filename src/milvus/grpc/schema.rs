@@ -1,8 +1,10 @@
 //! Schemas between Milvus' messages and the domain.
 
 mod default_value;
+mod extra;
 mod from_wire;
 mod to_wire;
+mod unknown;
 
 use crate::domain::schema::Params;
 use crate::milvus::proto::common::KeyValuePair;

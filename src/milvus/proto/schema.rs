@@ -63,6 +63,8 @@ pub struct FieldSchema {
     pub nullable: bool,
     #[prost(bool, tag = "16")]
     pub is_function_output: bool,
+    #[prost(string, tag = "17")]
+    pub external_field: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FunctionSchema {
@@ -126,6 +128,12 @@ pub struct CollectionSchema {
     pub external_source: ::prost::alloc::string::String,
     #[prost(string, tag = "12")]
     pub external_spec: ::prost::alloc::string::String,
+    #[prost(bool, tag = "13")]
+    pub do_physical_backfill: bool,
+    #[prost(int64, repeated, tag = "14")]
+    pub file_resource_ids: ::prost::alloc::vec::Vec<i64>,
+    #[prost(bool, tag = "15")]
+    pub enable_namespace: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LongArray {

@@ -10,6 +10,7 @@ use super::jobs::MilvusDescribeJob;
 use super::passage::State;
 use super::request::{Call, Fields, positive};
 use crate::milvus::facade::ExportInfo;
+use crate::milvus::status::job_reason;
 use crate::milvus::{ExportCall, ExternalCall, Facade, SnapshotCall};
 
 /// `externalSpec`: JSON in a string; the object itself is accepted all the same. It may hold
@@ -141,10 +142,10 @@ impl MilvusExportJob {
             copied_files: call.int64(job.done_files),
             total_bytes: call.int64(job.total_bytes),
             snapshot_metadata_uri: found.snapshot_metadata_uri,
+            reason: job_reason(&job),
             snapshot_name: job.snapshot_name,
             db_name: job.db_name,
             collection_name: job.collection_name,
-            reason: job.reason,
         }
     }
 }

@@ -9,6 +9,7 @@ use super::request::{Call, Fields, id_text, positive};
 use crate::domain::restore::RestoreJob;
 use crate::milvus::Facade;
 use crate::milvus::facade::state_number;
+use crate::milvus::status::job_reason;
 
 /// A job.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -75,10 +76,10 @@ impl MilvusRestoreJob {
             progress: job.progress(),
             start_time: call.int64(i64::try_from(start_ms).unwrap_or_default()),
             time_cost: call.int64(job.time_cost_ms),
+            reason: job_reason(&job),
             snapshot_name: job.snapshot_name,
             db_name: job.db_name,
             collection_name: job.collection_name,
-            reason: job.reason,
         }
     }
 }

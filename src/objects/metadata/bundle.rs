@@ -2,7 +2,7 @@
 //! was written (facts §6.6).
 
 use super::json::Enum;
-use super::{MAX_BYTES, decode, encode, wire};
+use super::{MAX_BYTES, decode, encode, lenient, rewrite, wire};
 use crate::domain::Result;
 use crate::domain::id::{CollectionId, SnapshotId};
 use crate::domain::manifest::SnapshotMetadata;
@@ -32,14 +32,28 @@ pub struct BundleMetadata {
 /// Writes the metadata file of a bundle. `root` is the whole key of the bundle's root in its bucket;
 /// `location` the whole URI of this file.
 pub fn encode_bundle(metadata: &SnapshotMetadata, root: &str, location: &str) -> Vec<u8> {
+    let file = self_contained(metadata, root, location);
+    let mut bytes = Vec::with_capacity(8192 + metadata.manifests.len() * 480);
+    serde_json::to_writer_pretty(&mut bytes, &file).expect("writing to memory can't fail, and every map key is a string");
+    bytes
+}
+
+/// The same of a snapshot that another writer wrote: with every key of its metadata file `original` that
+/// this version does not know.
+///
+/// # Errors
+/// As [`super::rewrite()`].
+pub fn rewrite_bundle(original: &[u8], metadata: &SnapshotMetadata, root: &str, location: &str) -> Result<Vec<u8>> {
+    rewrite::with_unknown_of(original, &self_contained(metadata, root, location))
+}
+
+fn self_contained(metadata: &SnapshotMetadata, root: &str, location: &str) -> wire::Metadata {
     let mut file = encode::metadata(metadata, root);
     file.layout = Enum(SELF_CONTAINED.into());
     if let Some(info) = &mut file.snapshot_info {
         info.s3_location = location.into();
     }
-    let mut bytes = Vec::with_capacity(8192 + metadata.manifests.len() * 480);
-    serde_json::to_writer_pretty(&mut bytes, &file).expect("writing to memory can't fail, and every map key is a string");
-    bytes
+    file
 }
 
 /// Reads the metadata file of a bundle, ours or one that Milvus exported. Its ids must be those
@@ -59,7 +73,7 @@ pub fn decode_bundle(bytes: &[u8], collection: CollectionId, snapshot: SnapshotI
             bytes.len()
         )));
     }
-    let file: wire::Metadata = serde_json::from_slice(bytes).map_err(|e| wrong(&e))?;
+    let file: wire::Metadata = lenient::from_slice(bytes).map_err(|e| wrong(&e))?;
     let layout = Enum(file.layout.0.clone()).name(LAYOUTS);
     if layout != SELF_CONTAINED {
         return Err(wrong(&format_args!(

@@ -33,7 +33,7 @@ pub(super) fn metadata(file: wire::Metadata, root: &str) -> Result<SnapshotMetad
     let manifests = manifests(file.manifest_list, ours.manifests, &file.segment_ids, root)?;
 
     // early Milvus writers fill only the schema's properties
-    let of_schema = params(std::mem::take(&mut schema.properties));
+    let of_schema = params(std::mem::take(&mut schema.message.properties));
     let consistency_level = consistency_level(collection.consistency_level, &of_schema)?;
     let mut properties = params(collection.properties);
     if properties.is_empty() {
@@ -46,9 +46,10 @@ pub(super) fn metadata(file: wire::Metadata, root: &str) -> Result<SnapshotMetad
         description: info.description,
         collection_id: CollectionId(natural("snapshot_info.collection_id", info.collection_id)?),
         external: ours.external,
+        aliases: ours.aliases,
         create_ts: info.create_ts.0,
-        db_name: std::mem::take(&mut schema.db_name),
-        collection_name: std::mem::take(&mut schema.name),
+        db_name: std::mem::take(&mut schema.message.db_name),
+        collection_name: std::mem::take(&mut schema.message.name),
         num_shards: i32::try_from(natural("num_shards", collection.num_shards)?)
             .map_err(|_| corrupt(format_args!("num_shards is {}, which is too much", collection.num_shards.0)))?,
         consistency_level,

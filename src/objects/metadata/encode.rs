@@ -124,6 +124,7 @@ fn stillframe(metadata: &SnapshotMetadata) -> wire::Stillframe {
             ManifestEncoding::Milvus => "milvus".into(),
         },
         external: metadata.external,
+        aliases: metadata.aliases.clone(),
         totals: wire::Totals {
             num_of_rows: metadata.num_of_rows,
             file_count: metadata.file_count,

@@ -12,6 +12,8 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::lenient::{integral, integral_text};
+
 /// Whether a value is its type's default: such are left out.
 pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
@@ -38,15 +40,23 @@ impl<'de> Deserialize<'de> for Int64 {
             fn visit_i64<E: Error>(self, v: i64) -> Result<Int64, E> {
                 Ok(Int64(v))
             }
+            fn visit_none<E: Error>(self) -> Result<Int64, E> {
+                Ok(Int64(0))
+            }
+            fn visit_f64<E: Error>(self, v: f64) -> Result<Int64, E> {
+                let whole = integral(v).map(Int64);
+                whole.ok_or_else(|| E::invalid_value(serde::de::Unexpected::Float(v), &self))
+            }
             fn visit_u64<E: Error>(self, v: u64) -> Result<Int64, E> {
                 // uint64 is cast to signed, as manifests do it (facts §4.3)
                 Ok(Int64(v.cast_signed()))
             }
             fn visit_str<E: Error>(self, v: &str) -> Result<Int64, E> {
-                let signed = v.parse().or_else(|_| v.parse().map(u64::cast_signed));
-                signed
+                let unsigned = || v.parse().ok().filter(|_| !v.starts_with('+')).map(u64::cast_signed);
+                integral_text(v)
+                    .or_else(unsigned)
                     .map(Int64)
-                    .map_err(|_| E::invalid_value(serde::de::Unexpected::Str(v), &self))
+                    .ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(v), &self))
             }
         }
         deserializer.deserialize_any(Integer)
@@ -76,6 +86,9 @@ impl<'de> Deserialize<'de> for Enum {
             type Value = Enum;
             fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
                 f.write_str("an enum value, as a name or a number")
+            }
+            fn visit_none<E: Error>(self) -> Result<Enum, E> {
+                Ok(Enum::default())
             }
             fn visit_i64<E: Error>(self, v: i64) -> Result<Enum, E> {
                 Ok(Enum(v.to_string()))
@@ -180,7 +193,13 @@ mod tests {
     #[test]
     fn integers_are_strings_and_read_from_both() {
         assert_eq!(serde_json::to_string(&Int64(-7)).expect("writes"), "\"-7\"");
-        for (text, value) in [("7", 7), ("\"7\"", 7), ("-7", -7), ("\"18446744073709551615\"", -1)] {
+        for (text, value) in [
+            ("7", 7),
+            ("\"7\"", 7),
+            ("-7", -7),
+            ("1e3", 1000),
+            ("\"18446744073709551615\"", -1),
+        ] {
             assert_eq!(serde_json::from_str::<Int64>(text).expect("reads"), Int64(value));
         }
         for text in ["\"\"", "\" 7\"", "\"7x\"", "1.5", "true", "null", "\"18446744073709551616\""] {

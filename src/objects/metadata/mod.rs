@@ -6,6 +6,8 @@ mod bundle;
 mod decode;
 mod encode;
 mod json;
+mod kept;
+mod lenient;
 mod rewrite;
 mod schema;
 mod wire;
@@ -15,7 +17,7 @@ use super::stored::corrupt;
 use crate::domain::Result;
 use crate::domain::manifest::SnapshotMetadata;
 
-pub use bundle::{BundleMetadata, decode_bundle, encode_bundle};
+pub use bundle::{BundleMetadata, decode_bundle, encode_bundle, rewrite_bundle};
 pub use rewrite::rewrite;
 
 /// Bytes of a metadata file at most; 100,000 segments take about 40 MiB.
@@ -92,7 +94,7 @@ fn decode_with(bytes: &[u8], root: impl FnOnce(&wire::Metadata) -> Result<String
             bytes.len()
         )));
     }
-    let file: wire::Metadata = serde_json::from_slice(bytes).map_err(|e| wrong(&e))?;
+    let file: wire::Metadata = lenient::from_slice(bytes).map_err(|e| wrong(&e))?;
     let (format_version, ours) = (file.format_version, file.stillframe.is_some());
     let root = root(&file).map_err(|e| wrong(&e))?;
     let metadata = decode::metadata(file, &root).map_err(|e| wrong(&e))?;

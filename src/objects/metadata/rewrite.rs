@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, Visitor, value::Error};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::{MAX_BYTES, encode, wire};
+use super::{MAX_BYTES, encode, lenient, wire};
 use crate::domain::Result;
 use crate::domain::manifest::SnapshotMetadata;
 use crate::objects::stored::corrupt;
@@ -28,6 +28,14 @@ const NOT_OURS: [&str; 1] = ["s3_location"];
 /// # Errors
 /// `corrupt_snapshot`: `original` is no JSON object, or too large.
 pub fn rewrite(original: &[u8], metadata: &SnapshotMetadata, root: &str) -> Result<Vec<u8>> {
+    with_unknown_of(original, &encode::metadata(metadata, root))
+}
+
+/// A file with what another one has beside it.
+///
+/// # Errors
+/// As [`rewrite`].
+pub(super) fn with_unknown_of(original: &[u8], file: &wire::Metadata) -> Result<Vec<u8>> {
     let wrong = |why: &dyn fmt::Display| corrupt(format_args!("the metadata file can't be rewritten: {why}"));
     if original.len() > MAX_BYTES {
         return Err(wrong(&format_args!("it has {} bytes", original.len())));
@@ -36,17 +44,21 @@ pub fn rewrite(original: &[u8], metadata: &SnapshotMetadata, root: &str) -> Resu
     let shape = Shape::metadata();
     let mut old = Map::new();
     for (key, value) in original {
+        let name = shape.name(key);
         // the others are as long as the snapshot, and hold nothing unknown
-        if shape.keys.contains(&key) && shape.inner(key).is_none() {
+        if name.is_some_and(|name| shape.inner(name).is_none()) {
             continue;
         }
         let text = value.get();
         if text.len() > MAX_VALUE {
             return Err(wrong(&format_args!("{key} has {} bytes", text.len())));
         }
-        old.insert(key.to_string(), serde_json::from_str(text).map_err(|e| wrong(&e))?);
+        old.insert(
+            name.unwrap_or(key).to_string(),
+            serde_json::from_str(text).map_err(|e| wrong(&e))?,
+        );
     }
-    let mut new = serde_json::to_value(encode::metadata(metadata, root)).map_err(|e| wrong(&e))?;
+    let mut new = serde_json::to_value(file).map_err(|e| wrong(&e))?;
     if let Value::Object(new) = &mut new {
         shape.keep(old, new);
     }
@@ -100,6 +112,21 @@ impl Shape {
         ])
     }
 
+    /// The name that a key of this message is, also in lowerCamelCase.
+    fn name(&self, key: &str) -> Option<&'static str> {
+        lenient::known(self.keys, key)
+    }
+
+    /// An id as a string or a number, or a name; what is left out is zero or empty.
+    fn identity(&self, member: &Map<String, Value>, by: &str) -> String {
+        let found = member.iter().find(|(key, _)| self.name(key) == Some(by));
+        match found.map(|(_, value)| value) {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Number(number)) => number.to_string(),
+            _ => String::new(),
+        }
+    }
+
     fn inner(&self, key: &str) -> Option<&Inner> {
         self.inner.iter().find(|inner| inner.key == key)
     }
@@ -107,6 +134,8 @@ impl Shape {
     /// Moves what is unknown from the old message to the new one.
     fn keep(&self, old: Map<String, Value>, new: &mut Map<String, Value>) {
         for (key, value) in old {
+            let name = self.name(&key);
+            let key = name.map_or(key, str::to_string);
             if let Some(inner) = self.inner(&key) {
                 match (inner.by, value, new.get_mut(&key)) {
                     (None, Value::Object(old), Some(Value::Object(new))) => inner.shape.keep(old, new),
@@ -114,7 +143,7 @@ impl Shape {
                     // not there any more
                     _ => {}
                 }
-            } else if !self.keys.contains(&key.as_str()) || NOT_OURS.contains(&key.as_str()) {
+            } else if name.is_none() || NOT_OURS.contains(&key.as_str()) {
                 new.entry(key).or_insert(value);
             }
         }
@@ -124,29 +153,20 @@ impl Shape {
         let mut old: BTreeMap<String, Map<String, Value>> = old
             .into_iter()
             .filter_map(|member| match member {
-                Value::Object(member) => Some((identity(&member, by), member)),
+                Value::Object(member) => Some((self.identity(&member, by), member)),
                 _ => None,
             })
             .collect();
         for member in new.iter_mut().filter_map(Value::as_object_mut) {
-            if let Some(old) = old.remove(&identity(member, by)) {
+            if let Some(old) = old.remove(&self.identity(member, by)) {
                 self.keep(old, member);
             }
         }
     }
 }
 
-/// An id as a string or a number, or a name; what is left out is zero or empty.
-fn identity(member: &Map<String, Value>, by: &str) -> String {
-    match member.get(by) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Number(number)) => number.to_string(),
-        _ => String::new(),
-    }
-}
-
 /// The keys that a struct is read from, as its own `Deserialize` names them.
-fn keys<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
+pub(super) fn keys<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
     struct Names<'a>(&'a Cell<&'static [&'static str]>);
 
     impl<'de> Deserializer<'de> for Names<'_> {
@@ -180,6 +200,15 @@ fn keys<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::schema;
+
+    #[test]
+    fn what_the_domain_has_names_for_is_what_the_messages_have() {
+        assert_eq!(keys::<wire::Field>(), schema::FIELD_KEYS);
+        assert_eq!(keys::<wire::Function>(), schema::FUNCTION_KEYS);
+        assert_eq!(keys::<wire::StructArrayField>(), schema::STRUCT_ARRAY_FIELD_KEYS);
+        assert_eq!(keys::<wire::Schema>(), schema::SCHEMA_KEYS);
+    }
 
     #[test]
     fn the_keys_of_a_message_are_those_that_it_is_read_from() {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::json::{Bytes, Enum, Int64, Opaque, is_default, list, map};
+use super::kept::Kept;
 
 /// Segments of a snapshot at most, and so manifests and ids.
 const SEGMENTS: usize = 1_000_000;
@@ -60,7 +61,7 @@ messages! {
         timestamp: Int64,
     }
     Collection {
-        schema: Option<Schema>,
+        schema: Option<Kept<Schema>>,
         num_partitions: Int64,
         num_shards: Int64,
         consistency_level: Enum,
@@ -76,12 +77,12 @@ messages! {
         name: String,
         description: String,
         #[serde(rename = "autoID")] auto_id: bool,
-        #[serde(deserialize_with = "list::<ITEMS, _, _>")] fields: Vec<Field>,
+        #[serde(deserialize_with = "list::<ITEMS, _, _>")] fields: Vec<Kept<Field>>,
         enable_dynamic_field: bool,
         #[serde(deserialize_with = "list::<PAIRS, _, _>")] properties: Vec<Pair>,
-        #[serde(deserialize_with = "list::<PAIRS, _, _>")] functions: Vec<Function>,
+        #[serde(deserialize_with = "list::<PAIRS, _, _>")] functions: Vec<Kept<Function>>,
         #[serde(rename = "dbName")] db_name: String,
-        #[serde(deserialize_with = "list::<PAIRS, _, _>")] struct_array_fields: Vec<StructArrayField>,
+        #[serde(deserialize_with = "list::<PAIRS, _, _>")] struct_array_fields: Vec<Kept<StructArrayField>>,
         version: i32,
     }
     Field {
@@ -116,7 +117,9 @@ messages! {
         #[serde(rename = "fieldID")] field_id: Int64,
         name: String,
         description: String,
-        #[serde(deserialize_with = "list::<PAIRS, _, _>")] fields: Vec<Field>,
+        #[serde(deserialize_with = "list::<PAIRS, _, _>")] fields: Vec<Kept<Field>>,
+        #[serde(deserialize_with = "list::<PAIRS, _, _>")] type_params: Vec<Pair>,
+        nullable: bool,
     }
     Index {
         #[serde(rename = "collectionID")] collection_id: Int64,
@@ -145,6 +148,9 @@ pub(super) struct Stillframe {
     /// them for its own.
     #[serde(skip_serializing_if = "is_default")]
     pub(super) external: bool,
+    /// The aliases that the collection had, by name.
+    #[serde(skip_serializing_if = "is_default", deserialize_with = "list::<PARTS, _, _>")]
+    pub(super) aliases: Vec<String>,
     pub(super) totals: Totals,
     /// In the order of `manifest_list`.
     #[serde(deserialize_with = "list::<SEGMENTS, _, _>")]

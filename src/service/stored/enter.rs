@@ -72,6 +72,13 @@ impl Entering<'_> {
         let metadata = self.metadata();
         name::check(&metadata.name)
             .map_err(|why| Code::UnreadableSnapshot.error(format!("the snapshot's name {:?} {why}", metadata.name)))?;
+        let mut aliases = HashSet::new();
+        for alias in &metadata.aliases {
+            if !aliases.insert(alias) {
+                return Err(Code::UnreadableSnapshot.error(format!("the alias {alias:?} is there twice")));
+            }
+            name::check(alias).map_err(|why| Code::UnreadableSnapshot.error(format!("the alias {alias:?} {why}")))?;
+        }
         check_collection(&NewCollection {
             db_name: self.db.name.clone(),
             name: self.collection_name.to_string(),
@@ -311,8 +318,7 @@ fn captured(metadata: &SnapshotMetadata) -> CapturedCollection {
         properties: metadata.properties.clone(),
         partitions: metadata.partitions.clone(),
         indexes: metadata.indexes.clone(),
-        // the file does not hold them
-        aliases: Vec::new(),
+        aliases: metadata.aliases.clone(),
     }
 }
 

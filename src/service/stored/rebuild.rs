@@ -1,8 +1,9 @@
 //! Rebuilding the catalog from the storage that it owned, after the loss of its database.
 //!
 //! The database is lost, the bucket is not: metadata files and manifests say what each snapshot
-//! needs. What they do not say is gone: labels, holds, pins, aliases, jobs, receipts, and everything
-//! of collections that no snapshot captured.
+//! needs. What they do not say is gone: labels, holds, pins, jobs, receipts, and everything
+//! of collections that no snapshot captured. An alias belongs to the collection whose newest snapshot
+//! captured it last.
 //!
 //! A collection comes back *living*, as its newest snapshot captured it, not as dropped: the engine
 //! most likely still uses its files, and dropping a snapshot must then not take them away. Whoever
@@ -38,6 +39,7 @@ struct Known {
     name: String,
     db_name: String,
     collection_name: String,
+    aliases: Vec<String>,
 }
 
 impl Service {
@@ -64,6 +66,7 @@ impl Service {
             }
             store::stored_newest::show(&mut tx, *id).await?;
         }
+        take_aliases(&mut tx, &collections, &report).await?;
         report
             .renamed
             .retain(|r| report.snapshots.iter().any(|s| s.collection_id == r.collection_id));
@@ -109,6 +112,7 @@ impl Service {
                     name => name.to_string(),
                 },
                 collection_name: metadata.collection_name,
+                aliases: metadata.aliases,
             });
         }
         for snapshots in found.values_mut() {
@@ -237,6 +241,33 @@ fn name_collections(
         names.entry(*id).or_default();
     }
     names
+}
+
+/// Gives the collections the aliases that their newest snapshots captured. Where several captured one, it was
+/// moved: to the collection with the newest snapshot. A name that is taken is left.
+async fn take_aliases(
+    conn: &mut PgConnection,
+    collections: &BTreeMap<CollectionId, Vec<Known>>,
+    report: &RebuildReport,
+) -> Result<()> {
+    let entered = |known: &&Known| report.snapshots.iter().any(|s| s.snapshot_id == known.candidate.snapshot_id);
+    let mut newest: Vec<&Known> = collections
+        .values()
+        .filter_map(|all| all.iter().rev().find(entered))
+        .collect();
+    newest.sort_by_key(|known| std::cmp::Reverse((known.create_ts, known.candidate.snapshot_id)));
+    for known in newest {
+        let db = own_database(conn, &known.db_name).await?;
+        let taken = store::names::taken(conn, db.db_id, &known.aliases).await?;
+        for alias in known.aliases.iter().filter(|alias| !taken.contains(alias)) {
+            let id = known.candidate.collection_id;
+            store::names::take(conn, db.db_id, alias, store::names::NameKind::Alias, id, || {
+                Error::internal(format!("the alias {alias:?} is there twice"))
+            })
+            .await?;
+        }
+    }
+    Ok(())
 }
 
 async fn own_database(conn: &mut PgConnection, name: &str) -> Result<Database> {

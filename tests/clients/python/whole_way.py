@@ -1,4 +1,4 @@
-"""The whole way by the client that openapi-python-client makes: whole_way.py URL CATALOG.
+"""The whole way by the client that openapi-python-client makes: whole_way.py URL CATALOG [KEY].
 
 Registers the collection of CATALOG, whose files are where the service keeps its objects, takes a snapshot, restores it,
 waits for the job, and drops what it made. Type-checked by mypy --strict.
@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TypeVar
 
-from stillframe_client import Client
+from stillframe_client import AuthenticatedClient, Client
 from stillframe_client.api.collections import create_collection, drop_collection, get_collection
 from stillframe_client.api.engine import create_index, register_segments
 from stillframe_client.api.restores import get_restore_job, restore_snapshot
@@ -35,9 +35,12 @@ def ok(answer: T | Problem | None) -> T:
     return answer
 
 
-def main(url: str, catalog_file: str) -> None:
+def main(url: str, catalog_file: str, key: str | None = None) -> None:
     catalog = json.loads(Path(catalog_file).read_text())
-    client = Client(base_url=url)
+    client = Client(base_url=url) if key is None else AuthenticatedClient(base_url=url, token=key)
+    if key is not None:
+        stranger = list_snapshots.sync(client=Client(base_url=url))
+        assert isinstance(stranger, Problem) and stranger.status == 401, stranger
 
     collection = ok(create_collection.sync(client=client, body=CreateCollectionRequest.from_dict(catalog["collection"])))
     assert collection.collection_id == catalog["collection"]["collection_id"], collection.collection_id
@@ -84,4 +87,4 @@ def collection_rows(catalog: dict[str, list[dict[str, int]]]) -> int:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(*sys.argv[1:])

@@ -1,4 +1,4 @@
-// The whole way by openapi-fetch with the types that openapi-typescript makes: whole_way.js URL CATALOG.
+// The whole way by openapi-fetch with the types that openapi-typescript makes: whole_way.js URL CATALOG [KEY].
 // As tests/clients/python/whole_way.py; ids are beyond what JavaScript's numbers can hold, and must come back as they went.
 
 import assert from "node:assert/strict";
@@ -14,10 +14,14 @@ interface Catalog {
   segments: Schemas["SegmentBody"][];
 }
 
-const [url, file] = process.argv.slice(2);
+const [url, file, key] = process.argv.slice(2);
 assert(url && file);
 const catalog: Catalog = JSON.parse(readFileSync(file, "utf8"));
-const client = createClient<paths>({ baseUrl: url });
+const client = createClient<paths>({ baseUrl: url, headers: key === undefined ? {} : { authorization: `Bearer ${key}` } });
+if (key !== undefined) {
+  const stranger = await createClient<paths>({ baseUrl: url }).GET("/v1/snapshots");
+  assert.equal(stranger.response.status, 401);
+}
 
 function ok<T>(answer: { data?: T | undefined; error?: unknown }): T {
   assert(answer.data !== undefined, JSON.stringify(answer.error));

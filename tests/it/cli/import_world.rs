@@ -39,13 +39,20 @@ pub struct World {
 impl World {
     /// `below`: Milvus' root as seen from the storage root.
     pub async fn new(below: &str) -> Self {
-        let dir = directory();
-        let milvus = dir.path().join("objects").join(below);
+        let world = Self::empty(below).await;
         for (key, content) in fixture::files() {
-            let path = milvus.join(key);
+            let path = world.milvus.join(key);
             std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
             std::fs::write(path, content).expect("written");
         }
+        world
+    }
+
+    /// Without any file of Milvus.
+    pub async fn empty(below: &str) -> Self {
+        let dir = directory();
+        let milvus = dir.path().join("objects").join(below);
+        std::fs::create_dir_all(&milvus).expect("made");
         let database = postgres::url(&postgres::empty_database().await);
         let service = Service::start(dir.path(), &["--no-fsync", "--database-url", &database]);
         Self { service, dir, milvus }

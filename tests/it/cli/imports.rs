@@ -49,6 +49,25 @@ async fn a_dump_is_registered_as_the_catalog_says_and_a_restored_snapshot_has_ev
     compare_bytes(&copy["items"], world.dir.path());
     assert_eq!(world.get("/v1/collections/copy").await["ownership"], "owned");
 
+    // a bundle has nothing of where Milvus kept the files
+    let exported = world.service.run(&["snapshot", "export", "s1", "nightly", "--json"]);
+    assert_eq!(exported.code, Some(0), "{exported:?}");
+    let uri = exported.json()["snapshot_metadata_uri"].as_str().expect("a URI").to_string();
+    let bundle = uri
+        .split_once("/snapshots/")
+        .expect("a root")
+        .0
+        .strip_prefix("file://")
+        .expect("a path");
+    for (path, content) in fixture::files() {
+        let there = std::fs::read(Path::new(bundle).join("files").join(&path));
+        assert!(there.unwrap_or_else(|e| panic!("{path}: {e}")) == content, "{path}");
+    }
+    let back = world.service.run(&["restore", "--external", &uri, "back"]);
+    assert_eq!(back.code, Some(0), "{back:?}");
+    let back = world.get("/v1/collections/back/segments?page_size=1000").await;
+    compare_bytes(&back["items"], world.dir.path());
+
     // the source's files are kept from no one, and never deleted from here
     let gc = world.service.run(&["gc", "run", "--grace-seconds", "0", "--json"]).json();
     assert_eq!(gc["objects"], 0);
@@ -77,7 +96,7 @@ fn compare_bytes(segments: &Value, data_dir: &Path) {
     assert!(restored == source, "the restored bytes differ");
 }
 
-fn paths(value: &Value, found: &mut Vec<String>) {
+pub fn paths(value: &Value, found: &mut Vec<String>) {
     if let Some(path) = value["path"].as_str() {
         found.push(path.to_string());
     }

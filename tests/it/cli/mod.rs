@@ -8,6 +8,8 @@ mod demo;
 mod etcd;
 mod import_world;
 mod imports;
+mod imports_26;
+mod milvus_26;
 mod paging;
 pub mod process;
 mod restores;

@@ -255,8 +255,8 @@ async fn a_manifest_reads_nothing_outside_its_own_segment() {
         ),
         (
             "/files/insert_log/100/101/500/",
-            "/filez/insert_log/100/101/500/",
-            "outside files/",
+            "/files/insert_lag/100/101/500/",
+            "no known layout",
         ),
         (&key[..], &"y".repeat(key.len())[..], "can't be read"),
         ("ch_100", "ch_200", "unknown channel"),

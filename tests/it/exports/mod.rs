@@ -1,6 +1,7 @@
 //! Exports of snapshots as bundles, and restores from bundles.
 
 mod clients;
+mod foreign;
 mod hostile;
 mod jobs;
 mod places;

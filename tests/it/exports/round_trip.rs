@@ -16,7 +16,7 @@ pub async fn with_snapshot(app: &TestApp) {
     .created();
 }
 
-fn sorted_fixture() -> Vec<Vec<u8>> {
+pub fn sorted_fixture() -> Vec<Vec<u8>> {
     let mut bytes: Vec<Vec<u8>> = fixture::files().into_iter().map(|(_, bytes)| bytes).collect();
     bytes.sort();
     bytes

@@ -2,15 +2,16 @@
 //! fastavro and Google's protobuf, against files kept
 //! in `tests/fixtures/golden`, and against input that means harm.
 
-mod adopt;
+pub mod adopt;
 mod avro;
 mod fastavro;
 mod golden;
+mod hamba;
 mod hostile;
 mod metadata;
 mod mutations;
 mod protobuf;
-mod rebuild;
+pub mod rebuild;
 mod roundtrip;
 mod sample;
 mod versions;

@@ -124,7 +124,7 @@ fn mutate_all() {
         }
         let bytes = mutate(&mut random, &manifests);
         // any reader of any version may meet it
-        let version = [0, 1, 2, 3, 4, 5, 1004][random.below(7)];
+        let version = [0, 1, 2, 3, 4, 5, 1004, 1005][random.below(8)];
         accepted += usize::from(survive(round, &bytes, |bytes| {
             manifest::decode(bytes, version, ROOT, COLLECTION)
                 .map(drop)

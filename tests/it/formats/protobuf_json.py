@@ -2,7 +2,7 @@
 """Reads a metadata file with Google's protobuf, and prints what it understood in protobuf's own JSON.
 
 protobuf_json.py FILE.json [--numbers]    --numbers: enums as numbers, as other writers may do
-protobuf_json.py --sample                 a message with something in every field, those too that Stillframe
+protobuf_json.py --sample [--camel]       a message with something in every field, those too that Stillframe
                                           does not know
 
 The messages are typed here from facts 3; nothing is taken from the product.
@@ -152,8 +152,8 @@ def sample(cls):
 
 def main(arguments):
     cls = classes()
-    numbers = "--numbers" in arguments
-    match [a for a in arguments if a != "--numbers"]:
+    numbers, camel = "--numbers" in arguments, "--camel" in arguments
+    match [a for a in arguments if a not in ("--numbers", "--camel")]:
         case ["--sample"]:
             message = sample(cls)
         case [path]:
@@ -162,7 +162,7 @@ def main(arguments):
                 json_format.Parse(file.read(), message, ignore_unknown_fields=True)
         case _:
             sys.exit(__doc__)
-    form = json_format.MessageToDict(message, preserving_proto_field_name=True, use_integers_for_enums=numbers)
+    form = json_format.MessageToDict(message, preserving_proto_field_name=not camel, use_integers_for_enums=numbers)
     json.dump(form, sys.stdout, indent=2)
     print()
 

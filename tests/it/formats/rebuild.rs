@@ -440,3 +440,33 @@ async fn ids_go_on_above_the_highest_that_any_object_carries() {
     let id: i64 = created["db_id"].as_str().expect("id").parse().expect("a number");
     assert!(id > high, "{id}");
 }
+
+#[tokio::test]
+async fn aliases_come_back_with_the_newest_snapshots_and_in_what_was_captured() {
+    let app = TestApp::local().await;
+    let alias = async |name: &str, collection: &str| {
+        let body = json!({"alias": name, "collection_name": collection});
+        app.post("/v1/aliases", &body).await.created();
+    };
+    for (name, id) in [("c", C), ("d", 2 * C)] {
+        app.small_collection(name, id).await;
+        app.add_segment(name, id, id * 5).await;
+    }
+    alias("latest", "c").await;
+    alias("kept", "c").await;
+    create(&app, "c", "s1").await;
+    // moved before the next snapshot
+    app.delete("/v1/aliases/latest").await.expect(204);
+    alias("latest", "d").await;
+    create(&app, "d", "s2").await;
+    let before = [shown(&app, "s1").await, shown(&app, "s2").await];
+    assert_eq!(before[0][0]["collection"]["aliases"], json!(["kept", "latest"]));
+
+    let app = app.after_losing_the_catalog().await;
+    rebuild(&app).await;
+    for (name, before) in ["s1", "s2"].iter().zip(&before) {
+        same(name, before, &shown(&app, name).await);
+    }
+    let of = async |name: &str| app.get(&format!("/v1/collections/{name}")).await.ok().json["aliases"].clone();
+    assert_eq!((of("c").await, of("d").await), (json!(["kept"]), json!(["latest"])));
+}

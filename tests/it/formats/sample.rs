@@ -227,6 +227,8 @@ pub fn metadata(encoding: ManifestEncoding) -> SnapshotMetadata {
     let mut fields = each(collection, "fields", |f| {
         serde_json::from_value::<Field>(f.clone()).expect("a field")
     });
+    fields[4].extra.insert("external_field".into(), "column".into());
+    fields[4].extra.insert("element_nullable".into(), true.into());
     fields[4].default_value = Some(serde_json::json!({"float_data": 1.5}));
     let struct_field = Field {
         field_id: FieldId(111),
@@ -243,6 +245,7 @@ pub fn metadata(encoding: ManifestEncoding) -> SnapshotMetadata {
         description: "Line 1\n\"quoted\" <&> ü".into(),
         collection_id: COLLECTION,
         external: false,
+        aliases: vec!["latest".into(), "nightly".into()],
         create_ts: 470644641416347649,
         db_name: "default".into(),
         collection_name: text(collection, "name"),
@@ -261,13 +264,22 @@ pub fn metadata(encoding: ManifestEncoding) -> SnapshotMetadata {
                 input_field_ids: vec![FieldId(101)],
                 output_field_ids: vec![FieldId(104)],
                 params: Params::from([("k1".into(), "1.2".into())]),
+                extra: Default::default(),
             }],
             struct_array_fields: vec![StructArrayField {
                 field_id: FieldId(110),
                 name: "clip".into(),
                 description: "an array of structs".into(),
                 fields: vec![struct_field],
+                type_params: Params::from([("max_capacity".into(), "100".into())]),
+                nullable: true,
+                extra: Default::default(),
             }],
+            extra: [
+                ("enable_namespace".to_string(), true.into()),
+                ("file_resource_ids".into(), serde_json::json!(["900719"])),
+            ]
+            .into(),
             ..Schema::default()
         },
         properties: Params::from([

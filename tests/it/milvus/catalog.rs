@@ -5,7 +5,9 @@ use serde_json::json;
 use stillframe::milvus::proto::common::{KeyValuePair, Status};
 use stillframe::milvus::proto::milvus as m;
 use stillframe::milvus::proto::schema::value_field::Data;
-use stillframe::milvus::proto::schema::{CollectionSchema, DataType, FieldSchema, FunctionSchema, FunctionType, ValueField};
+use stillframe::milvus::proto::schema::{
+    CollectionSchema, DataType, FieldSchema, FunctionSchema, FunctionType, StructArrayFieldSchema, ValueField,
+};
 
 use super::snapshots::{create, describe};
 use crate::support::TestApp;
@@ -137,6 +139,41 @@ async fn a_collection_made_by_a_client_is_whole_and_can_be_snapshotted() {
 }
 
 #[tokio::test]
+async fn structs_of_a_client_come_back_whole() {
+    let app = TestApp::memory().await;
+    let group = |name: &str| StructArrayFieldSchema {
+        name: name.into(),
+        fields: vec![FieldSchema {
+            element_type: DataType::VarChar.into(),
+            ..field("title", DataType::Array)
+        }],
+        type_params: pairs(&[("max_capacity", "100")]),
+        nullable: true,
+        ..Default::default()
+    };
+    let wanted = CollectionSchema {
+        struct_array_fields: vec![group("clip"), group("shot")],
+        do_physical_backfill: true,
+        file_resource_ids: vec![7, 1 << 60],
+        enable_namespace: true,
+        ..schema()
+    };
+    app.milvus_ok::<Status>("CreateCollection", create_request("c", &wanted))
+        .await;
+    let mut shown = described(&app, "c").await.schema.expect("a schema");
+    assert_eq!(
+        (shown.do_physical_backfill, shown.enable_namespace, &shown.file_resource_ids),
+        (true, true, &wanted.file_resource_ids)
+    );
+    for group in &mut shown.struct_array_fields {
+        assert!(group.field_id > 100);
+        group.field_id = 0;
+        group.fields.iter_mut().for_each(|f| f.field_id = 0);
+    }
+    assert_eq!(shown.struct_array_fields, wanted.struct_array_fields);
+}
+
+#[tokio::test]
 async fn schemas_that_can_not_be_are_refused() {
     let app = TestApp::memory().await;
     let garbage = m::CreateCollectionRequest {
@@ -162,6 +199,15 @@ async fn schemas_that_can_not_be_are_refused() {
     };
     app.milvus_refused::<Status>("CreateCollection", create_request("c", &external), 3000)
         .await;
+    // what a newer client says is not lost without a word: field 18 of a field
+    let mut newer = schema().encode_to_vec();
+    newer.extend([0x22, 5, 0x92, 0x01, 2, b'a', b'b']);
+    let newer = m::CreateCollectionRequest {
+        schema: newer,
+        ..create_request("c", &schema())
+    };
+    let said = app.milvus_refused::<Status>("CreateCollection", newer, 3000).await;
+    assert!(said.ends_with("field 18 of FieldSchema"), "{said}");
     app.milvus_refused::<Status>("CreateCollection", create_request("1c", &schema()), 1100)
         .await;
     let mut keyed = schema();

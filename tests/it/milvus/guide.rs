@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use reqwest::header::{AUTHORIZATION, HeaderMap};
 use serde_json::Value;
 
 use crate::cli::process::directory;
@@ -32,9 +33,23 @@ fn moved(text: &str, copy: u64) -> String {
     out + rest
 }
 
+/// A client of REST that shows this key; none where it is empty.
+fn client(key: &str) -> reqwest::Client {
+    let mut headers = HeaderMap::new();
+    if !key.is_empty() {
+        headers.insert(AUTHORIZATION, format!("Bearer {key}").parse().expect("ASCII"));
+    }
+    let builder = reqwest::Client::builder().no_proxy().default_headers(headers);
+    builder.build().expect("a client")
+}
+
 /// Writes the real collection's files again, under other ids, and registers them over REST under
 /// this name, as an engine would.
 pub async fn load(service: &Service, dir: &Path, name: &str, copy: u64) {
+    load_with("", service, dir, name, copy).await;
+}
+
+async fn load_with(key: &str, service: &Service, dir: &Path, name: &str, copy: u64) {
     for (key, content) in fixture::files() {
         let path = dir.join("objects").join(moved(&key, copy));
         std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
@@ -42,7 +57,7 @@ pub async fn load(service: &Service, dir: &Path, name: &str, copy: u64) {
     }
     let mut catalog: Value = serde_json::from_str(&moved(&fixture::catalog().to_string(), copy)).expect("JSON");
     catalog["collection"]["name"] = name.into();
-    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let client = client(key);
     let post = async |path: String, body: &Value| {
         let url = format!("{}{path}", service.url);
         let response = client.post(url).json(body).send().await.expect("an answer");
@@ -57,8 +72,55 @@ pub async fn load(service: &Service, dir: &Path, name: &str, copy: u64) {
     post(format!("/v1/collections/{name}/segments:batch"), &segments).await;
 }
 
+/// Has a client meet each of the guide's errors for which a server must lack something: runs `meet` with the server,
+/// the error's name, and the key that the client shows.
+pub async fn server_errors(dir: &Path, meet: impl AsyncFn(&Service, &str, &str) -> String) {
+    const ADMIN: &str = "the-operators-own-key-of-more-than-32-characters";
+    // the collection has almost nine million bytes
+    const QUOTA: &str = "12000000";
+    let database = postgres::url(&postgres::empty_database().await);
+    let settings = ["--quota-bytes", QUOTA, "--auth", "--admin-key", ADMIN];
+    let service = Service::start(dir, &[&["--no-fsync", "--database-url", &database][..], &settings].concat());
+    load_with(ADMIN, &service, dir, "my_collection", 0).await;
+    let asked = serde_json::json!({"name": "looks_on", "grants": [{"role": "reader"}]});
+    let made = client(ADMIN)
+        .post(format!("{}/v1/keys", service.url))
+        .json(&asked)
+        .send()
+        .await;
+    let made = made.expect("an answer").text().await.expect("a body");
+    let made: Value = serde_json::from_str(&made).expect("JSON");
+    let reader = made["key"].as_str().unwrap_or_else(|| panic!("{made}"));
+    for (error, key, words) in [
+        (
+            "permission_denied",
+            reader,
+            "permission denied: this needs the permission \"operate\"",
+        ),
+        (
+            "insufficient_storage",
+            ADMIN,
+            "restore snapshot failed: insufficient storage: the restore needs",
+        ),
+        ("restore_failed", ADMIN, "restore snapshot failed: file insert_log/"),
+    ] {
+        if error == "restore_failed" {
+            let files = fixture::files();
+            let (lost, _) = files.iter().find(|(path, _)| path.starts_with("insert_log/")).expect("one");
+            std::fs::remove_file(dir.join("objects").join(lost)).expect("removed");
+        }
+        let said = meet(&service, error, key).await;
+        assert!(said.contains(words), "{error}: {said}");
+    }
+}
+
 /// Runs one of the Python scripts.
 async fn run(service: &Service, script: &str) -> String {
+    run_with(service, script, &[], "").await
+}
+
+/// Runs one with arguments, and with the key that it shows.
+async fn run_with(service: &Service, script: &str, arguments: &[&str], key: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("examples/guide/python")
         .join(script);
@@ -69,8 +131,10 @@ async fn run(service: &Service, script: &str) -> String {
     }
     command
         .env("MILVUS_URI", &service.url)
+        .env("MILVUS_TOKEN", key)
         .env("PYTHONDONTWRITEBYTECODE", "1")
-        .arg(path);
+        .arg(path)
+        .args(arguments);
     succeeded(script, command).await
 }
 
@@ -105,6 +169,17 @@ async fn the_guides_use_cases_work_with_pymilvus() {
     ] {
         run(&service, script).await;
     }
+    let said = run(&service, "every_snapshot_call.py").await;
+    assert!(said.contains("12 calls and REST v2"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_guides_errors_of_a_server_that_lacks_something_are_met_with_pymilvus() {
+    let dir = directory();
+    server_errors(dir.path(), async |service, error, key| {
+        run_with(service, "server_errors.py", &[error], key).await
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

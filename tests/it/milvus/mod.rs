@@ -2,7 +2,7 @@
 
 mod catalog;
 mod exports;
-mod go;
+pub mod go;
 mod guide;
 mod numbers;
 mod restores;

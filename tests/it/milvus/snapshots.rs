@@ -171,12 +171,74 @@ async fn names_and_limits_are_refused_in_milvus_words() {
         .milvus_refused::<m::DescribeSnapshotResponse>("DescribeSnapshot", describe("never", "c"), 1100)
         .await;
     assert!(said.contains("snapshot not found[snapshot=never]"), "{said}");
+    let c = app.get("/v1/collections/c").await.ok().json["collection_id"].clone();
+    let c = c.as_str().expect("an id");
+    assert_eq!(said, format!("collection {c}: snapshot not found[snapshot=never]"));
     let elsewhere = m::ListSnapshotsRequest {
         db_name: "nowhere".into(),
         ..list("c")
     };
     app.milvus_refused::<m::ListSnapshotsResponse>("ListSnapshots", elsewhere, 800)
         .await;
+}
+
+#[tokio::test]
+async fn a_collection_that_never_was_is_told_from_one_without_the_snapshot() {
+    let app = TestApp::local().await;
+    two(&app).await;
+    for name in ["s", "t"] {
+        app.milvus_ok::<Status>("CreateSnapshot", create(name, "c")).await;
+    }
+    let unknown = |said: String| assert!(said.starts_with("collection not found: ") && said.contains("typo"), "{said}");
+    unknown(app.milvus_refused::<Status>("DropSnapshot", drop_("s", "typo"), 100).await);
+    unknown(
+        app.milvus_refused::<m::DescribeSnapshotResponse>("DescribeSnapshot", describe("s", "typo"), 100)
+            .await,
+    );
+    unknown(
+        app.milvus_refused::<m::PinSnapshotDataResponse>("PinSnapshotData", pin("s", "typo", 0), 100)
+            .await,
+    );
+    let restore = m::RestoreSnapshotRequest {
+        name: "s".into(),
+        collection_name: "typo".into(),
+        target_collection_name: "r".into(),
+        ..Default::default()
+    };
+    unknown(
+        app.milvus_refused::<m::RestoreSnapshotResponse>("RestoreSnapshot", restore, 100)
+            .await,
+    );
+    let export = m::ExportSnapshotRequest {
+        name: "s".into(),
+        collection_name: "typo".into(),
+        target_s3_path: "x".into(),
+        ..Default::default()
+    };
+    unknown(
+        app.milvus_refused::<m::ExportSnapshotResponse>("ExportSnapshot", export, 100)
+            .await,
+    );
+    // of a collection that is there a drop is idempotent, of one that was there too
+    app.milvus_ok::<Status>("DropSnapshot", drop_("never", "c")).await;
+    let gone = m::DropCollectionRequest {
+        collection_name: "c".into(),
+        ..Default::default()
+    };
+    app.milvus_ok::<Status>("DropCollection", gone).await;
+    let id = "collection ";
+    for name in ["s", "t"] {
+        let said = app
+            .milvus_refused::<m::DescribeSnapshotResponse>("DescribeSnapshot", describe("never", "c"), 1100)
+            .await;
+        assert!(
+            said.starts_with(id) && said.ends_with(": snapshot not found[snapshot=never]"),
+            "{said}"
+        );
+        for _twice in 0..2 {
+            app.milvus_ok::<Status>("DropSnapshot", drop_(name, "c")).await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -92,6 +92,20 @@ async fn failures_have_milvus_codes_and_texts() {
         ("snapshots/drop", of(json!({"dbName": "nowhere"})), 800, "nowhere"),
         ("snapshots/list", json!({"collectionName": "nowhere"}), 100, "nowhere"),
         (
+            "snapshots/drop",
+            of(json!({"collectionName": "typo"})),
+            100,
+            "collection not found",
+        ),
+        ("snapshots/describe", of(json!({"collectionName": "typo"})), 100, "typo"),
+        ("snapshots/pin", of(json!({"collectionName": "typo"})), 100, "typo"),
+        (
+            "snapshots/restore",
+            json!({"snapshotName": "s", "sourceCollectionName": "typo", "targetCollectionName": "t"}),
+            100,
+            "typo",
+        ),
+        (
             "snapshots/describe",
             of(json!({"snapshotName": "nothing"})),
             1100,

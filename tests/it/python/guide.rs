@@ -38,6 +38,25 @@ fn given() -> BTreeMap<String, String> {
     blocks.collect()
 }
 
+/// The user guide itself lies beside the repository on the machines where this project is developed.
+const GUIDE: &str = "../shared/docs/snapshot-user-guide.md";
+
+#[test]
+fn the_blocks_are_those_of_the_guide_token_by_token() {
+    let Ok(guide) = std::fs::read_to_string(root().join(GUIDE)) else {
+        println!("skipped: there is no {GUIDE}");
+        return;
+    };
+    let blocks = guide
+        .split("```python\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().expect("code"));
+    let words = |text: &str| text.split_whitespace().map(str::to_string).collect::<Vec<_>>();
+    let expected: Vec<Vec<String>> = blocks.map(words).collect();
+    let given: Vec<Vec<String>> = given().values().map(|text| words(text)).collect();
+    assert_eq!(given, expected);
+}
+
 #[test]
 fn the_examples_differ_from_the_guide_in_white_space_only() {
     let given = given();

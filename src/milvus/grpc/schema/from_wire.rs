@@ -2,9 +2,9 @@
 
 use prost::Message as _;
 
-use super::{DYNAMIC_FIELD, FIRST_USER_FIELD, default_value, params};
+use super::{DYNAMIC_FIELD, FIRST_USER_FIELD, default_value, extra, params, unknown};
 use crate::domain::id::FieldId;
-use crate::domain::schema::{DATA_TYPES, Field, Function, Schema, StructArrayField};
+use crate::domain::schema::{DATA_TYPES, Extra, Field, Function, Schema, StructArrayField};
 use crate::milvus::proto::schema::{CollectionSchema, FieldSchema, FunctionSchema, FunctionType};
 use crate::milvus::status::{Refusal, code};
 
@@ -19,13 +19,20 @@ pub struct Wanted {
 /// Reads a schema as it stands in `CreateCollectionRequest`.
 ///
 /// # Errors
-/// Bytes that are no schema, types that are not known, external collections.
+/// Bytes that are no schema, types that are not known, external collections; fields of a newer Milvus, which
+/// would be lost here.
 pub fn read(bytes: &[u8]) -> Result<Wanted, Refusal> {
     let wire = CollectionSchema::decode(bytes).map_err(|e| Refusal::invalid(format!("the schema can't be read: {e}")))?;
     if !wire.external_source.is_empty() || !wire.external_spec.is_empty() {
         return Err(Refusal::new(
             code::NOT_SUPPORTED,
             "external collections (external_source, external_spec) are not served here",
+        ));
+    }
+    if let Some(what) = unknown::in_schema(bytes) {
+        return Err(Refusal::new(
+            code::NOT_SUPPORTED,
+            format!("the schema says what is not known here and would be lost: {what}"),
         ));
     }
     let mut ids = FIRST_USER_FIELD..;
@@ -50,6 +57,9 @@ pub fn read(bytes: &[u8]) -> Result<Wanted, Refusal> {
             name: group.name.clone(),
             description: group.description.clone(),
             fields: inner?,
+            type_params: params(&group.type_params),
+            nullable: group.nullable,
+            extra: Extra::new(),
         });
     }
     let functions: Result<Vec<Function>, Refusal> = wire
@@ -79,6 +89,11 @@ pub fn read(bytes: &[u8]) -> Result<Wanted, Refusal> {
             fields,
             functions,
             struct_array_fields,
+            extra: extra::of([
+                extra::flagged("do_physical_backfill", wire.do_physical_backfill),
+                extra::listed("file_resource_ids", &wire.file_resource_ids),
+                extra::flagged("enable_namespace", wire.enable_namespace),
+            ]),
         },
     })
 }
@@ -100,6 +115,7 @@ fn plain(field_id: FieldId, name: &str, data_type: &str) -> Field {
         type_params: Default::default(),
         index_params: Default::default(),
         default_value: None,
+        extra: Extra::new(),
     }
 }
 
@@ -128,6 +144,7 @@ fn one(wire: &FieldSchema, field_id: FieldId) -> Result<Field, Refusal> {
         type_params: params(&wire.type_params),
         index_params: params(&wire.index_params),
         default_value: wire.default_value.as_ref().and_then(default_value::to_json),
+        extra: extra::of([extra::named("external_field", &wire.external_field)]),
         ..plain(field_id, &wire.name, data_type(wire.data_type, &wire.name)?)
     })
 }
@@ -153,5 +170,6 @@ fn function(wire: &FunctionSchema, function_id: FieldId, fields: &[Field]) -> Re
         input_field_ids: wire.input_field_names.iter().map(id_of).collect::<Result<_, _>>()?,
         output_field_ids: wire.output_field_names.iter().map(id_of).collect::<Result<_, _>>()?,
         params: params(&wire.params),
+        extra: Extra::new(),
     })
 }

@@ -1,6 +1,6 @@
 //! A schema as clients are shown it: Milvus' own columns and the dynamic field are left out.
 
-use super::{FIRST_USER_FIELD, default_value, pairs};
+use super::{FIRST_USER_FIELD, default_value, extra, pairs};
 use crate::domain::collection::Collection;
 use crate::domain::id::FieldId;
 use crate::domain::schema::{CONSISTENCY_LEVELS, DATA_TYPES, Field, Function, Schema, StructArrayField};
@@ -41,8 +41,11 @@ pub fn show(collection: &Collection) -> CollectionSchema {
         db_name: collection.db_name.clone(),
         struct_array_fields: schema.struct_array_fields.iter().map(group).collect(),
         version: schema.version,
-        external_source: String::new(),
-        external_spec: String::new(),
+        external_source: extra::text(&schema.extra, "external_source"),
+        external_spec: extra::text(&schema.extra, "external_spec"),
+        do_physical_backfill: extra::flag(&schema.extra, "do_physical_backfill"),
+        file_resource_ids: extra::ids(&schema.extra, "file_resource_ids"),
+        enable_namespace: extra::flag(&schema.extra, "enable_namespace"),
     }
 }
 
@@ -63,6 +66,7 @@ fn field(field: &Field) -> FieldSchema {
         is_clustering_key: field.is_clustering_key,
         nullable: field.nullable,
         is_function_output: field.is_function_output,
+        external_field: extra::text(&field.extra, "external_field"),
     }
 }
 
@@ -71,8 +75,17 @@ fn group(group: &StructArrayField) -> StructArrayFieldSchema {
         field_id: group.field_id.0,
         name: group.name.clone(),
         description: group.description.clone(),
-        fields: group.fields.iter().map(field).collect(),
-        ..StructArrayFieldSchema::default()
+        // the long names are Milvus' own business
+        fields: group
+            .fields
+            .iter()
+            .map(|f| FieldSchema {
+                name: group.short_name(f).to_string(),
+                ..field(f)
+            })
+            .collect(),
+        type_params: pairs(&group.type_params),
+        nullable: group.nullable,
     }
 }
 
