@@ -6,7 +6,7 @@
 //! domain <- store, objects <- service <- {api, milvus, jobs} <- app <- cli
 //! ```
 //!
-//! `crash_point` knows nothing and may be used by `service`; `telemetry` (names of metrics) knows
+//! `crash_point` knows nothing and may be used by `service` and `app`; `telemetry` (names of metrics) knows
 //! nothing and may be used by all but `domain` and `store`.
 //! `limits` (what clients may take) knows `domain` and is used by all that listens; `serving` knows both and is
 //! used by `app`; `tls` knows nothing and is used by `config` and `app`.
