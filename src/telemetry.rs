@@ -161,7 +161,7 @@ fn describe() {
         metrics::counter!(VERIFICATIONS, "level" => level, "outcome" => "failed").absolute(0);
     }
     metrics::counter!(WEBHOOK_TRIES, "outcome" => "gave_up").absolute(0);
-    for operation in ["write", "write_many", "write_stream", "copy", "copy_in_parts"] {
+    for operation in ["write", "write_many", "write_stream", "copy", "copy_many", "copy_in_parts"] {
         metrics::counter!(STORAGE_CALLS, "operation" => operation, "outcome" => "full").absolute(0);
     }
 }

@@ -89,30 +89,66 @@ impl Objects {
             // each part takes a slot of its own
             return observed("copy_in_parts", self.copy_in_parts(file)).await;
         }
+        if self.local.is_some() {
+            let pair = (file.source.to_string(), file.target.to_string());
+            return observed("copy", self.copy_local(vec![pair], |_| {})).await;
+        }
         let slot = self.limiter.acquire().await;
         let copied = observed("copy", self.copy_once(file)).await;
         settle(slot, &copied);
         copied
     }
 
+    /// Whether [`Objects::copy_together`] can do it.
+    pub fn copies_together(&self) -> bool {
+        self.local.is_some()
+    }
+
+    /// Copies small files, from a key to a key, one after the other and together faster than by
+    /// [`Objects::copy`] one by one: on local storage only. Takes one slot. Tells `done` the
+    /// position of each that has appeared, in order; none after one that failed has.
+    ///
+    /// # Errors
+    /// What to do about the first that is not done.
+    pub async fn copy_together(
+        &self,
+        files: Vec<(String, String)>,
+        done: impl FnMut(usize) + Send + 'static,
+    ) -> Result<(), CopyOutcome> {
+        observed("copy_many", self.copy_local(files, done)).await
+    }
+
+    /// The slot is held until the copies have ended, also when nobody waits for them any more.
+    async fn copy_local(
+        &self,
+        files: Vec<(String, String)>,
+        done: impl FnMut(usize) + Send + 'static,
+    ) -> Result<(), CopyOutcome> {
+        let Some(local) = self.local.clone() else {
+            let what = Error::internal("files are copied together on local storage only");
+            return Err(CopyOutcome::Fail(what));
+        };
+        let slot = self.limiter.acquire().await;
+        let flag = StopOnDrop(Arc::new(AtomicBool::new(false)));
+        let stop = flag.0.clone();
+        let copying = tokio::task::spawn_blocking(move || {
+            let copied = local.copy_many(&files, &stop, done);
+            let copied = copied.map_err(|(at, error)| local_outcome(&files[at].0, &files[at].1, error));
+            settle(slot, &copied);
+            copied
+        });
+        copying.await.map_err(|e| CopyOutcome::Retry(Error::internal(e)))?
+    }
+
     async fn copy_once(&self, file: &CopyFile<'_>) -> Result<(), CopyOutcome> {
         let CopyFile { source, target, .. } = *file;
-        match (&self.local, self.url.as_ref()) {
-            (Some(local), _) => {
-                let flag = StopOnDrop(Arc::new(AtomicBool::new(false)));
-                let (local, stop) = (local.clone(), flag.0.clone());
-                let (from, to) = (source.to_string(), target.to_string());
-                let copied = tokio::task::spawn_blocking(move || local.copy(&from, &to, &stop)).await;
-                copied
-                    .map_err(|e| CopyOutcome::Retry(Error::internal(e)))?
-                    .map_err(|e| local_outcome(source, target, e))?;
-            }
+        match self.url.as_ref() {
             // the memory service can't copy; it is for tests, whose objects are small
-            (None, StorageUrl::Memory) => {
+            StorageUrl::Memory => {
                 let bytes = self.once.read(source).await.map_err(|e| outcome(source, target, e))?;
                 self.once.write(target, bytes).await.map_err(|e| outcome(source, target, e))?;
             }
-            (None, _) => {
+            _ => {
                 // the known length saves the library's look at the source: one request, not two
                 let copied = self
                     .once

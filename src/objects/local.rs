@@ -8,8 +8,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::keys;
 
@@ -63,48 +61,6 @@ impl LocalRoot {
             sync_parent(&target)?;
         }
         written
-    }
-
-    /// Copies a file through a temporary name. Gives the bytes copied. Blocking; `stop` keeps it
-    /// from appearing. The name is not synced: see [`LocalRoot::sync_parents`].
-    ///
-    /// `io::copy` between files is copy_file_range(2): the bytes stay in the kernel, and where the
-    /// filesystem can (Btrfs, XFS, bcachefs, NFS 4.2) it shares the blocks as a reflink does.
-    pub fn copy(&self, source: &str, target: &str, stop: &Arc<AtomicBool>) -> io::Result<u64> {
-        let temporary = self
-            .path
-            .join(keys::TEMPORARY_DIRECTORY)
-            .join(uuid::Uuid::new_v4().to_string());
-        let target = self.target(target);
-        let copied = self.copy_to(&self.target(source), &temporary, &target, stop);
-        if copied.is_err() {
-            // the error that counts is the first one; a leftover is swept at the next start
-            let _ = fs::remove_file(&temporary);
-        }
-        copied
-    }
-
-    fn copy_to(&self, source: &Path, temporary: &Path, target: &Path, stop: &Arc<AtomicBool>) -> io::Result<u64> {
-        let mut from = File::open(source)?;
-        // only the source may be said to be missing
-        let found = |e: io::Error| {
-            if e.kind() == io::ErrorKind::NotFound {
-                io::Error::other(e)
-            } else {
-                e
-            }
-        };
-        let mut to = with_parent(temporary, || OpenOptions::new().write(true).create_new(true).open(temporary)).map_err(found)?;
-        let size = io::copy(&mut from, &mut to)?;
-        if self.fsync {
-            to.sync_all()?;
-        }
-        drop(to);
-        if stop.load(Ordering::SeqCst) {
-            return Err(io::Error::new(io::ErrorKind::Interrupted, "the copy was stopped"));
-        }
-        with_parent(target, || fs::rename(temporary, target)).map_err(found)?;
-        Ok(size)
     }
 
     /// Begins a file under a temporary name. Blocking.
@@ -222,7 +178,7 @@ impl LocalRoot {
 
 /// Runs `create`, making the parent directory first where it is missing. Tried again when the
 /// collector removes the empty directory in between.
-fn with_parent<T>(path: &Path, create: impl Fn() -> io::Result<T>) -> io::Result<T> {
+pub(super) fn with_parent<T>(path: &Path, create: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let mut tries = 0;
     loop {
         match create() {

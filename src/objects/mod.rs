@@ -9,6 +9,7 @@ mod error;
 pub mod keys;
 mod limiter;
 mod local;
+mod local_copy;
 pub mod manifest;
 pub mod marker;
 pub mod metadata;

@@ -168,6 +168,24 @@ impl Route {
         copied
     }
 
+    /// Whether [`Route::copy_together`] can do it.
+    pub fn copies_together(&self) -> bool {
+        self.from.is_in_store_of(&self.to) && self.to.objects.copies_together()
+    }
+
+    /// Copies small files, from a path to a path; see [`Objects::copy_together`].
+    ///
+    /// # Errors
+    /// What to do about the first that is not done.
+    pub async fn copy_together(
+        &self,
+        files: impl Iterator<Item = (&str, &str)>,
+        done: impl FnMut(usize) + Send + 'static,
+    ) -> Result<(), CopyOutcome> {
+        let keyed = files.map(|(source, target)| (self.from.key(source), self.to.key(target)));
+        self.to.objects.copy_together(keyed.collect(), done).await
+    }
+
     /// Sends the bytes of a file through this process. It appears whole or not at all, and only with
     /// the size that the source must have.
     async fn stream(&self, source: &str, target: &str, file: &CopyFile<'_>) -> Result<(), CopyOutcome> {

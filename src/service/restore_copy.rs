@@ -1,12 +1,13 @@
 //! Second phase of a restore job: copy the files of one segment, and prove them.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 
-use super::restore_prove::FileCopy;
+use super::restore_prove::{FileCopy, Proved};
 use super::restore_run::{Outcome, RunError};
 use super::throttle::Throttle;
 use super::{Service, commit};
@@ -22,34 +23,40 @@ use crate::store;
 /// Counters of a running copy task, read by its heartbeat.
 #[derive(Debug, Default)]
 pub struct CopyProgress {
+    counts: Arc<Counts>,
+    /// How fast the task may copy.
+    pub(super) throttle: Throttle,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
     files: AtomicI64,
     bytes: AtomicI64,
     retries: AtomicI64,
-    /// How fast the task may copy.
-    pub(super) throttle: Throttle,
 }
 
 impl CopyProgress {
     /// Counters of one attempt of a task; retries of earlier ones stay counted.
     pub fn of(task: &ClaimedTask) -> Self {
-        Self {
-            retries: AtomicI64::new(task.retries),
-            ..Self::default()
-        }
+        let progress = Self::default();
+        progress.counts.retries.store(task.retries, Ordering::Relaxed);
+        progress
     }
 
     pub fn read(&self) -> Progress {
         Progress {
-            files: self.files.load(Ordering::Relaxed),
-            bytes: self.bytes.load(Ordering::Relaxed),
-            retries: self.retries.load(Ordering::Relaxed),
+            files: self.counts.files.load(Ordering::Relaxed),
+            bytes: self.counts.bytes.load(Ordering::Relaxed),
+            retries: self.counts.retries.load(Ordering::Relaxed),
         }
     }
+}
 
-    fn done(&self, file: &FileCopy) {
+impl Counts {
+    fn done(&self, size_bytes: u64) {
+        let size = i64::try_from(size_bytes).unwrap_or(i64::MAX);
         self.files.fetch_add(1, Ordering::Relaxed);
-        self.bytes
-            .fetch_add(i64::try_from(file.size_bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
+        self.bytes.fetch_add(size, Ordering::Relaxed);
     }
 }
 
@@ -58,6 +65,10 @@ const MAX_PAUSE_MS: u64 = 10_000;
 /// Times that one file waits for a store that asks to slow down (some ten minutes) before its task
 /// is put back.
 const MAX_THROTTLED: u32 = 60;
+/// Files, and their bytes, that are copied together where the storage can: few enough that the
+/// segments of several workers share the copies at the same time evenly.
+const GROUP_FILES: usize = 32;
+const GROUP_BYTES: u64 = 4 * 1024 * 1024;
 
 impl Service {
     /// Copies the files of one segment and proves them by listing the target.
@@ -65,20 +76,19 @@ impl Service {
     /// A later attempt first lists what an earlier one left: a copy appears whole or not at all,
     /// and nobody else writes under the new ids, so a file that is there with its size is done.
     pub(super) async fn copy_segment(&self, task: &ClaimedTask, progress: &CopyProgress) -> Result<Outcome, RunError> {
-        let bundle = store::bundles::find(&mut *self.conn().await?, task.job_id).await?;
-        let route = self.route(task.job_id, bundle.as_ref())?;
-        let copies = self.plan_copies(task, bundle.map(|b| b.kind)).await?;
+        let (route, Plan { copies, target }) = self.plan_copies(task, progress).await?;
         let there = if task.attempt > 1 {
             self.list_targets(&route, &copies).await?
         } else {
             HashMap::new()
         };
+        let is_there = |file: &FileCopy| there.get(&file.target).is_some_and(|e| e.size_bytes == file.size_bytes);
+        let (done, open): (Vec<&FileCopy>, Vec<&FileCopy>) = copies.iter().partition(|file| is_there(file));
+        done.iter().for_each(|file| progress.counts.done(file.size_bytes));
         let failed = AtomicBool::new(false);
-        let mut running = Vec::with_capacity(copies.len());
-        for file in &copies {
-            let is_there = there.get(&file.target).is_some_and(|e| e.size_bytes == file.size_bytes);
-            running.push(self.copy_unless(is_there, &route, file, progress, &failed));
-        }
+        let running: Vec<_> = groups(&open, route.copies_together())
+            .map(|group| self.copy_group(group, &route, progress, &failed))
+            .collect();
         // copies that have begun are waited for also after a failure: none may appear later
         let mut running = stream::iter(running).buffer_unordered(self.settings.copy_concurrency);
         let mut first_failure = None;
@@ -93,29 +103,37 @@ impl Service {
         }
         let targets: Vec<String> = copies.iter().map(|c| route.to.key(&c.target)).collect();
         route.to.objects().sync_parents(targets.iter().map(String::as_str)).await?;
-        let methods = self.prove(&route, &copies).await?;
+        let proved = self.prove(&route, &copies).await?;
         crash_point::reached("restore.proved");
-        self.finish_copy(task, progress, &methods).await
+        self.finish_copy(task, progress, &proved, target).await
     }
 
     /// The files of one segment: those that the catalog has of it, or a restore found in its bundle.
-    async fn plan_copies(&self, task: &ClaimedTask, of_bundle: Option<JobKind>) -> Result<Vec<FileCopy>, RunError> {
+    /// Sets how fast they may be copied before the first heartbeat does.
+    async fn plan_copies(&self, task: &ClaimedTask, progress: &CopyProgress) -> Result<(Route, Plan), RunError> {
         let mut conn = self.conn().await?;
         let copy = store::tasks::copy_task(&mut conn, task.task_id).await?;
+        progress.throttle.set(copy.bytes_per_second);
+        let bundle = match copy.kind {
+            JobKind::Restore => None,
+            JobKind::Export | JobKind::External => store::bundles::find(&mut conn, task.job_id).await?,
+        };
+        let route = self.route(task.job_id, bundle.as_ref())?;
         let target = SegmentId(copy.target_segment);
         let ids = store::targets::build_ids(&mut conn, task.job_id, target).await?;
         let from: Vec<i64> = ids.keys().copied().collect();
         let to: Vec<i64> = ids.values().copied().collect();
         let gone = |what: &str| RunError::Fail(Error::internal(format!("the {what} of copy task {} is gone", task.task_id)));
         let source_segment = SegmentId(copy.source_segment);
-        let source = match of_bundle {
-            Some(JobKind::External) => store::bundles::source(&mut conn, task.job_id, source_segment).await?,
+        let source = match copy.kind {
+            JobKind::External => store::bundles::source(&mut conn, task.job_id, source_segment).await?,
             _ => store::targets::manifest(&mut conn, source_segment, copy.source_version, &from).await?,
         };
-        if of_bundle == Some(JobKind::Export) {
+        if copy.kind == JobKind::Export {
             // a bundle keeps paths
             let source = source.ok_or_else(|| gone("source"))?;
-            return Ok(files(&source).map(|f| FileCopy::new(f, f)).collect());
+            let copies = files(&source).map(|f| FileCopy::new(f, f)).collect();
+            return Ok((route, Plan { copies, target: None }));
         }
         let target = store::targets::manifest(&mut conn, target, 1, &to).await?;
         let (source, mut target) = (source.ok_or_else(|| gone("source"))?, target.ok_or_else(|| gone("target"))?);
@@ -127,30 +145,47 @@ impl Service {
             .filter_map(|(at, b)| ids.get(&b.build_id.0).map(|new| (*new, at)))
             .collect();
         target.builds.sort_by_key(|b| position.get(&b.build_id.0).copied());
-        let pairs: Vec<FileCopy> = files(&source).zip(files(&target)).map(|(s, t)| FileCopy::new(s, t)).collect();
-        if files(&source).count() != pairs.len() || files(&target).count() != pairs.len() {
+        let copies: Vec<FileCopy> = files(&source).zip(files(&target)).map(|(s, t)| FileCopy::new(s, t)).collect();
+        if files(&source).count() != copies.len() || files(&target).count() != copies.len() {
             return Err(RunError::Fail(Error::internal("source and target have different files")));
         }
-        Ok(pairs)
+        let target = Some(target);
+        Ok((route, Plan { copies, target }))
     }
 
-    async fn copy_unless(
+    /// Copies files that belong together; what that leaves open, one by one with its tries.
+    async fn copy_group(
         &self,
-        is_there: bool,
+        group: &[&FileCopy],
         route: &Route,
-        file: &FileCopy,
         progress: &CopyProgress,
         failed: &AtomicBool,
     ) -> Result<(), RunError> {
-        if failed.load(Ordering::Relaxed) {
-            return Ok(());
+        let mut open = group;
+        // files under a limit are paid for one by one
+        if group.len() > 1 && !failed.load(Ordering::Relaxed) && !progress.throttle.is_on() {
+            let sizes: Vec<u64> = group.iter().map(|file| file.size_bytes).collect();
+            let (copied, counters) = (Arc::new(AtomicUsize::new(0)), progress.counts.clone());
+            let count = copied.clone();
+            let done = move |at: usize| {
+                count.store(at + 1, Ordering::SeqCst);
+                counters.done(sizes[at]);
+                crash_point::reached("restore.file_copied");
+            };
+            let pairs = group.iter().map(|file| (file.source.as_str(), file.target.as_str()));
+            // whatever went wrong, the file gets its tries and its error below
+            let _ = route.copy_together(pairs, done).await;
+            open = &group[copied.load(Ordering::SeqCst)..];
         }
-        if !is_there {
+        for file in open {
+            if failed.load(Ordering::Relaxed) {
+                return Ok(());
+            }
             progress.throttle.take(file.size_bytes).await;
             self.copy_file(route, file, progress).await?;
             crash_point::reached("restore.file_copied");
+            progress.counts.done(file.size_bytes);
         }
-        progress.done(file);
         Ok(())
     }
 
@@ -182,22 +217,33 @@ impl Service {
                     tracing::warn!(key = file.source, tries, error = %error, cause = error.cause_chain(), "copy failed, trying again");
                 }
             }
-            progress.retries.fetch_add(1, Ordering::Relaxed);
+            progress.counts.retries.fetch_add(1, Ordering::Relaxed);
             let base = u64::try_from(self.settings.copy_backoff.as_millis()).unwrap_or(MAX_PAUSE_MS);
             let pause = backoff_ms(tries + throttled, base, MAX_PAUSE_MS, rand::random());
             tokio::time::sleep(Duration::from_millis(pause)).await;
         }
     }
 
-    async fn finish_copy(&self, task: &ClaimedTask, progress: &CopyProgress, methods: &str) -> Result<Outcome, RunError> {
+    /// Records that a segment is copied, and what the store says of its copies.
+    async fn finish_copy(
+        &self,
+        task: &ClaimedTask,
+        progress: &CopyProgress,
+        proved: &Proved,
+        target: Option<Manifest>,
+    ) -> Result<Outcome, RunError> {
+        let recorded = target.and_then(|target| with_etags(target, &proved.etags));
         let mut tx = self.begin().await?;
         // the job's row first: of two copies that end together one must see the other's end
         store::jobs::lock(&mut tx, task.job_id).await?;
-        if !store::tasks::succeed(&mut tx, task, Some(progress.read())).await? {
+        let ended = store::tasks::succeed_copy(&mut tx, task, progress.read(), &proved.methods).await?;
+        if !ended.held {
             return Ok(Outcome::Lost);
         }
-        store::receipts::add_proof(&mut tx, task.task_id, methods).await?;
-        if !store::tasks::has_open_copies(&mut tx, task.job_id).await? {
+        if let Some(target) = recorded {
+            store::targets::set_contents(&mut tx, &target).await?;
+        }
+        if ended.was_last {
             store::jobs::advance(&mut tx, task.job_id, &[JobState::InProgress], JobState::Publishing).await?;
             let publish = TaskId(store::catalog::allocate_ids(&mut tx, 1).await?);
             store::tasks::enqueue(&mut tx, publish, task.job_id, TaskKind::Publish, None).await?;
@@ -206,6 +252,44 @@ impl Service {
         crash_point::reached("restore.segment_done");
         Ok(Outcome::Done)
     }
+}
+
+/// What a copy task is to do.
+struct Plan {
+    copies: Vec<FileCopy>,
+    /// What the copies make, its files in their order; an export makes nothing of the catalog.
+    target: Option<Manifest>,
+}
+
+/// The target with the ETags of its files, so that a later restore of it is pinned and proved by
+/// them; none where the store tells none.
+fn with_etags(mut target: Manifest, etags: &[Option<String>]) -> Option<Manifest> {
+    if etags.iter().all(Option::is_none) {
+        return None;
+    }
+    let logs = target.segment.content.files.files_mut().map(|(file, _)| file);
+    let all = logs.chain(target.builds.iter_mut().flat_map(|b| &mut b.content.files));
+    all.zip(etags).for_each(|(file, etag)| file.etag.clone_from(etag));
+    Some(target)
+}
+
+/// Neighbours that may be copied together; each by itself where the storage can't.
+fn groups<'a, 'f>(files: &'a [&'f FileCopy], together: bool) -> impl Iterator<Item = &'a [&'f FileCopy]> {
+    let mut rest = files;
+    std::iter::from_fn(move || {
+        let first = rest.first()?;
+        let (mut count, mut bytes) = (1, first.size_bytes);
+        while together && count < GROUP_FILES.min(rest.len()) {
+            bytes = bytes.saturating_add(rest[count].size_bytes);
+            if bytes > GROUP_BYTES {
+                break;
+            }
+            count += 1;
+        }
+        let (group, after) = rest.split_at(count);
+        rest = after;
+        Some(group)
+    })
 }
 
 fn files(manifest: &Manifest) -> impl Iterator<Item = &File> {

@@ -30,6 +30,14 @@ impl FileCopy {
     }
 }
 
+/// How the files of a segment were proved, each at its place.
+pub(super) struct Proved {
+    /// One letter per file.
+    pub methods: String,
+    /// What the store says of each copy.
+    pub etags: Vec<Option<String>>,
+}
+
 impl Service {
     /// What the target directories hold: one LIST each.
     pub(super) async fn list_targets(&self, route: &Route, copies: &[FileCopy]) -> Result<HashMap<String, Entry>> {
@@ -40,12 +48,12 @@ impl Service {
     }
 
     /// Every file is there with its size, and with its source's ETag where both are comparable.
-    /// Gives how each was proved, one letter per file.
-    pub(super) async fn prove(&self, route: &Route, copies: &[FileCopy]) -> Result<String, RunError> {
-        let found = self.list_targets(route, copies).await?;
+    pub(super) async fn prove(&self, route: &Route, copies: &[FileCopy]) -> Result<Proved, RunError> {
+        let mut found = self.list_targets(route, copies).await?;
         let mut methods = String::with_capacity(copies.len());
+        let mut etags = Vec::with_capacity(copies.len());
         for copy in copies {
-            let Some(entry) = found.get(&copy.target) else {
+            let Some(entry) = found.remove(&copy.target) else {
                 return Err(RunError::Retry(Code::FileMissing.error(format!(
                     "the copy {} of {} is not there after it was made",
                     copy.target, copy.source
@@ -70,8 +78,9 @@ impl Service {
                 _ => Proof::Size,
             };
             methods.push(proof.letter());
+            etags.push(entry.etag);
         }
-        Ok(methods)
+        Ok(Proved { methods, etags })
     }
 
     /// Decides about a copy with another ETag than its source had. On an object that the store has

@@ -134,10 +134,7 @@ impl Service {
                 },
                 Err(e) => Err(e.into()),
             },
-            TaskKind::Copy => match self.throttle_copy(task, progress).await {
-                Ok(()) => self.copy_segment(task, progress).await,
-                Err(e) => Err(e.into()),
-            },
+            TaskKind::Copy => self.copy_segment(task, progress).await,
             TaskKind::Publish => match one_job(&mut *self.conn().await?, &self.caller, task.job_id).await {
                 Ok(job) if job.kind == JobKind::Export => self.publish_export(task, &job).await,
                 Ok(job) => self.publish_restore(task, &job).await,
@@ -157,13 +154,6 @@ impl Service {
             Ok(outcome) => Ok(outcome),
             Err(error) => self.end_attempt(task, error).await,
         }
-    }
-
-    /// Sets the limit of a copy before its first heartbeat.
-    async fn throttle_copy(&self, task: &ClaimedTask, progress: &CopyProgress) -> Result<()> {
-        let limit = store::tasks::bytes_per_second(&mut *self.conn().await?, task.job_id).await?;
-        progress.throttle.set(limit);
-        Ok(())
     }
 
     /// Records that an attempt of a task panicked; it is tried again like after other failures.

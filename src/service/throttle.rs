@@ -27,6 +27,11 @@ impl Throttle {
         });
     }
 
+    /// Whether there is a limit now.
+    pub fn is_on(&self) -> bool {
+        self.bytes_per_second.borrow().is_some()
+    }
+
     /// Waits until this many more bytes may be copied.
     pub async fn take(&self, bytes: u64) {
         let mut rates = self.bytes_per_second.subscribe();

@@ -6,22 +6,8 @@ use sqlx::PgConnection;
 
 use super::failed;
 use crate::domain::Result;
-use crate::domain::id::{BuildId, JobId, SegmentId, TaskId};
+use crate::domain::id::{BuildId, JobId, SegmentId};
 use crate::domain::receipt::Receipt;
-
-/// Records how the files of a copy task were proved: one letter per file.
-pub async fn add_proof(conn: &mut PgConnection, task: TaskId, methods: &str) -> Result<()> {
-    sqlx::query!(
-        "insert into restore_proofs (task_id, methods) values ($1, $2)
-         on conflict (task_id) do update set methods = excluded.methods",
-        task.0,
-        methods
-    )
-    .execute(conn)
-    .await
-    .map_err(failed)?;
-    Ok(())
-}
 
 /// What became of one captured segment.
 #[derive(Debug, Clone)]

@@ -3,6 +3,7 @@
 use sqlx::PgConnection;
 
 use super::builds::{BuildRow, group};
+use super::codec::encode;
 use super::failed;
 use super::segments::SegmentRow;
 use crate::domain::id::{CollectionId, JobId, SegmentId};
@@ -67,6 +68,29 @@ pub async fn manifest(conn: &mut PgConnection, segment: SegmentId, version: i32,
         segment: row.try_into()?,
         builds: group(rows)?.remove(&segment.0).unwrap_or_default(),
     }))
+}
+
+/// Writes the contents of a target segment and its builds anew, before it is published.
+pub async fn set_contents(conn: &mut PgConnection, target: &Manifest) -> Result<()> {
+    sqlx::query!(
+        "update segment_versions set content = $2 where segment_id = $1 and version = 1",
+        target.segment.segment_id.0,
+        encode(&target.segment.content)?
+    )
+    .execute(&mut *conn)
+    .await
+    .map_err(failed)?;
+    let contents: Vec<Vec<u8>> = target.builds.iter().map(|b| encode(&b.content)).collect::<Result<_>>()?;
+    sqlx::query!(
+        "update index_builds b set content = u.content
+           from unnest($1::bigint[], $2::bytea[]) as u (build_id, content) where b.build_id = u.build_id",
+        &target.builds.iter().map(|b| b.build_id.0).collect::<Vec<_>>(),
+        &contents
+    )
+    .execute(conn)
+    .await
+    .map_err(failed)?;
+    Ok(())
 }
 
 /// Makes every segment and build of a target visible; gives their numbers.

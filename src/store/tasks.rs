@@ -4,9 +4,9 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::{catalog, failed};
-use crate::domain::Result;
 use crate::domain::id::{JobId, TaskId};
-use crate::domain::restore::{Beat, ClaimedTask, Progress, TaskKind};
+use crate::domain::restore::{Beat, ClaimedTask, JobKind, Progress, TaskKind};
+use crate::domain::{Error, Result};
 
 /// Adds a task without a segment.
 pub async fn enqueue(
@@ -111,20 +111,6 @@ pub async fn heartbeat(conn: &mut PgConnection, task: &ClaimedTask, progress: Pr
     })
 }
 
-/// Bytes a second that a copy task of a job may copy, as heartbeats say it.
-pub async fn bytes_per_second(conn: &mut PgConnection, job: JobId) -> Result<Option<i64>> {
-    sqlx::query_scalar!(
-        "select case when j.max_bytes_per_second is not null then greatest(j.max_bytes_per_second / greatest((
-                    select count(*) from restore_tasks o
-                     where o.job_id = j.job_id and o.kind = 'copy' and o.state = 'running'), 1), 1) end
-           from restore_jobs j where j.job_id = $1",
-        job.0
-    )
-    .fetch_one(conn)
-    .await
-    .map_err(failed)
-}
-
 /// Ends a task well; false when the lease was lost.
 pub async fn succeed(conn: &mut PgConnection, task: &ClaimedTask, progress: Option<Progress>) -> Result<bool> {
     let progress = progress.map(|p| (p.files, p.bytes, p.retries));
@@ -142,6 +128,48 @@ pub async fn succeed(conn: &mut PgConnection, task: &ClaimedTask, progress: Opti
     .await
     .map_err(failed)?;
     Ok(updated.rows_affected() == 1)
+}
+
+/// How the end of a copy task was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CopyEnd {
+    /// The attempt held the task; else nothing was written.
+    pub held: bool,
+    /// Every copy task of the job has succeeded.
+    pub was_last: bool,
+}
+
+/// Ends a copy task well, with how its files were proved: one letter per file. The caller has
+/// locked the job's row in a statement before, so that the others' ends are seen.
+pub async fn succeed_copy(conn: &mut PgConnection, task: &ClaimedTask, progress: Progress, methods: &str) -> Result<CopyEnd> {
+    let row = sqlx::query!(
+        r#"with ended as (
+             update restore_tasks set state = 'succeeded', finished_at = stillframe_now(), lease_expires_at = null,
+                    done_files = $4, done_bytes = $5, retries = $6
+              where task_id = $1 and attempt = $2 and state = 'running'
+             returning task_id
+           ), proved as (
+             insert into restore_proofs (task_id, methods) select task_id, $7 from ended
+             on conflict (task_id) do update set methods = excluded.methods
+           )
+           select exists (select from ended) as "held!",
+                  not exists (select from restore_tasks where job_id = $3 and kind = 'copy' and state <> 'succeeded' and task_id <> $1)
+                    as "was_last!""#,
+        task.task_id.0,
+        task.attempt,
+        task.job_id.0,
+        progress.files,
+        progress.bytes,
+        progress.retries,
+        methods
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(failed)?;
+    Ok(CopyEnd {
+        held: row.held,
+        was_last: row.was_last,
+    })
 }
 
 /// Hands a task back to be tried again later; false when the lease was lost. A failure is
@@ -179,17 +207,6 @@ pub async fn fail(conn: &mut PgConnection, task: &ClaimedTask, reason: &str) -> 
     .await
     .map_err(failed)?;
     Ok(updated.rows_affected() == 1)
-}
-
-/// Whether a job has copy tasks that have not succeeded.
-pub async fn has_open_copies(conn: &mut PgConnection, job: JobId) -> Result<bool> {
-    sqlx::query_scalar!(
-        r#"select exists (select from restore_tasks where job_id = $1 and kind = 'copy' and state <> 'succeeded') as "open!""#,
-        job.0
-    )
-    .fetch_one(conn)
-    .await
-    .map_err(failed)
 }
 
 /// Stops the running tasks of a job that is ending. Gives the time after which no worker can
@@ -273,24 +290,32 @@ pub async fn laid_out(conn: &mut PgConnection, job: JobId) -> Result<LaidOut> {
 /// What a copy task copies.
 #[derive(Debug, Clone, Copy)]
 pub struct CopyTask {
+    pub kind: JobKind,
     pub source_segment: i64,
     pub source_version: i32,
     pub target_segment: i64,
+    /// Bytes a second that it may copy, as heartbeats say it; none: no limit.
+    pub bytes_per_second: Option<i64>,
 }
 
 /// Reads what a copy task copies.
 pub async fn copy_task(conn: &mut PgConnection, task: TaskId) -> Result<CopyTask> {
     let row = sqlx::query!(
-        r#"select source_segment_id as "source!", source_version as "version!", target_segment_id as "target!"
-             from restore_tasks where task_id = $1 and kind = 'copy'"#,
+        r#"select j.kind, t.source_segment_id as "source!", t.source_version as "version!", t.target_segment_id as "target!",
+                  case when j.max_bytes_per_second is not null then greatest(j.max_bytes_per_second / greatest((
+                       select count(*) from restore_tasks o
+                        where o.job_id = j.job_id and o.kind = 'copy' and o.state = 'running'), 1), 1) end as bytes_per_second
+             from restore_tasks t join restore_jobs j using (job_id) where t.task_id = $1 and t.kind = 'copy'"#,
         task.0
     )
     .fetch_one(conn)
     .await
     .map_err(failed)?;
     Ok(CopyTask {
+        kind: JobKind::parse(&row.kind).ok_or_else(|| Error::internal("a job has an unknown kind"))?,
         source_segment: row.source,
         source_version: row.version,
         target_segment: row.target,
+        bytes_per_second: row.bytes_per_second,
     })
 }
