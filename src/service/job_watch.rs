@@ -68,25 +68,42 @@ impl JobWatch {
 }
 
 impl Service {
-    /// Watches a job.
+    /// Watches a job that is no export.
     ///
     /// # Errors
     /// `restore_job_not_found`, `too_many_streams`.
     pub async fn watch_restore(&self, id: JobId) -> Result<JobWatch> {
-        let listener = self.watches.listeners.clone().try_acquire_owned().map_err(|_| {
-            Code::TooManyStreams.error(format!(
-                "{MAX_LISTENERS} event streams are open already; another replica may have room, and GET /v1/restore-jobs/{id} always answers"
-            ))
-        })?;
+        let listener = self.listener(&format!("/v1/restore-jobs/{id}"))?;
         let now = self.restore_job(id).await?;
+        Ok(self.watch(id, now, listener))
+    }
+
+    /// Watches an export.
+    ///
+    /// # Errors
+    /// `export_job_not_found`, `too_many_streams`.
+    pub async fn watch_export(&self, id: JobId) -> Result<JobWatch> {
+        let listener = self.listener(&format!("/v1/export-jobs/{id}"))?;
+        let now = self.export_job(id).await?;
+        Ok(self.watch(id, now, listener))
+    }
+
+    fn listener(&self, path: &str) -> Result<OwnedSemaphorePermit> {
+        self.watches.listeners.clone().try_acquire_owned().map_err(|_| {
+            Code::TooManyStreams.error(format!(
+                "{MAX_LISTENERS} event streams are open already; another replica may have room, and GET {path} always answers"
+            ))
+        })
+    }
+
+    fn watch(&self, id: JobId, now: RestoreJob, listener: OwnedSemaphorePermit) -> JobWatch {
         let watched = self.watched(id, now);
-        let newest = watched.newest.subscribe();
-        Ok(JobWatch {
-            newest,
+        JobWatch {
+            newest: watched.newest.subscribe(),
             _watched: watched,
             _listener: listener,
             stop: self.watches.stop.clone(),
-        })
+        }
     }
 
     /// The one look-out for a job, whoever listens to it.
@@ -125,7 +142,7 @@ impl Service {
                 () = tokio::time::sleep(POLL) => {}
                 () = current.look.notified() => {}
             }
-            match self.restore_job(id).await {
+            match self.job(id).await {
                 Ok(job) => {
                     current.newest.send_if_modified(|newest| {
                         let changed = is_news(newest, &job);

@@ -67,7 +67,7 @@ impl Service {
     pub(super) async fn copy_segment(&self, task: &ClaimedTask, progress: &CopyProgress) -> Result<Outcome, RunError> {
         let bundle = store::bundles::find(&mut *self.conn().await?, task.job_id).await?;
         let route = self.route(task.job_id, bundle.as_ref())?;
-        let copies = self.plan_copies(task, bundle.map(|b| b.kind)).await?;
+        let copies = self.plan_copies(task).await?;
         let there = if task.attempt > 1 {
             self.list_targets(&route, &copies).await?
         } else {
@@ -98,8 +98,8 @@ impl Service {
         self.finish_copy(task, progress, &methods).await
     }
 
-    /// The files of one segment: those that the catalog has of it, or a restore found in its bundle.
-    async fn plan_copies(&self, task: &ClaimedTask, of_bundle: Option<JobKind>) -> Result<Vec<FileCopy>, RunError> {
+    /// The files of one segment: those that the catalog has of it, or the job noted of it.
+    async fn plan_copies(&self, task: &ClaimedTask) -> Result<Vec<FileCopy>, RunError> {
         let mut conn = self.conn().await?;
         let copy = store::tasks::copy_task(&mut conn, task.task_id).await?;
         let target = SegmentId(copy.target_segment);
@@ -108,16 +108,18 @@ impl Service {
         let to: Vec<i64> = ids.values().copied().collect();
         let gone = |what: &str| RunError::Fail(Error::internal(format!("the {what} of copy task {} is gone", task.task_id)));
         let source_segment = SegmentId(copy.source_segment);
-        let source = match of_bundle {
-            Some(JobKind::External) => store::bundles::source(&mut conn, task.job_id, source_segment).await?,
-            _ => store::targets::manifest(&mut conn, source_segment, copy.source_version, &from).await?,
+        let source = match copy.job_kind {
+            JobKind::External | JobKind::Materialize => store::bundles::source(&mut conn, task.job_id, source_segment).await?,
+            JobKind::Restore | JobKind::Export => {
+                store::targets::manifest(&mut conn, source_segment, Some(copy.source_version), &from).await?
+            }
         };
-        if of_bundle == Some(JobKind::Export) {
+        if copy.job_kind == JobKind::Export {
             // a bundle keeps paths
             let source = source.ok_or_else(|| gone("source"))?;
             return Ok(files(&source).map(|f| FileCopy::new(f, f)).collect());
         }
-        let target = store::targets::manifest(&mut conn, target, 1, &to).await?;
+        let target = store::targets::manifest(&mut conn, target, None, &to).await?;
         let (source, mut target) = (source.ok_or_else(|| gone("source"))?, target.ok_or_else(|| gone("target"))?);
         // builds pair by their ids, not by their order
         let position: HashMap<i64, usize> = source

@@ -33,6 +33,7 @@ pub mod indexes;
 pub mod jobs;
 pub mod keys;
 pub mod manifests;
+pub mod materialize;
 pub mod names;
 pub mod orphans;
 pub mod partitions;

@@ -39,15 +39,20 @@ pub async fn build_ids(conn: &mut PgConnection, job: JobId, target: SegmentId) -
     Ok(rows.into_iter().map(|r| (r.source_build_id, r.target_build_id)).collect())
 }
 
-/// A segment in one of its versions, whatever its state, with those of its builds that are in
-/// `builds`.
-pub async fn manifest(conn: &mut PgConnection, segment: SegmentId, version: i32, builds: &[i64]) -> Result<Option<Manifest>> {
+/// A segment in one of its versions, the newest when none is given, whatever its state, with those of its
+/// builds that are in `builds`.
+pub async fn manifest(
+    conn: &mut PgConnection,
+    segment: SegmentId,
+    version: Option<i32>,
+    builds: &[i64],
+) -> Result<Option<Manifest>> {
     let row = sqlx::query_as!(
         SegmentRow,
         "select s.segment_id, s.collection_id, s.partition_id, s.channel_name, s.level, s.state, v.version, v.num_of_rows,
                 v.commit_timestamp, v.content, s.created_at
            from segments s join segment_versions v using (segment_id)
-          where s.segment_id = $1 and v.version = $2",
+          where s.segment_id = $1 and v.version = coalesce($2, s.version)",
         segment.0,
         version
     )

@@ -4,9 +4,9 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::{catalog, failed};
-use crate::domain::Result;
 use crate::domain::id::{JobId, TaskId};
-use crate::domain::restore::{Beat, ClaimedTask, Progress, TaskKind};
+use crate::domain::restore::{Beat, ClaimedTask, JobKind, Progress, TaskKind};
+use crate::domain::{Error, Result};
 
 /// Adds a task without a segment.
 pub async fn enqueue(
@@ -273,6 +273,7 @@ pub async fn laid_out(conn: &mut PgConnection, job: JobId) -> Result<LaidOut> {
 /// What a copy task copies.
 #[derive(Debug, Clone, Copy)]
 pub struct CopyTask {
+    pub job_kind: JobKind,
     pub source_segment: i64,
     pub source_version: i32,
     pub target_segment: i64,
@@ -281,14 +282,15 @@ pub struct CopyTask {
 /// Reads what a copy task copies.
 pub async fn copy_task(conn: &mut PgConnection, task: TaskId) -> Result<CopyTask> {
     let row = sqlx::query!(
-        r#"select source_segment_id as "source!", source_version as "version!", target_segment_id as "target!"
-             from restore_tasks where task_id = $1 and kind = 'copy'"#,
+        r#"select j.kind as job_kind, t.source_segment_id as "source!", t.source_version as "version!", t.target_segment_id as "target!"
+             from restore_tasks t join restore_jobs j using (job_id) where t.task_id = $1 and t.kind = 'copy'"#,
         task.0
     )
     .fetch_one(conn)
     .await
     .map_err(failed)?;
     Ok(CopyTask {
+        job_kind: JobKind::parse(&row.job_kind).ok_or_else(|| Error::internal("a job has an unknown kind"))?,
         source_segment: row.source,
         source_version: row.version,
         target_segment: row.target,

@@ -20,6 +20,7 @@ mod job_control;
 mod job_events;
 mod job_sharing;
 mod keeping;
+mod materialize;
 mod migrations;
 mod milvus;
 mod milvus_rest;

@@ -8,6 +8,7 @@ mod demo;
 mod etcd;
 mod import_world;
 mod imports;
+mod looking;
 mod paging;
 pub mod process;
 mod restores;

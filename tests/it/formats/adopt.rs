@@ -14,9 +14,9 @@ use crate::support::fixture;
 
 const COLLECTION_ID: &str = "470644622231601173";
 /// Milvus' rootPath, below the storage root.
-const PREFIX: &str = "milvus/files";
-const SNAPSHOT: i64 = 470_700_000_000_000_001;
-const CREATE_TS: i64 = 470_644_641_416_347_649;
+pub const PREFIX: &str = "milvus/files";
+pub const SNAPSHOT: i64 = 470_700_000_000_000_001;
+pub const CREATE_TS: i64 = 470_644_641_416_347_649;
 
 fn root_of(app: &TestApp, prefix: &str) -> String {
     match app.objects.url().root() {
@@ -25,7 +25,7 @@ fn root_of(app: &TestApp, prefix: &str) -> String {
     }
 }
 
-fn plan(app: &TestApp) -> Value {
+pub fn plan(app: &TestApp) -> Value {
     json!({
         "catalog": fixture::directory().join("catalog.json"), "root": root_of(app, PREFIX), "snapshot_id": SNAPSHOT,
         "name": "of_milvus", "description": "nightly", "create_ts": CREATE_TS, "format_version": 3
@@ -33,7 +33,7 @@ fn plan(app: &TestApp) -> Value {
 }
 
 /// Lets the writer write a snapshot below the app's root, as Milvus would.
-async fn write(app: &TestApp, plan: &Value) {
+pub async fn write(app: &TestApp, plan: &Value) {
     let directory = tempfile::tempdir().expect("a directory");
     let source = directory.path().join("plan.json");
     std::fs::write(&source, plan.to_string()).expect("writes");
@@ -70,18 +70,18 @@ fn read_all(root: &Path, directory: &Path, found: &mut Vec<(String, Vec<u8>)>) {
 }
 
 /// The fixture's data files below a prefix.
-async fn put_files(app: &TestApp, prefix: &str) {
+pub async fn put_files(app: &TestApp, prefix: &str) {
     let files = fixture::files()
         .into_iter()
         .map(|(path, bytes)| (format!("{prefix}/{path}"), bytes));
     app.objects.put_many(files.collect()).await.expect("written");
 }
 
-async fn adopt(app: &TestApp, body: Value) -> Value {
+pub async fn adopt(app: &TestApp, body: Value) -> Value {
     app.post("/v1/snapshots:adopt", &body).await.created().json
 }
 
-async fn everything(app: &TestApp) -> Vec<String> {
+pub async fn everything(app: &TestApp) -> Vec<String> {
     app.keys("milvus/").await
 }
 

@@ -2,7 +2,7 @@
 //! fastavro and Google's protobuf, against files kept
 //! in `tests/fixtures/golden`, and against input that means harm.
 
-mod adopt;
+pub mod adopt;
 mod avro;
 mod fastavro;
 mod golden;
@@ -10,7 +10,7 @@ mod hostile;
 mod metadata;
 mod mutations;
 mod protobuf;
-mod rebuild;
+pub mod rebuild;
 mod roundtrip;
 mod sample;
 mod versions;
