@@ -298,7 +298,11 @@ async fn what_can_not_be_imported_says_why_and_leaves_nothing() {
         .send()
         .await;
     assert_eq!(made.expect("an answer").status().as_u16(), 201);
-    refused(world.import(&dump(), &[]), 1, &["could not be imported", "already"]);
+    refused(
+        world.import(&dump(), &[]),
+        1,
+        &["could not be imported", "is the service's own collection here"],
+    );
 }
 
 // the server before etcd runs here, while a command is waited for
