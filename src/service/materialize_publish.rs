@@ -148,10 +148,7 @@ impl Service {
             // nobody else writes under its id
             token: Uuid::nil(),
             collection: target_of(job, &source, &captured),
-            captured: CapturedCollection {
-                partitions,
-                ..captured
-            },
+            captured: CapturedCollection { partitions, ..captured },
             channels: source.channels.iter().map(|c| renamed(c, job)).collect(),
             create_ts: source.create_ts,
             counts: Captured {
