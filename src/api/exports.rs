@@ -9,14 +9,14 @@ use super::ApiState;
 use super::external_restores::Spec;
 use super::extract::{Body, Name, Query};
 use super::guard::State;
+use super::job_body::job_response;
 use super::problem::ApiError;
 use super::restore_control::ChangeRestoreJobRequest;
-use super::restores::{JobStateText, ListRestoreTasksQuery, RestoreTaskResponse, job_id};
+use super::restores::{JobStateText, ListRestoreTasksQuery, RestoreTaskResponse, control, job_id};
 use super::snapshots::SnapshotQuery;
 use super::types::{Count, Id, List, rfc3339};
 use crate::domain::page::PageRequest;
 use crate::domain::restore::{JobState, RestoreJob};
-use crate::domain::schedule::Control;
 use crate::service::{ExportRequest, ExternalSpec};
 use crate::telemetry::count_export;
 
@@ -50,109 +50,44 @@ pub struct ExportSnapshotRequest {
     pub max_bytes_per_second: Option<Count>,
 }
 
-/// An export job.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(examples(json!({
-    "job_id": "470700000000000300", "kind": "export", "state": "Completed", "progress": 100, "snapshot_id": "470700000000000001",
-    "snapshot_name": "backup_20240101", "db_name": "default", "collection_name": "my_collection", "collection_id": "470644622231601173",
-    "snapshot_metadata_uri": "s3://backups/nightly/exports/0b8f2c1e-54a7-4a53-9d3e-3c2f6f3e1a11/snapshots/470644622231601173/metadata/470700000000000001.json",
-    "reason": "", "time_cost": 1234, "total_segments": 4, "done_segments": 4, "total_files": 48, "done_files": 48,
-    "total_bytes": 8964728, "done_bytes": 8964728, "bytes_per_second": 12550616, "files_per_second": 66.7, "eta_seconds": null, "priority": 0,
-    "max_concurrency": null, "max_bytes_per_second": null, "retries": 0, "warnings": [], "cleanup": "none",
-    "created_at": "2024-01-01T00:00:00Z", "finished_at": "2024-01-01T00:00:01Z"
-})))]
-pub struct ExportJobResponse {
-    pub job_id: Id,
-    /// `export`.
-    pub kind: String,
-    pub state: JobStateText,
-    /// Of a paused job: the state that it goes on from.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resume_state: Option<JobStateText>,
-    /// Percent by bytes, 0 to 100. 100 is said of a completed job only.
-    #[schema(minimum = 0, maximum = 100)]
-    pub progress: i32,
-    /// Absent when the snapshot has been collected since.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub snapshot_id: Option<Id>,
-    pub snapshot_name: String,
-    /// Database of the snapshot.
-    pub db_name: String,
-    /// The snapshot's collection, by its name when the export was asked for.
-    pub collection_name: String,
-    pub collection_id: Id,
-    /// Whole URI of the bundle's metadata file, from which it is restored; of a completed job only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub snapshot_metadata_uri: Option<String>,
-    /// Why it failed or was cancelled; names the files, of many the first 100.
-    pub reason: String,
-    /// Stable code of a failure.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error_code: Option<String>,
-    /// Milliseconds from the request to the end, or to now.
-    pub time_cost: Count,
-    pub total_segments: Count,
-    pub done_segments: Count,
-    pub total_files: Count,
-    pub done_files: Count,
-    pub total_bytes: Count,
-    pub done_bytes: Count,
-    /// What is copied over the time since copying began, pauses left out; `null` before that.
-    pub bytes_per_second: Option<i64>,
-    /// As `bytes_per_second`.
-    pub files_per_second: Option<f64>,
-    /// Seconds that the rest of the copying takes at this rate; `null` unless files are being copied.
-    pub eta_seconds: Option<i64>,
-    pub priority: i32,
-    pub max_concurrency: Option<i32>,
-    pub max_bytes_per_second: Option<i64>,
-    /// Copies of single files that were tried again.
-    pub retries: Count,
-    /// What the operator should know although it does not stop the job.
-    pub warnings: Vec<String>,
-    /// Of a failed or cancelled job: `pending` until everything it copied is deleted, then `done`; `abandoned` when the credentials for that were lost.
-    pub cleanup: String,
-    pub created_at: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub finished_at: Option<String>,
-}
-
-impl From<RestoreJob> for ExportJobResponse {
-    fn from(job: RestoreJob) -> Self {
-        let (rates, eta_seconds) = (job.rates(), job.eta_seconds());
-        Self {
-            job_id: Id(job.job_id.0),
-            kind: job.kind.as_str().into(),
-            state: job.state.into(),
-            resume_state: job.resume_state.map(JobStateText::from),
-            progress: job.progress(),
-            snapshot_id: job.snapshot_id.map(|s| Id(s.0)),
-            snapshot_name: job.snapshot_name,
-            db_name: job.db_name,
-            collection_name: job.collection_name,
-            collection_id: Id(job.collection_id.0),
-            snapshot_metadata_uri: job.bundle_uri.filter(|_| job.state == JobState::Completed),
-            reason: job.reason,
-            error_code: job.error_code,
-            time_cost: Count(job.time_cost_ms),
-            total_segments: Count(job.total_segments),
-            done_segments: Count(job.done_segments),
-            total_files: Count(job.total_files),
-            done_files: Count(job.done_files),
-            total_bytes: Count(job.total_bytes),
-            done_bytes: Count(job.done_bytes),
-            bytes_per_second: rates.map(|(bytes, _)| bytes as i64),
-            files_per_second: rates.map(|(_, files)| (files * 10.0).round() / 10.0),
-            eta_seconds,
-            priority: job.control.priority,
-            max_concurrency: job.control.max_concurrency,
-            max_bytes_per_second: job.control.max_bytes_per_second,
-            retries: Count(job.retries),
-            warnings: job.warnings,
-            cleanup: job.cleanup,
-            created_at: rfc3339(job.created_at),
-            finished_at: job.finished_at.map(rfc3339),
-        }
+job_response! {
+    /// An export job.
+    #[derive(Debug, Serialize, ToSchema)]
+    #[schema(examples(json!({
+        "job_id": "470700000000000300", "kind": "export", "state": "Completed", "progress": 100, "snapshot_id": "470700000000000001",
+        "snapshot_name": "backup_20240101", "db_name": "default", "collection_name": "my_collection", "collection_id": "470644622231601173",
+        "snapshot_metadata_uri": "s3://backups/nightly/exports/0b8f2c1e-54a7-4a53-9d3e-3c2f6f3e1a11/snapshots/470644622231601173/metadata/470700000000000001.json",
+        "reason": "", "time_cost": 1234, "total_segments": 4, "done_segments": 4, "total_files": 48, "done_files": 48,
+        "total_bytes": 8964728, "done_bytes": 8964728, "bytes_per_second": 12550616, "files_per_second": 66.7, "eta_seconds": null, "priority": 0,
+        "max_concurrency": null, "max_bytes_per_second": null, "retries": 0, "warnings": [], "cleanup": "none",
+        "created_at": "2024-01-01T00:00:00Z", "finished_at": "2024-01-01T00:00:01Z"
+    })))]
+    ExportJobResponse of job {
+        job_id: Id = Id(job.job_id.0),
+        /// `export`.
+        kind: String = job.kind.as_str().into(),
+        state: JobStateText = job.state.into(),
+        /// Of a paused job: the state that it goes on from.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        resume_state: Option<JobStateText> = job.resume_state.map(JobStateText::from),
+        /// Percent by bytes, 0 to 100. 100 is said of a completed job only.
+        #[schema(minimum = 0, maximum = 100)]
+        progress: i32 = job.progress(),
+        /// Absent when the snapshot has been collected since.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        snapshot_id: Option<Id> = job.snapshot_id.map(|s| Id(s.0)),
+        snapshot_name: String = job.snapshot_name,
+        /// Database of the snapshot.
+        db_name: String = job.db_name,
+        /// The snapshot's collection, by its name when the export was asked for.
+        collection_name: String = job.collection_name,
+        collection_id: Id = Id(job.collection_id.0),
+        /// Whole URI of the bundle's metadata file, from which it is restored; of a completed job only.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        snapshot_metadata_uri: Option<String> = job.bundle_uri.filter(|_| job.state == JobState::Completed),
+    }
+    cleanup {
+        /// Of a failed or cancelled job: `pending` until everything it copied is deleted, then `done`; `abandoned` when the credentials for that were lost.
     }
 }
 
@@ -196,11 +131,7 @@ pub async fn export_snapshot(
         target_path: body.target_path,
         store: body.store,
         external_spec: ExternalSpec::from_json(body.external_spec.0)?,
-        control: Control {
-            priority: body.priority,
-            max_concurrency: body.max_concurrency,
-            max_bytes_per_second: body.max_bytes_per_second.map(|n| n.0),
-        },
+        control: control(body.priority, body.max_concurrency, body.max_bytes_per_second),
     };
     let job = state.service.start_export(&request).await?;
     let location = format!("/v1/export-jobs/{}", job.job_id);

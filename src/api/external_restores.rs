@@ -13,10 +13,9 @@ use super::collections::db;
 use super::extract::Body;
 use super::guard::State;
 use super::problem::ApiError;
-use super::restores::RestoreJobResponse;
+use super::restores::{RestoreJobResponse, control};
 use super::types::Count;
 use crate::domain::restore::RestoreOptions;
-use crate::domain::schedule::Control;
 use crate::service::{ExternalRequest, ExternalSpec};
 
 /// `external_spec` as it came. It may hold secrets, so it is never shown.
@@ -99,11 +98,7 @@ pub async fn restore_external_snapshot(
             rename: body.rename,
             aliases: false,
         },
-        control: Control {
-            priority: body.priority,
-            max_concurrency: body.max_concurrency,
-            max_bytes_per_second: body.max_bytes_per_second.map(|n| n.0),
-        },
+        control: control(body.priority, body.max_concurrency, body.max_bytes_per_second),
     };
     let job = state.service.start_external_restore(&request).await?;
     let location = format!("/v1/restore-jobs/{}", job.job_id);

@@ -18,8 +18,10 @@ mod health;
 mod idempotency;
 mod indexes;
 mod intake;
+mod job_body;
 mod keys;
 mod layers;
+mod materialize;
 mod openapi;
 mod openapi_30;
 mod openapi_http;
@@ -105,6 +107,7 @@ fn routes() -> OpenApiRouter<guard::Guarded> {
         .routes(routes!(segments::register_index_build))
         .routes(routes!(segments::compact_segments))
         .routes(routes!(segments::flush_collection))
+        .routes(routes!(materialize::materialize_collection))
         .routes(routes!(snapshots::list_snapshots, snapshots::create_snapshot))
         .routes(routes!(
             snapshots::get_snapshot,
@@ -132,6 +135,7 @@ fn routes() -> OpenApiRouter<guard::Guarded> {
         .routes(routes!(exports::list_export_jobs))
         .routes(routes!(exports::get_export_job, exports::change_export_job))
         .routes(routes!(exports::list_export_tasks))
+        .routes(routes!(restore_events::stream_export_events))
         .routes(routes!(exports::pause_export_job))
         .routes(routes!(exports::resume_export_job))
         .routes(routes!(exports::cancel_export_job))

@@ -164,6 +164,12 @@ pub fn query_parameters(method: &str, path: &str) -> Option<&'static [String]> {
 
 const DB: &[Code] = &[Code::DatabaseNotFound];
 const COLLECTION: &[Code] = &[Code::DatabaseNotFound, Code::CollectionNotFound];
+/// Of what changes a collection.
+const CHANGED: &[Code] = &[
+    Code::DatabaseNotFound,
+    Code::CollectionNotFound,
+    Code::CollectionBeingMaterialized,
+];
 const SNAPSHOT: &[Code] = &[
     Code::DatabaseNotFound,
     Code::CollectionNotFound,
@@ -187,33 +193,35 @@ fn own_codes(operation: &str) -> Vec<&'static [Code]> {
         "get_database" | "list_collections" => vec![DB],
         "drop_database" => vec![DB, &[DatabaseNotEmpty]],
         "create_collection" => vec![DB, &[CollectionAlreadyExists, PartitionAlreadyExists]],
-        "get_collection" | "list_partitions" | "list_channels" | "list_indexes" | "list_aliases" | "flush_collection" => {
-            vec![COLLECTION]
-        }
-        "change_collection" => vec![COLLECTION, &[CollectionAlreadyExists]],
+        "get_collection" | "list_partitions" | "list_channels" | "list_indexes" | "list_aliases" => vec![COLLECTION],
+        "flush_collection" => vec![CHANGED],
+        "materialize_collection" => vec![CHANGED, &[CollectionNotExternal, CollectionNotReady]],
+        "change_collection" => vec![CHANGED, &[CollectionAlreadyExists]],
         "drop_collection" => {
             vec![
-                COLLECTION,
+                CHANGED,
                 &[SnapshotBeingRestored, SnapshotBeingExported, SnapshotHeld, SnapshotPinned],
             ]
         }
-        "create_partition" => vec![COLLECTION, &[PartitionAlreadyExists]],
+        "create_partition" => vec![CHANGED, &[PartitionAlreadyExists]],
         "get_partition" | "list_segments" => vec![COLLECTION, &[PartitionNotFound]],
-        "drop_partition" => vec![COLLECTION, &[PartitionNotFound, PartitionRequired]],
-        "create_alias" | "move_alias" => vec![COLLECTION, &[AliasAlreadyExists]],
+        "drop_partition" => vec![CHANGED, &[PartitionNotFound, PartitionRequired]],
+        "create_alias" | "move_alias" => vec![CHANGED, &[AliasAlreadyExists]],
         "get_alias" | "drop_alias" => vec![DB, &[AliasNotFound]],
         "report_channel" => vec![COLLECTION, &[ChannelNotFound]],
-        "create_index" => vec![COLLECTION, &[IndexAlreadyExists]],
-        "get_index" | "drop_index" => vec![COLLECTION, &[IndexNotFound]],
-        "register_segment" | "register_segments" => vec![COLLECTION, FILES, STORAGE, &[SegmentAlreadyExists]],
-        "get_segment" | "drop_segment" => vec![COLLECTION, &[SegmentNotFound]],
-        "change_segment" => vec![COLLECTION, FILES, STORAGE, &[SegmentNotFound, SegmentState]],
-        "register_index_build" => vec![COLLECTION, FILES, STORAGE, &[SegmentNotFound]],
-        "compact_segments" => vec![COLLECTION, FILES, STORAGE, &[SegmentNotFound, SegmentAlreadyExists]],
+        "create_index" => vec![CHANGED, &[IndexAlreadyExists]],
+        "get_index" => vec![COLLECTION, &[IndexNotFound]],
+        "drop_index" => vec![CHANGED, &[IndexNotFound]],
+        "register_segment" | "register_segments" => vec![CHANGED, FILES, STORAGE, &[SegmentAlreadyExists]],
+        "get_segment" => vec![COLLECTION, &[SegmentNotFound]],
+        "drop_segment" => vec![CHANGED, &[SegmentNotFound]],
+        "change_segment" => vec![CHANGED, FILES, STORAGE, &[SegmentNotFound, SegmentState]],
+        "register_index_build" => vec![CHANGED, FILES, STORAGE, &[SegmentNotFound]],
+        "compact_segments" => vec![CHANGED, FILES, STORAGE, &[SegmentNotFound, SegmentAlreadyExists]],
         "list_snapshots" => vec![DB],
         "create_snapshot" => {
             vec![
-                COLLECTION,
+                CHANGED,
                 STORAGE,
                 &[
                     ChannelWithoutPosition,
@@ -247,10 +255,16 @@ fn own_codes(operation: &str) -> Vec<&'static [Code]> {
         "drop_snapshot" => {
             vec![
                 SNAPSHOT,
-                &[SnapshotBeingRestored, SnapshotBeingExported, SnapshotHeld, SnapshotPinned],
+                &[
+                    SnapshotBeingRestored,
+                    SnapshotBeingExported,
+                    SnapshotHeld,
+                    SnapshotPinned,
+                    CollectionBeingMaterialized,
+                ],
             ]
         }
-        "undelete_snapshot" => vec![SNAPSHOT, &[SnapshotAlreadyExists]],
+        "undelete_snapshot" => vec![SNAPSHOT, &[SnapshotAlreadyExists, CollectionBeingMaterialized]],
         "delete_pin" => vec![SNAPSHOT, &[PinNotFound]],
         "get_usage" => vec![DB],
         "explain_object" => vec![STORAGE],
@@ -277,6 +291,7 @@ fn own_codes(operation: &str) -> Vec<&'static [Code]> {
         "export_snapshot" => vec![SNAPSHOT, &[StorageUnavailable]],
         "list_export_jobs" => vec![DB],
         "get_export_job" | "list_export_tasks" => vec![&[ExportJobNotFound]],
+        "stream_export_events" => vec![&[ExportJobNotFound, TooManyStreams]],
         "change_export_job" | "pause_export_job" | "resume_export_job" | "cancel_export_job" => {
             vec![&[ExportJobNotFound, ExportJobEnded]]
         }
@@ -345,7 +360,7 @@ fn codes(operation: &Operation, changes: bool) -> Vec<Code> {
 }
 
 /// Operations whose body may be left out.
-const OPTIONAL_BODIES: &[&str] = &["flush_collection", "start_gc_run"];
+const OPTIONAL_BODIES: &[&str] = &["flush_collection", "materialize_collection", "start_gc_run"];
 
 fn add_errors(operation: &mut Operation, changes: bool) {
     let id = operation.operation_id.as_deref().unwrap_or_default();

@@ -54,7 +54,7 @@ pub fn describe(path: &str, item: &mut PathItem) {
 fn has_tag(get: &Operation) -> bool {
     !matches!(
         get.operation_id.as_deref(),
-        Some("stream_restore_events" | "get_restore_receipt")
+        Some("stream_restore_events" | "stream_export_events" | "get_restore_receipt")
     )
 }
 

@@ -45,6 +45,7 @@ pub struct ReceiptCountsBody {
 })))]
 pub struct ReceiptResponse {
     pub job_id: Id,
+    /// `0` of a collection that was materialized, with all its snapshots.
     pub snapshot_id: Id,
     pub snapshot_name: String,
     pub source_collection_name: String,

@@ -1,4 +1,5 @@
-//! `/v1/restore-jobs/{job_id}/events`: what happens to a job, as it happens.
+//! `/v1/restore-jobs/{job_id}/events` and `/v1/export-jobs/{job_id}/events`: what happens to a job, as it
+//! happens.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -8,9 +9,9 @@ use axum::Extension;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
-use futures::stream;
 
 use super::ApiState;
+use super::exports::ExportJobResponse;
 use super::extract::Name;
 use super::problem::ApiError;
 use super::restores::{RestoreJobResponse, job_id};
@@ -38,29 +39,67 @@ pub async fn stream_restore_events(
     Extension(client): Extension<Client>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let client = (client != Client::Anybody).then(|| client.to_string());
-    let watch = state.service.watch_restore(job_id(&id)?, client).await?;
+    let watch = state.service.watch_restore(job_id(&id)?, known(&client)).await?;
+    Ok(stream(watch, &headers, |event, job| {
+        event.json_data(RestoreJobResponse::from(job))
+    }))
+}
+
+/// Follow an export job
+///
+/// As the events of a restore job; every event carries the whole job as `get_export_job` answers it.
+#[utoipa::path(get, path = "/v1/export-jobs/{job_id}/events", operation_id = "stream_export_events", tag = "exports",
+    params(("job_id" = Id, Path, description = "The job", example = "470700000000000300"),
+        ("last-event-id" = Option<String>, Header, description = "`id` of the last event that was seen", example = "InProgress-20-3765185-0-0--")),
+    responses(
+        (status = 200, description = "Events until the job has ended", content_type = "text/event-stream", body = String,
+            example = "id: Completed-48-8964728-0-0--\nevent: end\ndata: {\"job_id\":\"470700000000000300\",\"state\":\"Completed\"}\n\n"),
+        (status = 204, description = "The job has ended, and the client has seen that")))]
+pub async fn stream_export_events(
+    State(state): State<ApiState>,
+    Name(id): Name,
+    Extension(client): Extension<Client>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let watch = state.service.watch_export(job_id(&id)?, known(&client)).await?;
+    Ok(stream(watch, &headers, |event, job| {
+        event.json_data(ExportJobResponse::from(job))
+    }))
+}
+
+/// Who listens, where that is known.
+fn known(client: &Client) -> Option<String> {
+    (*client != Client::Anybody).then(|| client.to_string())
+}
+
+/// Puts a job into an event.
+type Tell = fn(Event, RestoreJob) -> Result<Event, axum::Error>;
+
+/// The events of a watched job that its listener has not seen.
+fn stream(watch: JobWatch, headers: &HeaderMap, tell: Tell) -> Response {
     let job = watch.job();
     let seen = headers
         .get("last-event-id")
         .is_some_and(|seen| *seen == event_id(&job).as_str());
     if seen && job.state.is_final() {
-        return Ok(StatusCode::NO_CONTENT.into_response());
+        return StatusCode::NO_CONTENT.into_response();
     }
     let told = Told {
         watch,
+        tell,
         state: seen.then_some(job.state),
         next: (!seen).then_some(job),
         ended: false,
     };
-    let events = stream::unfold(told, |mut told| async move { told.next().await.map(|event| (event, told)) });
+    let events = futures::stream::unfold(told, |mut told| async move { told.next().await.map(|event| (event, told)) });
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
-    Ok(Sse::new(events).keep_alive(keep_alive).into_response())
+    Sse::new(events).keep_alive(keep_alive).into_response()
 }
 
 /// What a stream has told its client.
 struct Told {
     watch: JobWatch,
+    tell: Tell,
     state: Option<JobState>,
     next: Option<RestoreJob>,
     ended: bool,
@@ -82,9 +121,8 @@ impl Told {
         };
         (self.state, self.ended) = (Some(job.state), job.state.is_final());
         let event = Event::default().event(kind).id(event_id(&job));
-        let event = event.json_data(RestoreJobResponse::from(job));
         // numbers and texts always serialize
-        Some(Ok(event.unwrap_or_default()))
+        Some(Ok((self.tell)(event, job).unwrap_or_default()))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::guard::State;
+use super::job_body::job_response;
 use axum::Json;
 use axum::http::{HeaderName, StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -70,12 +71,17 @@ impl RestoreSnapshotRequest {
                 rename: self.rename,
                 aliases: self.aliases,
             },
-            control: Control {
-                priority: self.priority,
-                max_concurrency: self.max_concurrency,
-                max_bytes_per_second: self.max_bytes_per_second.map(|n| n.0),
-            },
+            control: control(self.priority, self.max_concurrency, self.max_bytes_per_second),
         }
+    }
+}
+
+/// The share and the limits that a request asks for.
+pub(super) fn control(priority: i32, max_concurrency: Option<i32>, max_bytes_per_second: Option<Count>) -> Control {
+    Control {
+        priority,
+        max_concurrency,
+        max_bytes_per_second: max_bytes_per_second.map(|n| n.0),
     }
 }
 
@@ -127,121 +133,46 @@ impl From<JobStateText> for JobState {
     }
 }
 
-/// A restore job.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(examples(json!({
-    "job_id": "470700000000000100", "kind": "restore", "state": "InProgress", "progress": 42, "snapshot_id": "470700000000000001",
-    "snapshot_name": "backup_20240101", "source_collection_name": "my_collection", "db_name": "default",
-    "collection_name": "restored_collection", "collection_id": "470700000000000101", "reason": "", "time_cost": 1234,
-    "total_segments": 4, "done_segments": 1, "total_files": 48, "done_files": 20, "total_bytes": 8964728, "done_bytes": 3765185,
-    "bytes_per_second": 12550616, "files_per_second": 66.7, "eta_seconds": 1, "priority": 0, "max_concurrency": null,
-    "max_bytes_per_second": null, "retries": 0, "warnings": [], "cleanup": "none", "created_at": "2024-01-01T00:00:00Z"
-})))]
-pub struct RestoreJobResponse {
-    pub job_id: Id,
-    /// `restore`, or `external` when it restores a bundle.
-    pub kind: String,
-    /// Of `external`: whole URI of the bundle's metadata file.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub snapshot_metadata_uri: Option<String>,
-    pub state: JobStateText,
-    /// Of a paused job: the state that it goes on from.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resume_state: Option<JobStateText>,
-    /// Percent by bytes, 0 to 100. 100 is said of a completed job only.
-    #[schema(minimum = 0, maximum = 100)]
-    pub progress: i32,
-    /// Absent when the snapshot has been collected since, and of a bundle.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub snapshot_id: Option<Id>,
-    pub snapshot_name: String,
-    /// Empty of a bundle.
-    pub source_collection_name: String,
-    /// Database of the target.
-    pub db_name: String,
-    /// Name of the target.
-    pub collection_name: String,
-    /// Id of the target.
-    pub collection_id: Id,
-    /// Why it failed or was cancelled; names the files, of many the first 100.
-    pub reason: String,
-    /// Stable code of a failure.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error_code: Option<String>,
-    /// Milliseconds from the request to the end, or to now.
-    pub time_cost: Count,
-    pub total_segments: Count,
-    pub done_segments: Count,
-    pub total_files: Count,
-    pub done_files: Count,
-    pub total_bytes: Count,
-    pub done_bytes: Count,
-    /// Of a running job what was copied in the last half minute, `null` when that is nothing; of an ended one what was copied over
-    /// the time in which it copied.
-    pub bytes_per_second: Option<i64>,
-    /// As `bytes_per_second`.
-    pub files_per_second: Option<f64>,
-    /// Seconds that the rest of the copying takes at this rate; `null` unless files are being copied.
-    pub eta_seconds: Option<i64>,
-    /// Since when something of it has been waiting for the object storage or the database to answer, or to allow access again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub waiting_since: Option<String>,
-    /// The last error of what waits; it is tried again until `--outage-hours` are over.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub waiting_for: Option<String>,
-    pub priority: i32,
-    pub max_concurrency: Option<i32>,
-    pub max_bytes_per_second: Option<i64>,
-    /// Copies of single files that were tried again.
-    pub retries: Count,
-    /// What the operator should know although it does not stop the job.
-    pub warnings: Vec<String>,
-    /// Of a failed or cancelled job: `pending` until everything it copied is deleted, then `done`.
-    pub cleanup: String,
-    pub created_at: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub finished_at: Option<String>,
-}
-
-impl From<RestoreJob> for RestoreJobResponse {
-    fn from(job: RestoreJob) -> Self {
-        let (rates, eta_seconds) = (job.rates(), job.eta_seconds());
-        Self {
-            job_id: Id(job.job_id.0),
-            kind: job.kind.as_str().into(),
-            snapshot_metadata_uri: job.bundle_uri.clone(),
-            state: job.state.into(),
-            resume_state: job.resume_state.map(JobStateText::from),
-            progress: job.progress(),
-            snapshot_id: job.snapshot_id.map(|s| Id(s.0)),
-            snapshot_name: job.snapshot_name,
-            source_collection_name: job.source_collection_name,
-            db_name: job.db_name,
-            collection_name: job.collection_name,
-            collection_id: Id(job.collection_id.0),
-            reason: job.reason,
-            error_code: job.error_code,
-            time_cost: Count(job.time_cost_ms),
-            total_segments: Count(job.total_segments),
-            done_segments: Count(job.done_segments),
-            total_files: Count(job.total_files),
-            done_files: Count(job.done_files),
-            total_bytes: Count(job.total_bytes),
-            done_bytes: Count(job.done_bytes),
-            bytes_per_second: rates.map(|(bytes, _)| bytes as i64),
-            files_per_second: rates.map(|(_, files)| (files * 10.0).round() / 10.0),
-            eta_seconds,
-            waiting_since: job.waiting.as_ref().map(|w| rfc3339(w.since)),
-            waiting_for: job.waiting.map(|w| w.error),
-            priority: job.control.priority,
-            max_concurrency: job.control.max_concurrency,
-            max_bytes_per_second: job.control.max_bytes_per_second,
-            retries: Count(job.retries),
-            warnings: job.warnings,
-            cleanup: job.cleanup,
-            created_at: rfc3339(job.created_at),
-            finished_at: job.finished_at.map(rfc3339),
-        }
+job_response! {
+    /// A restore job.
+    #[derive(Debug, Serialize, ToSchema)]
+    #[schema(examples(json!({
+        "job_id": "470700000000000100", "kind": "restore", "state": "InProgress", "progress": 42, "snapshot_id": "470700000000000001",
+        "snapshot_name": "backup_20240101", "source_collection_name": "my_collection", "db_name": "default",
+        "collection_name": "restored_collection", "collection_id": "470700000000000101", "reason": "", "time_cost": 1234,
+        "total_segments": 4, "done_segments": 1, "total_files": 48, "done_files": 20, "total_bytes": 8964728, "done_bytes": 3765185,
+        "bytes_per_second": 12550616, "files_per_second": 66.7, "eta_seconds": 1, "priority": 0, "max_concurrency": null,
+        "max_bytes_per_second": null, "retries": 0, "warnings": [], "cleanup": "none", "created_at": "2024-01-01T00:00:00Z"
+    })))]
+    RestoreJobResponse of job {
+        job_id: Id = Id(job.job_id.0),
+        /// `restore`, `external` when it restores a bundle, or `materialize` when it makes an external collection our own.
+        kind: String = job.kind.as_str().into(),
+        /// Of `external`: whole URI of the bundle's metadata file.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        snapshot_metadata_uri: Option<String> = job.bundle_uri.clone(),
+        state: JobStateText = job.state.into(),
+        /// Of a paused job: the state that it goes on from.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        resume_state: Option<JobStateText> = job.resume_state.map(JobStateText::from),
+        /// Percent by bytes, 0 to 100. 100 is said of a completed job only.
+        #[schema(minimum = 0, maximum = 100)]
+        progress: i32 = job.progress(),
+        /// Absent when the snapshot has been collected since, of a bundle, and of `materialize`, which is about all of them.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        snapshot_id: Option<Id> = job.snapshot_id.map(|s| Id(s.0)),
+        snapshot_name: String = job.snapshot_name,
+        /// Empty of a bundle.
+        source_collection_name: String = job.source_collection_name,
+        /// Database of the target.
+        db_name: String = job.db_name,
+        /// Name of the target.
+        collection_name: String = job.collection_name,
+        /// Id of the target.
+        collection_id: Id = Id(job.collection_id.0),
+    }
+    cleanup {
+        /// Of a failed or cancelled job: `pending` until everything it copied is deleted, then `done`.
     }
 }
 

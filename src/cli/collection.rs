@@ -1,15 +1,18 @@
 //! `stillframe collection`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use clap::Subcommand;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::args::LimitArgs;
 use super::failure::Failure;
 use super::http::{Client, as_list, decode, decode_all};
+use super::job::{ControlArgs, Job};
 use super::table::{Table, pairs};
-use super::{output, text};
+use super::{output, text, waiting};
 
 #[derive(Debug, Subcommand)]
 pub enum CollectionCommand {
@@ -25,6 +28,16 @@ pub enum CollectionCommand {
     Describe {
         /// Name or alias
         name: String,
+    },
+    /// Copy the files of an external collection here, of its snapshots too: then it is owned, and they are protected
+    Materialize {
+        /// Name or alias
+        name: String,
+        #[command(flatten)]
+        control: ControlArgs,
+        /// Don't wait for the end: print the job and leave
+        #[arg(long)]
+        no_wait: bool,
     },
     /// Drop a collection. Its snapshots stay, with every file they need
     Drop {
@@ -103,6 +116,7 @@ pub async fn run(client: &Client, command: CollectionCommand) -> Result<(), Fail
     match command {
         CollectionCommand::List { prefix, limit } => list(client, prefix, limit.limit).await,
         CollectionCommand::Describe { name } => describe(client, &name).await,
+        CollectionCommand::Materialize { name, control, no_wait } => materialize(client, &name, &control, no_wait).await,
         CollectionCommand::Drop { name, cascade } => {
             client
                 .delete(
@@ -121,6 +135,24 @@ pub async fn run(client: &Client, command: CollectionCommand) -> Result<(), Fail
             output::line(&format!("dropped collection {name}{snapshots}"))
         }
     }
+}
+
+async fn materialize(client: &Client, name: &str, control: &ControlArgs, no_wait: bool) -> Result<(), Failure> {
+    let path = ["v1", "collections", name, "materialize"];
+    let body = Value::Object(control.fields());
+    let started = client.post(&path, client.query(), &body, Duration::ZERO).await?;
+    let job: Job = decode(&started)?;
+    job.warn();
+    if no_wait {
+        return match client.json {
+            true => output::json(&started),
+            false => output::line(&format!(
+                "materialize job {} is {}; `stillframe job wait {0}` waits for its end",
+                job.job_id, job.state
+            )),
+        };
+    }
+    waiting::to_the_end(client, job).await
 }
 
 async fn list(client: &Client, prefix: Option<String>, limit: Option<u64>) -> Result<(), Failure> {

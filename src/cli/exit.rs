@@ -1,6 +1,6 @@
 //! Exit codes. They are a contract with scripts: never renumbered.
 
-/// Anything without a code of its own; of `demo`: a check that failed.
+/// Anything without a code of its own; of `demo`, `snapshot verify` and `snapshot plan`: something is wrong.
 pub const FAILURE: u8 = 1;
 /// The command line is wrong, or the service refused the request as invalid.
 pub const USAGE: u8 = 2;
@@ -10,9 +10,9 @@ pub const NOT_FOUND: u8 = 3;
 pub const CONFLICT: u8 = 4;
 /// No answer from the service, or it says that it, its database or its storage is unavailable.
 pub const UNAVAILABLE: u8 = 5;
-/// The restore or export that was waited for failed.
+/// The job that was waited for failed.
 pub const RESTORE_FAILED: u8 = 6;
-/// The restore or export that was waited for was cancelled.
+/// The job that was waited for was cancelled.
 pub const RESTORE_CANCELLED: u8 = 7;
 /// The service does not know who calls, or a permission is missing.
 pub const DENIED: u8 = 8;
@@ -23,15 +23,13 @@ pub const INTERRUPTED: u8 = 130;
 pub const HELP: &str = "\
 Exit codes:
   0    done
-  1    any other failure
+  1    any other failure; a verification or a plan that found something wrong
   2    wrong command line, or the service refused the request as invalid
   3    what was named does not exist
   4    conflict: a name is taken or ambiguous, a job has ended already, ...
   5    the service can't be reached or is unavailable; trying again may help
-  6    the restore or export failed
-  7    the restore or export was cancelled
-  6    the restore failed
-  7    the restore was cancelled
+  6    the job that was waited for failed
+  7    the job that was waited for was cancelled
   8    not authenticated, or a permission is missing
   130  interrupted";
 

@@ -73,6 +73,11 @@ impl Failure {
         }
     }
 
+    /// Whether the service refused it with this code.
+    pub fn has_code(&self, code: &str) -> bool {
+        matches!(self, Self::Refused(problem) if problem.code == code)
+    }
+
     /// Whether the same call may succeed in a moment.
     pub fn may_pass(&self) -> bool {
         self.exit_code() == exit::UNAVAILABLE

@@ -16,6 +16,7 @@ mod http;
 mod import;
 mod job;
 mod key;
+mod object;
 mod options;
 mod output;
 mod progress;
@@ -24,6 +25,7 @@ mod server;
 mod snapshot;
 mod table;
 mod text;
+mod usage;
 mod waiting;
 
 use std::process::ExitCode;
@@ -63,23 +65,28 @@ enum Command {
     Doctor(Box<ServeArgs>),
     /// Print the OpenAPI document of the service
     Openapi(server::OpenapiArgs),
-    /// List, describe and drop collections
+    /// List, describe, materialize and drop collections
     #[command(subcommand)]
     Collection(collection::CollectionCommand),
-    /// Create, list, describe and drop snapshots
+    /// Create, list, describe, verify, keep, export and drop snapshots
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
     /// Restore a snapshot into a new collection
     Restore(restore::RestoreArgs),
-    /// List, describe, wait for, pause, resume, change and cancel restore jobs
+    /// List, describe, wait for, pause, resume, change and cancel jobs: restores, exports, materializations
     #[command(subcommand)]
     Job(job::JobCommand),
     /// Register collections that another system wrote, where its files lie
     #[command(subcommand)]
     Import(import::ImportCommand),
-    /// Run the collector, and list its runs
+    /// Run the collector, list its runs and what they did
     #[command(subcommand)]
     Gc(gc::GcCommand),
+    /// Say what an object of the storage is, and why it is kept
+    #[command(subcommand)]
+    Object(object::ObjectCommand),
+    /// Say what takes how much room, or what dropping snapshots would free
+    Usage(usage::UsageArgs),
     /// Make, list and delete API keys
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -152,6 +159,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Import(command) => import::run(&Client::new(cli.client)?, command).await,
             Command::Key(command) => key::run(cli.client, command).await,
             Command::Gc(command) => gc::run(&Client::new(cli.client)?, command).await,
+            Command::Object(command) => object::run(&Client::new(cli.client)?, command).await,
+            Command::Usage(args) => usage::run(&Client::new(cli.client)?, args).await,
         }
     })
 }

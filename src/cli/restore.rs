@@ -1,11 +1,10 @@
 //! `stillframe restore`.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::args::{map, pair};
 use super::failure::Failure;
@@ -27,23 +26,56 @@ pub struct RestoreArgs {
     external: Option<String>,
     #[command(flatten)]
     place: PlaceArgs,
+    #[command(flatten)]
+    options: OptionArgs,
+    #[command(flatten)]
+    control: ControlArgs,
+    /// Don't wait for the end: print the job and leave
+    #[arg(long)]
+    no_wait: bool,
+}
+
+/// What the new collection is to be like.
+#[derive(Debug, Args)]
+pub struct OptionArgs {
     /// Database of the new collection; that of --db when absent
     #[arg(long, value_name = "NAME")]
     target_db: Option<String>,
     /// Restore only this partition; may be given again
     #[arg(long = "partition", value_name = "NAME")]
     partitions: Vec<String>,
+    /// Give a partition another name; may be given again
+    #[arg(long = "rename", value_name = "PARTITION=NAME", value_parser = pair)]
+    rename: Vec<(String, String)>,
+    /// Give the new collection the aliases that the snapshot's had; they must be free
+    #[arg(long)]
+    aliases: bool,
     /// Set a property of the new collection, the others are kept; may be given again. The value may be empty
     #[arg(long = "property", value_name = "KEY=VALUE", value_parser = pair)]
     properties: Vec<(String, String)>,
     /// Leave a property of the source out; may be given again
     #[arg(long = "drop-property", value_name = "KEY")]
     drop_properties: Vec<String>,
-    #[command(flatten)]
-    control: ControlArgs,
-    /// Don't wait for the end: print the job and leave
-    #[arg(long)]
-    no_wait: bool,
+}
+
+impl OptionArgs {
+    /// The request for a restore to a collection, as the service reads it.
+    ///
+    /// # Errors
+    /// Something is said twice.
+    pub fn body(self, client: &Client, target: &str) -> Result<Map<String, Value>, Failure> {
+        let target_db = self.target_db.as_ref().or(client.db.as_ref());
+        let mut body = Map::new();
+        body.insert("collection_name".into(), target.into());
+        body.insert("db_name".into(), json!(target_db));
+        body.insert("partitions".into(), json!(self.partitions));
+        body.insert("rename".into(), json!(map("--rename", self.rename)?));
+        body.insert("properties".into(), json!(changes(self.properties, self.drop_properties)?));
+        if self.aliases {
+            body.insert("aliases".into(), true.into());
+        }
+        Ok(body)
+    }
 }
 
 /// Properties of the request: texts to set, nulls to leave out.
@@ -81,31 +113,24 @@ pub async fn run(client: &Client, args: RestoreArgs) -> Result<(), Failure> {
             ));
         }
     };
-    let target_db = args.target_db.as_ref().or(client.db.as_ref());
-    let mut body = json!({
-        "collection_name": target, "db_name": target_db, "partitions": args.partitions,
-        "properties": changes(args.properties, args.drop_properties)?,
-    });
-    if let Some(fields) = body.as_object_mut() {
-        fields.extend(args.control.fields());
+    if args.external.is_some() && args.options.aliases {
+        return Err(Failure::Usage("a bundle has no aliases: --aliases is of snapshots".into()));
     }
+    let mut body = args.options.body(client, &target)?;
+    body.extend(args.control.fields());
     let query = match &args.external {
         None => args.source.query(client),
         Some(uri) => {
-            let place = args.place.fields()?;
-            if let (Some(fields), Value::Object(place)) = (body.as_object_mut(), place) {
-                fields.extend(place);
-                fields.insert("snapshot_metadata_uri".into(), uri.as_str().into());
+            if let Value::Object(place) = args.place.fields()? {
+                body.extend(place);
             }
+            body.insert("snapshot_metadata_uri".into(), uri.as_str().into());
             Query::default()
         }
     };
-    let started = client.post(&path, query, &body, Duration::ZERO).await?;
+    let started = client.post(&path, query, &Value::Object(body), Duration::ZERO).await?;
     let job: Job = decode(&started)?;
-    for warning in &job.warnings {
-        // standard output is for the answer
-        let _ = writeln!(std::io::stderr(), "warning: {warning}");
-    }
+    job.warn();
     if args.no_wait {
         return match client.json {
             true => output::json(&started),

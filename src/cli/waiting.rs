@@ -1,4 +1,4 @@
-//! Waiting for the end of a restore.
+//! Waiting for the end of a job.
 
 use std::time::{Duration, Instant};
 
@@ -21,10 +21,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// # Errors
 /// When it did not end completed, Ctrl-C, or a service that is away for too long.
 pub async fn to_the_end(client: &Client, job: Job) -> Result<(), Failure> {
-    let how_to_end = match job.is_export() {
-        true => format!("the export goes on, POST /v1/export-jobs/{}/cancel ends it", job.job_id),
-        false => format!("the restore goes on, `stillframe job cancel {}` ends it", job.job_id),
-    };
+    let how_to_end = format!(
+        "the {} job goes on, `stillframe job cancel {}` ends it",
+        job.noun(),
+        job.job_id
+    );
     let (job, answer) = tokio::select! {
         // first, so that it listens for Ctrl-C before it says that it waits
         biased;
@@ -42,6 +43,9 @@ pub async fn to_the_end(client: &Client, job: Job) -> Result<(), Failure> {
     if job.is_export() {
         let uri = job.snapshot_metadata_uri.as_deref().unwrap_or_default();
         return output::line(&format!("exported snapshot {} to {uri}: {}", job.snapshot_name, amount(&job)));
+    }
+    if job.is_materialize() {
+        return output::line(&format!("materialized collection {}", done(&job)));
     }
     output::line(&format!(
         "restored snapshot {} into collection {}",
@@ -67,21 +71,19 @@ fn amount(job: &Job) -> String {
 /// # Errors
 /// Then.
 pub fn completed(job: &Job) -> Result<(), Failure> {
-    let (exit_code, default_code, how) = match (job.state.as_str(), job.is_export()) {
-        ("Completed", _) => return Ok(()),
-        ("Cancelled", false) => (exit::RESTORE_CANCELLED, "restore_cancelled", "was cancelled"),
-        ("Cancelled", true) => (exit::RESTORE_CANCELLED, "export_cancelled", "was cancelled"),
-        (_, false) => (exit::RESTORE_FAILED, "restore_failed", "failed"),
-        (_, true) => (exit::RESTORE_FAILED, "export_failed", "failed"),
+    let (exit_code, end, how) = match job.state.as_str() {
+        "Completed" => return Ok(()),
+        "Cancelled" => (exit::RESTORE_CANCELLED, "cancelled", "was cancelled"),
+        _ => (exit::RESTORE_FAILED, "failed", "failed"),
     };
     let reason = if job.reason.is_empty() {
         String::new()
     } else {
         format!(": {}", job.reason)
     };
-    let kind = if job.is_export() { "export" } else { "restore" };
+    let kind = job.noun();
     let text = format!("{kind} job {} {how}{reason}", job.job_id);
-    let code = job.error_code.clone().unwrap_or_else(|| default_code.into());
+    let code = job.error_code.clone().unwrap_or_else(|| format!("{kind}_{end}"));
     Err(Failure::Restore { exit_code, code, text })
 }
 

@@ -73,6 +73,8 @@ pub enum JobKind {
     Export,
     /// A bundle into a new collection.
     External,
+    /// An external collection, with its snapshots, into one of our own that takes its place.
+    Materialize,
 }
 
 impl JobKind {
@@ -81,11 +83,12 @@ impl JobKind {
             JobKind::Restore => "restore",
             JobKind::Export => "export",
             JobKind::External => "external",
+            JobKind::Materialize => "materialize",
         }
     }
 
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Restore, Self::Export, Self::External]
+        [Self::Restore, Self::Export, Self::External, Self::Materialize]
             .into_iter()
             .find(|k| k.as_str() == text)
     }

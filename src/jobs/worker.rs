@@ -312,7 +312,7 @@ impl Worker {
         {
             match job.kind {
                 JobKind::Export => count_export(job.state.as_str()),
-                JobKind::Restore | JobKind::External => count_job(job.state.as_str(), job.time_cost_ms),
+                JobKind::Restore | JobKind::External | JobKind::Materialize => count_job(job.state.as_str(), job.time_cost_ms),
             }
         }
     }

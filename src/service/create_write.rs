@@ -60,7 +60,7 @@ impl Service {
 
     /// Writes the new manifests, those of one page while the next one is read and the last one is
     /// recorded; gives their bytes.
-    async fn write_manifests(&self, pending: &Pending) -> Result<u64> {
+    pub(super) async fn write_manifests(&self, pending: &Pending) -> Result<u64> {
         let mut bytes = 0;
         if pending.counts.new_manifests == 0 {
             return Ok(bytes);
@@ -136,7 +136,7 @@ impl Service {
     }
 
     /// The metadata file: its key and its bytes.
-    async fn encode_metadata(
+    pub(super) async fn encode_metadata(
         &self,
         request: &CreateSnapshot,
         pending: &Pending,

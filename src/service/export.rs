@@ -3,8 +3,7 @@
 use uuid::Uuid;
 
 use super::external_spec::ExternalSpec;
-use super::paths::database;
-use super::restore::{belongs_to_this_trace, one_job, permitted, seen_job};
+use super::restore::{belongs_to_this_trace, one_job, permitted, seen_job, tasks_of};
 use super::restore_control::{ControlChange, Family};
 use super::snapshots::{SnapshotRef, find};
 use super::stores::below;
@@ -135,26 +134,14 @@ impl Service {
         state: Option<JobState>,
         page: &PageRequest,
     ) -> Result<Page<RestoreJob>> {
-        let mut conn = self.conn().await?;
-        if let (Some(db), Some(name)) = (db_name, &collection_name) {
-            self.caller.need_collection(db, name)?;
-        }
-        let db = match db_name {
-            Some(name) => Some(database(&mut conn, &self.caller, name).await?.db_id),
-            None => None,
-        };
-        let filter = JobFilter {
-            job: None,
-            db,
+        let wanted = JobFilter {
             collection_name,
             snapshot_name,
             state,
             exports: Some(true),
-            visible: self.caller.visible(),
+            ..JobFilter::default()
         };
-        let list = format!("export-jobs?{filter:?}");
-        let items = store::jobs::list(&mut conn, &filter, page.cursor(&list)?, page.limit()).await?;
-        Ok(page.page(&list, items, store::jobs::cursor))
+        self.list_jobs("export-jobs", db_name, wanted, page).await
     }
 
     /// Lists the tasks of an export by id.
@@ -164,9 +151,7 @@ impl Service {
     pub async fn list_export_tasks(&self, id: JobId, page: &PageRequest) -> Result<Page<TaskView>> {
         let mut conn = self.conn().await?;
         one_export(&mut conn, &self.caller, id).await?;
-        let list = format!("export-tasks?{id}");
-        let items = store::jobs::tasks(&mut conn, id, page.cursor(&list)?, page.limit()).await?;
-        Ok(page.page(&list, items, |t| t.task_id.0))
+        tasks_of(&mut conn, "export-tasks", id, page).await
     }
 
     /// Pauses an export; see [`Service::pause_restore`].

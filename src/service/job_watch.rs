@@ -84,12 +84,15 @@ struct Watched {
     look: Notify,
 }
 
+/// The place of one listener among all, and among its client's.
+type Listening = (OwnedSemaphorePermit, Option<Listener>);
+
 /// A job being watched. Ends with its value.
 #[derive(Debug)]
 pub struct JobWatch {
     newest: watch::Receiver<RestoreJob>,
     _watched: Arc<Watched>,
-    _listener: (OwnedSemaphorePermit, Option<Listener>),
+    _listener: Listening,
     stop: CancellationToken,
 }
 
@@ -109,27 +112,45 @@ impl JobWatch {
 }
 
 impl Service {
-    /// Watches a job. `client` is who does, where that is known: each has a share.
+    /// Watches a job that is no export. `client` is who does, where that is known: each has a share.
     ///
     /// # Errors
     /// `restore_job_not_found`, `too_many_streams`.
     pub async fn watch_restore(&self, id: JobId, client: Option<String>) -> Result<JobWatch> {
+        let listener = self.listener(&format!("/v1/restore-jobs/{id}"), client)?;
+        let now = self.restore_job(id).await?;
+        Ok(self.watch(id, now, listener))
+    }
+
+    /// Watches an export; see [`Service::watch_restore`].
+    ///
+    /// # Errors
+    /// `export_job_not_found`, `too_many_streams`.
+    pub async fn watch_export(&self, id: JobId, client: Option<String>) -> Result<JobWatch> {
+        let listener = self.listener(&format!("/v1/export-jobs/{id}"), client)?;
+        let now = self.export_job(id).await?;
+        Ok(self.watch(id, now, listener))
+    }
+
+    fn listener(&self, path: &str, client: Option<String>) -> Result<Listening> {
         let theirs = client.map(|client| Listener::new(client, &self.watches.by_client));
         let theirs = theirs.transpose()?;
         let listener = self.watches.listeners.clone().try_acquire_owned().map_err(|_| {
             Code::TooManyStreams.error(format!(
-                "{MAX_LISTENERS} event streams are open already; another replica may have room, and GET /v1/restore-jobs/{id} always answers"
+                "{MAX_LISTENERS} event streams are open already; another replica may have room, and GET {path} always answers"
             ))
         })?;
-        let now = self.restore_job(id).await?;
+        Ok((listener, theirs))
+    }
+
+    fn watch(&self, id: JobId, now: RestoreJob, listener: Listening) -> JobWatch {
         let watched = self.watched(id, now);
-        let newest = watched.newest.subscribe();
-        Ok(JobWatch {
-            newest,
+        JobWatch {
+            newest: watched.newest.subscribe(),
             _watched: watched,
-            _listener: (listener, theirs),
+            _listener: listener,
             stop: self.watches.stop.clone(),
-        })
+        }
     }
 
     /// The one look-out for a job, whoever listens to it.
@@ -168,7 +189,7 @@ impl Service {
                 () = tokio::time::sleep(POLL) => {}
                 () = current.look.notified() => {}
             }
-            match self.restore_job(id).await {
+            match self.job(id).await {
                 Ok(job) => {
                     current.newest.send_if_modified(|newest| {
                         let changed = is_news(newest, &job);

@@ -102,10 +102,12 @@ impl Service {
     ///
     /// # Errors
     /// `snapshot_not_found` also when it is too late, `snapshot_name_ambiguous`,
-    /// `snapshot_already_exists` when the name has been given again.
+    /// `snapshot_already_exists` when the name has been given again, `collection_being_materialized`.
     pub async fn undelete_snapshot(&self, wanted: &SnapshotRef) -> Result<Snapshot> {
         let mut tx = self.begin().await?;
         let dropped = find_dropped(&mut tx, &self.caller, wanted).await?;
+        // refuses while the collection is being materialized; that it may be dropped is all right
+        store::collections::hold(&mut tx, dropped.collection_id).await?;
         if !store::snapshots::undelete(&mut tx, dropped.snapshot_id).await? {
             return Err(not_found(wanted));
         }

@@ -101,7 +101,7 @@ impl Service {
     async fn fill_receipt(&self, to: &mut Writing, job: &RestoreJob, from: &Source) -> Result<String, RunError> {
         let head = Head {
             job_id: job.job_id,
-            snapshot_id: from.snapshot_id.to_string(),
+            snapshot_id: from.snapshot_id.map_or_else(|| "0".into(), |id| id.to_string()),
             snapshot_name: &job.snapshot_name,
             source_collection_name: &job.source_collection_name,
             db_name: &job.db_name,

@@ -116,7 +116,7 @@ impl Service {
         store::jobs::traceparent(&mut *self.conn().await?, id).await
     }
 
-    /// Finds a restore.
+    /// Finds a job that is no export.
     ///
     /// # Errors
     /// `restore_job_not_found`, also when its history has expired.
@@ -136,8 +136,26 @@ impl Service {
         state: Option<JobState>,
         page: &PageRequest,
     ) -> Result<Page<RestoreJob>> {
+        let wanted = JobFilter {
+            collection_name,
+            snapshot_name,
+            state,
+            exports: Some(false),
+            ..JobFilter::default()
+        };
+        self.list_jobs("restore-jobs", db_name, wanted, page).await
+    }
+
+    /// Lists jobs of a family, newest first, of a database where one is named.
+    pub(super) async fn list_jobs(
+        &self,
+        family: &str,
+        db_name: Option<&str>,
+        wanted: JobFilter,
+        page: &PageRequest,
+    ) -> Result<Page<RestoreJob>> {
         let mut conn = self.conn().await?;
-        if let (Some(db), Some(name)) = (db_name, &collection_name) {
+        if let (Some(db), Some(name)) = (db_name, &wanted.collection_name) {
             self.caller.need_collection(db, name)?;
         }
         let db = match db_name {
@@ -145,17 +163,12 @@ impl Service {
             None => None,
         };
         let filter = JobFilter {
-            job: None,
             db,
-            collection_name,
-            snapshot_name,
-            state,
-            exports: Some(false),
             visible: self.caller.visible(),
+            ..wanted
         };
-        let list = format!("restore-jobs?{filter:?}");
-        let after = page.cursor(&list)?;
-        let items = store::jobs::list(&mut conn, &filter, after, page.limit()).await?;
+        let list = format!("{family}?{filter:?}");
+        let items = store::jobs::list(&mut conn, &filter, page.cursor(&list)?, page.limit()).await?;
         Ok(page.page(&list, items, store::jobs::cursor))
     }
 
@@ -166,11 +179,16 @@ impl Service {
     pub async fn list_restore_tasks(&self, id: JobId, page: &PageRequest) -> Result<Page<TaskView>> {
         let mut conn = self.conn().await?;
         one_restore(&mut conn, &self.caller, id).await?;
-        let list = format!("restore-tasks?{id}");
-        let after: Option<i64> = page.cursor(&list)?;
-        let items = store::jobs::tasks(&mut conn, id, after, page.limit()).await?;
-        Ok(page.page(&list, items, |t| t.task_id.0))
+        tasks_of(&mut conn, "restore-tasks", id, page).await
     }
+}
+
+/// Lists the tasks of a job that the caller may see, by id.
+pub(super) async fn tasks_of(conn: &mut PgConnection, family: &str, id: JobId, page: &PageRequest) -> Result<Page<TaskView>> {
+    let list = format!("{family}?{id}");
+    let after: Option<i64> = page.cursor(&list)?;
+    let items = store::jobs::tasks(conn, id, after, page.limit()).await?;
+    Ok(page.page(&list, items, |t| t.task_id.0))
 }
 
 pub(super) fn job_not_found(id: JobId) -> Error {
@@ -261,7 +279,7 @@ pub(super) async fn end_unsuccessfully(
     // and for copies that a worker sent off before its lease ran out
     let is_elsewhere = match job.kind {
         JobKind::Export => store::bundles::find(conn, id).await?.is_some_and(|b| b.place != Place::Own),
-        JobKind::Restore | JobKind::External => false,
+        JobKind::Restore | JobKind::External | JobKind::Materialize => false,
     };
     let no_writer_after = last_lease + if is_elsewhere { margins.elsewhere } else { margins.own };
     match job.kind {
@@ -270,6 +288,10 @@ pub(super) async fn end_unsuccessfully(
             store::targets::discard(conn, job.collection_id).await?;
             // only the clean-up of an export goes to where they lead
             store::bundles::forget_credentials(conn, id).await?;
+        }
+        JobKind::Materialize => {
+            store::targets::discard(conn, job.collection_id).await?;
+            store::materialize::release(conn, id).await?;
         }
         JobKind::Export => {}
     }

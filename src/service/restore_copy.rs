@@ -121,14 +121,14 @@ impl Service {
         self.finish_copy(task, progress, &proved, target).await
     }
 
-    /// The files of one segment: those that the catalog has of it, or a restore found in its bundle.
+    /// The files of one segment: those that the catalog has of it, or the job noted of it.
     /// Sets how fast they may be copied before the first heartbeat does.
     async fn plan_copies(&self, task: &ClaimedTask, progress: &CopyProgress) -> Result<(Route, Plan), RunError> {
         let mut conn = self.conn().await?;
         let copy = store::tasks::copy_task(&mut conn, task.task_id).await?;
         progress.throttle.set(copy.bytes_per_second);
         let bundle = match copy.kind {
-            JobKind::Restore => None,
+            JobKind::Restore | JobKind::Materialize => None,
             JobKind::Export | JobKind::External => store::bundles::find(&mut conn, task.job_id).await?,
         };
         let route = self.route(task.job_id, bundle.as_ref())?;
@@ -139,15 +139,17 @@ impl Service {
         let gone = |what: &str| RunError::Fail(Error::internal(format!("the {what} of copy task {} is gone", task.task_id)));
         let source_segment = SegmentId(copy.source_segment);
         let source = match copy.kind {
-            JobKind::External => store::bundles::source(&mut conn, task.job_id, source_segment).await?,
-            _ => store::targets::manifest(&mut conn, source_segment, copy.source_version, &from).await?,
+            JobKind::External | JobKind::Materialize => store::bundles::source(&mut conn, task.job_id, source_segment).await?,
+            JobKind::Restore | JobKind::Export => {
+                store::targets::manifest(&mut conn, source_segment, Some(copy.source_version), &from).await?
+            }
         };
         if copy.kind == JobKind::Export {
             let source = source.ok_or_else(|| gone("source"))?;
             let copies = files(&source).map(FileCopy::into_bundle).collect();
             return Ok((route, Plan { copies, target: None }));
         }
-        let target = store::targets::manifest(&mut conn, target, 1, &to).await?;
+        let target = store::targets::manifest(&mut conn, target, None, &to).await?;
         let (source, mut target) = (source.ok_or_else(|| gone("source"))?, target.ok_or_else(|| gone("target"))?);
         // builds pair by their ids, not by their order
         let position: HashMap<i64, usize> = source

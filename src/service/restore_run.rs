@@ -142,13 +142,17 @@ impl Service {
                     JobKind::Restore => self.validate_restore(task, &job).await,
                     JobKind::Export => self.validate_export(task, &job).await,
                     JobKind::External => self.validate_external(task, &job).await,
+                    JobKind::Materialize => self.validate_materialize(task, &job).await,
                 },
                 Err(e) => Err(e.into()),
             },
             TaskKind::Copy => self.copy_segment(task, progress).await,
             TaskKind::Publish => match one_job(&mut *self.conn().await?, &self.caller, task.job_id).await {
-                Ok(job) if job.kind == JobKind::Export => self.publish_export(task, &job).await,
-                Ok(job) => self.publish_restore(task, &job).await,
+                Ok(job) => match job.kind {
+                    JobKind::Restore | JobKind::External => self.publish_restore(task, &job).await,
+                    JobKind::Export => self.publish_export(task, &job).await,
+                    JobKind::Materialize => self.publish_materialized(task, &job).await,
+                },
                 Err(e) => Err(e.into()),
             },
             TaskKind::Cleanup => match one_job(&mut *self.conn().await?, &self.caller, task.job_id).await {
@@ -303,7 +307,7 @@ impl Service {
     }
 
     /// Deletes what a restore noted of its bundle, a part at a time.
-    async fn forget_sources(&self, job: &RestoreJob) -> Result<()> {
+    pub(super) async fn forget_sources(&self, job: &RestoreJob) -> Result<()> {
         while store::bundles::forget_sources(&mut *self.conn().await?, job.job_id, CLEANUP_PAGE).await? > 0 {}
         Ok(())
     }
@@ -343,6 +347,9 @@ impl Service {
     /// Deletes what an unsuccessful job copied.
     async fn clean_up_restore(&self, task: &ClaimedTask, job: &RestoreJob) -> Result<Outcome, RunError> {
         self.give_up_target(job).await?;
+        if job.kind == JobKind::Materialize {
+            self.give_up_snapshots(job).await?;
+        }
         let report = match self.collect_collection(job.collection_id).await {
             Ok(report) => report,
             // waiting is not failing, and keeps no worker busy

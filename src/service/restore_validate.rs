@@ -39,8 +39,11 @@ impl Service {
     pub(super) async fn validate_restore(&self, task: &ClaimedTask, job: &RestoreJob) -> Result<Outcome, RunError> {
         self.begin_validation(task).await?;
         let source = self.restore_source(job).await?;
+        let (Some(snapshot), Some(captured)) = (source.snapshot_id, &source.captured) else {
+            return Err(RunError::Fail(Error::internal("a restore without a snapshot")));
+        };
         let takes = |s: &Segment| source.mapping.takes(s);
-        let found = self.inspect(source.snapshot_id, CheckLevel::Checksum, takes).await?;
+        let found = self.inspect(snapshot, CheckLevel::Checksum, takes).await?;
         if let Some(error) = found.problems.error() {
             return Err(RunError::Fail(error));
         }
@@ -48,7 +51,7 @@ impl Service {
         if let Some(error) = self.room(&mut conn).await?.lacks(found.bytes) {
             return Err(RunError::Fail(error));
         }
-        let taken = check_aliases(&mut conn, job.db_id, &source.captured, &job.options, &job.collection_name).await?;
+        let taken = check_aliases(&mut conn, job.db_id, captured, &job.options, &job.collection_name).await?;
         if let Some(error) = taken.into_iter().next() {
             return Err(RunError::Fail(error));
         }
@@ -138,6 +141,20 @@ impl Mapping {
             partitions,
             shards,
         })
+    }
+
+    /// Of a collection that is copied as it is: partitions keep their order, channels their shards.
+    pub fn of_whole(job: &RestoreJob, channels: &[Channel], mut partitions: HashMap<PartitionId, PartitionId>) -> Self {
+        partitions.insert(PartitionId::ALL, PartitionId::ALL);
+        Self {
+            collection: job.collection_id,
+            partitions,
+            shards: channels.iter().map(|c| (c.channel_name.clone(), c.shard_no)).collect(),
+        }
+    }
+
+    pub fn collection(&self) -> CollectionId {
+        self.collection
     }
 
     pub fn takes(&self, segment: &Segment) -> bool {

@@ -273,6 +273,9 @@ impl Service {
     pub async fn drop_segment(&self, db_name: &str, collection_name: &str, id: SegmentId) -> Result<()> {
         let mut tx = self.begin().await?;
         let found = collection(&mut tx, &self.caller, db_name, collection_name).await?;
+        if !store::collections::hold(&mut tx, found.collection_id).await? {
+            return Err(gone(&found));
+        }
         if store::segments::drop(&mut tx, found.collection_id, DropScope::Segments(&[id.0]))
             .await?
             .is_empty()

@@ -327,10 +327,12 @@ impl Service {
     ///
     /// # Errors
     /// `snapshot_not_found`, `snapshot_name_ambiguous`, `snapshot_being_restored`, `snapshot_held`,
-    /// `snapshot_pinned`.
+    /// `snapshot_pinned`, `collection_being_materialized`.
     pub async fn drop_snapshot(&self, wanted: &SnapshotRef) -> Result<()> {
         let mut tx = self.begin().await?;
         let snapshot = find(&mut tx, &self.caller, wanted, true).await?;
+        // refuses while the collection is being materialized; that it may be dropped is all right
+        store::collections::hold(&mut tx, snapshot.collection_id).await?;
         drop_locked(&mut tx, snapshot.snapshot_id).await?;
         commit(tx).await?;
         crash_point::reached("snapshot.dropped");

@@ -22,17 +22,20 @@ use crate::store::{self, PgConnection};
 
 /// The source of a restore, and how it becomes its target.
 pub(super) struct Source {
-    pub snapshot_id: SnapshotId,
+    /// None: the job reads every snapshot of a collection.
+    pub snapshot_id: Option<SnapshotId>,
     /// Whose directory the receipt goes to.
     pub receipts_of: CollectionId,
-    pub captured: CapturedCollection,
+    /// None where there is no snapshot.
+    pub captured: Option<CapturedCollection>,
     pub mapping: Mapping,
     from: From,
 }
 
 enum From {
     Snapshot(SnapshotId),
-    Bundle(JobId),
+    /// What the job noted: a bundle's segments, or those of a collection that is materialized.
+    Noted(JobId),
 }
 
 impl Source {
@@ -40,7 +43,7 @@ impl Source {
     pub async fn page(&self, conn: &mut PgConnection, after: Option<i64>) -> Result<Vec<Manifest>> {
         match self.from {
             From::Snapshot(id) => store::snapshots::manifests(conn, id, after, PAGE).await,
-            From::Bundle(job) => store::bundles::sources(conn, job, after, PAGE).await,
+            From::Noted(job) => store::bundles::sources(conn, job, after, PAGE).await,
         }
     }
 }
@@ -53,20 +56,31 @@ impl Service {
             let bundle = store::bundles::captured(&mut conn, job.job_id).await?;
             let bundle = bundle.ok_or_else(|| RunError::Fail(Error::internal("the job has no bundle")))?;
             return Ok(Source {
-                snapshot_id: bundle.snapshot_id,
+                snapshot_id: Some(bundle.snapshot_id),
                 receipts_of: job.collection_id,
                 mapping: Mapping::new(job, &bundle.channels, &bundle.captured, &targets)?,
-                captured: bundle.captured,
-                from: From::Bundle(job.job_id),
+                captured: Some(bundle.captured),
+                from: From::Noted(job.job_id),
+            });
+        }
+        if job.kind == JobKind::Materialize {
+            let of = store::materialize::find(&mut conn, job.job_id).await?;
+            let channels = store::channels::list(&mut conn, of.source).await?;
+            return Ok(Source {
+                snapshot_id: None,
+                captured: None,
+                receipts_of: job.collection_id,
+                mapping: Mapping::of_whole(job, &channels, of.partitions),
+                from: From::Noted(job.job_id),
             });
         }
         let snapshot = job_snapshot(&mut conn, job).await?;
         let captured = store::snapshots::description(&mut conn, snapshot.snapshot_id).await?;
         Ok(Source {
-            snapshot_id: snapshot.snapshot_id,
+            snapshot_id: Some(snapshot.snapshot_id),
             receipts_of: snapshot.collection_id,
             mapping: Mapping::new(job, &snapshot.channels, &captured, &targets)?,
-            captured,
+            captured: Some(captured),
             from: From::Snapshot(snapshot.snapshot_id),
         })
     }
@@ -80,7 +94,7 @@ impl Service {
         let files = self.bundle_tree(job, bundle)?;
         let route = match bundle.kind {
             JobKind::Export => Route::new(own, files),
-            JobKind::External | JobKind::Restore => Route::new(files, own),
+            JobKind::External | JobKind::Restore | JobKind::Materialize => Route::new(files, own),
         };
         Ok(route?)
     }

@@ -114,31 +114,53 @@ pub(super) async fn queue(conn: &mut PgConnection, id: CollectionId, shared: boo
     Ok(())
 }
 
+/// False when there is no such collection.
+fn unchanging(row: Option<Option<i64>>) -> Result<bool> {
+    match row {
+        None => Ok(false),
+        Some(None) => Ok(true),
+        Some(Some(job)) => Err(being_materialized(job)),
+    }
+}
+
+/// The error of a change to a collection that a job copies to take its place.
+fn being_materialized(job: i64) -> Error {
+    Code::CollectionBeingMaterialized.error(format!(
+        "job {job} is materializing the collection, nothing of it can change meanwhile; wait for it, or cancel it"
+    ))
+}
+
 /// Holds a living collection against being dropped until the transaction ends; false when it
 /// has been dropped.
+///
+/// # Errors
+/// `collection_being_materialized`.
 pub async fn hold(conn: &mut PgConnection, id: CollectionId) -> Result<bool> {
     queue(conn, id, true).await?;
     let row = sqlx::query_scalar!(
-        "select collection_id from collections where collection_id = $1 and state = 'active' for share",
+        "select materialize_job_id from collections where collection_id = $1 and state = 'active' for share",
         id.0
     )
     .fetch_optional(conn)
     .await
     .map_err(failed)?;
-    Ok(row.is_some())
+    unchanging(row)
 }
 
 /// Locks a living collection for a change; false when it has been dropped.
+///
+/// # Errors
+/// `collection_being_materialized`.
 pub async fn lock(conn: &mut PgConnection, id: CollectionId) -> Result<bool> {
     queue(conn, id, false).await?;
     let row = sqlx::query_scalar!(
-        "select collection_id from collections where collection_id = $1 and state = 'active' for update",
+        "select materialize_job_id from collections where collection_id = $1 and state = 'active' for update",
         id.0
     )
     .fetch_optional(conn)
     .await
     .map_err(failed)?;
-    Ok(row.is_some())
+    unchanging(row)
 }
 
 /// Lists living collections of a database by name.

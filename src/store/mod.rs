@@ -35,6 +35,7 @@ pub mod job_history;
 pub mod jobs;
 pub mod keys;
 pub mod manifests;
+pub mod materialize;
 pub mod names;
 pub mod orphans;
 pub mod partitions;

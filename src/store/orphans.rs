@@ -101,12 +101,18 @@ pub async fn known_builds(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<i6
         .map_err(failed)
 }
 
-/// Which of these snapshot ids have a row.
+/// Which of these snapshot ids have a row, or are those of snapshots that a running job writes anew.
 pub async fn known_snapshots(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<i64>> {
-    sqlx::query_scalar!("select snapshot_id from snapshots where snapshot_id = any($1)", ids)
-        .fetch_all(conn)
-        .await
-        .map_err(failed)
+    sqlx::query_scalar!(
+        r#"select snapshot_id as "id!" from snapshots where snapshot_id = any($1)
+           union all
+           select n.target_snapshot_id from materialized_snapshots n join restore_jobs j using (job_id)
+            where n.target_snapshot_id = any($1) and (j.finished_at is null or j.cleanup = 'pending')"#,
+        ids
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(failed)
 }
 
 /// Which of these manifests, by owner and segment, have a row.

@@ -40,15 +40,20 @@ pub async fn build_ids(conn: &mut PgConnection, job: JobId, target: SegmentId) -
     Ok(rows.into_iter().map(|r| (r.source_build_id, r.target_build_id)).collect())
 }
 
-/// A segment in one of its versions, whatever its state, with those of its builds that are in
-/// `builds`.
-pub async fn manifest(conn: &mut PgConnection, segment: SegmentId, version: i32, builds: &[i64]) -> Result<Option<Manifest>> {
+/// A segment in one of its versions, the newest when none is given, whatever its state, with those of its
+/// builds that are in `builds`.
+pub async fn manifest(
+    conn: &mut PgConnection,
+    segment: SegmentId,
+    version: Option<i32>,
+    builds: &[i64],
+) -> Result<Option<Manifest>> {
     let row = sqlx::query_as!(
         SegmentRow,
         "select s.segment_id, s.collection_id, s.partition_id, s.channel_name, s.level, s.state, v.version, v.num_of_rows,
                 v.commit_timestamp, v.content, s.created_at
            from segments s join segment_versions v using (segment_id)
-          where s.segment_id = $1 and v.version = $2",
+          where s.segment_id = $1 and v.version = coalesce($2, s.version)",
         segment.0,
         version
     )
@@ -73,8 +78,9 @@ pub async fn manifest(conn: &mut PgConnection, segment: SegmentId, version: i32,
 /// Writes the contents of a target segment and its builds anew, before it is published.
 pub async fn set_contents(conn: &mut PgConnection, target: &Manifest) -> Result<()> {
     sqlx::query!(
-        "update segment_versions set content = $2 where segment_id = $1 and version = 1",
+        "update segment_versions set content = $3 where segment_id = $1 and version = $2",
         target.segment.segment_id.0,
+        target.segment.version,
         encode(&target.segment.content)?
     )
     .execute(&mut *conn)

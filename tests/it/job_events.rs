@@ -52,7 +52,11 @@ fn replica(app: &TestApp) -> (Service, Router) {
 }
 
 async fn ask(router: &Router, id: &str, seen: Option<&str>) -> Response {
-    let mut request = Request::get(format!("/v1/restore-jobs/{id}/events"));
+    ask_of(router, "restore-jobs", id, seen).await
+}
+
+async fn ask_of(router: &Router, family: &str, id: &str, seen: Option<&str>) -> Response {
+    let mut request = Request::get(format!("/v1/{family}/{id}/events"));
     if let Some(seen) = seen {
         request = request.header("last-event-id", seen);
     }
@@ -75,7 +79,10 @@ struct Events {
 
 impl Events {
     async fn open(router: &Router, id: &str, seen: Option<&str>) -> Self {
-        let response = ask(router, id, seen).await;
+        Self::of(ask(router, id, seen).await)
+    }
+
+    fn of(response: Response) -> Self {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Self {
@@ -175,6 +182,42 @@ impl TapTime for Value {
         self["time_cost"] = other["time_cost"].clone();
         self
     }
+}
+
+#[tokio::test]
+async fn an_export_is_followed_as_any_job() {
+    let app = TestApp::local().await;
+    started(&app).await;
+    let export = app
+        .post("/v1/snapshots/s/export", &json!({"target_path": "nightly"}))
+        .await
+        .expect(202)
+        .json;
+    let id = export["job_id"].as_str().expect("id");
+    let (_, router) = replica(&app);
+    let mut events = Events::of(ask_of(&router, "export-jobs", id, None).await);
+    let first = events.next().await.expect("the state at first");
+    assert_eq!(
+        (first.kind.as_str(), &first.job["kind"], &first.job["state"]),
+        ("state", &json!("export"), &json!("Pending"))
+    );
+    app.drain().await;
+    let mut last = events.next().await.expect("a change");
+    while last.kind != "end" {
+        last = events.next().await.expect("an end");
+    }
+    assert_eq!(last.job["state"], "Completed");
+    let uri = last.job["snapshot_metadata_uri"]
+        .as_str()
+        .expect("as the job itself shows it");
+    assert!(uri.contains("nightly/exports/"), "{uri}");
+    assert!(events.next().await.is_none(), "the stream ends");
+    // nothing more to tell one who has seen the end
+    let again = ask_of(&router, "export-jobs", id, Some(&last.id)).await;
+    assert_eq!(again.status(), 204);
+    // a restore is none, and an export no restore
+    assert_eq!(ask(&router, id, None).await.status(), 404);
+    assert_eq!(ask_of(&router, "export-jobs", "1", None).await.status(), 404);
 }
 
 #[tokio::test]

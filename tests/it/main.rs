@@ -22,6 +22,7 @@ mod job_events;
 mod job_sharing;
 mod keeping;
 mod lost_hosts;
+mod materialize;
 mod migrations;
 mod milvus;
 mod milvus_rest;

@@ -25,7 +25,7 @@ impl Demo<'_> {
         let mut to = decode_all(&self.list(&["v1", "collections", TARGET, "indexes"]).await?)?;
         compare::definitions(&self.source, &target, &mut from, &mut to)?;
 
-        let tasks: Vec<Task> = decode_all(&job::tasks(&self.client, &job.job_id).await?)?;
+        let tasks: Vec<Task> = decode_all(&job::tasks(&self.client, job).await?)?;
         let origin: BTreeMap<_, _> = tasks
             .into_iter()
             .filter_map(|t| Some((t.target_segment_id?, t.source_segment_id?)))

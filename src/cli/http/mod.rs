@@ -15,6 +15,7 @@ use self::answer::Page;
 pub use self::answer::{as_list, decode, decode_all};
 use super::args::ClientArgs;
 use super::failure::{Failure, Problem};
+use super::output;
 
 /// The service gives up a request after five minutes unless set otherwise.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
@@ -125,6 +126,24 @@ impl Client {
         self.call(method, path, query, Some(body), Duration::ZERO).await
     }
 
+    /// Prints an answer as it comes, however large it is.
+    ///
+    /// # Errors
+    /// What the service answered, or that it did not.
+    pub async fn print(&self, path: &[&str]) -> Result<(), Failure> {
+        let request = self.request(Method::GET, path, &Query::default())?;
+        let mut response = request.send().await.map_err(|e| self.unreachable(&e))?;
+        let status = response.status();
+        if !status.is_success() {
+            let bytes = response.bytes().await.map_err(|e| self.unreachable(&e))?;
+            return Err(self.refusal(status.as_u16(), &bytes));
+        }
+        while let Some(piece) = response.chunk().await.map_err(|e| self.unreachable(&e))? {
+            output::bytes(&piece)?;
+        }
+        Ok(())
+    }
+
     /// # Errors
     /// What the service answered, or that it did not.
     pub async fn delete(&self, path: &[&str], query: Query) -> Result<(), Failure> {
@@ -166,18 +185,7 @@ impl Client {
         body: Option<&Value>,
         wait: Duration,
     ) -> Result<Value, Failure> {
-        // a URL would lose such a part, and mean something else
-        if let Some(part) = path.iter().find(|part| matches!(**part, "" | "." | "..")) {
-            return Err(Failure::Usage(format!("{part:?} is no name")));
-        }
-        let mut url = self.base.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path);
-        }
-        if !query.0.is_empty() {
-            url.query_pairs_mut().extend_pairs(&query.0);
-        }
-        let mut request = self.http.request(method, url).timeout(ANSWER_TIMEOUT + wait);
+        let mut request = self.request(method, path, &query)?.timeout(ANSWER_TIMEOUT + wait);
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -191,6 +199,21 @@ impl Client {
             return Ok(Value::Null);
         }
         serde_json::from_slice(&bytes).map_err(|_| self.stranger(status.as_u16()))
+    }
+
+    fn request(&self, method: Method, path: &[&str], query: &Query) -> Result<reqwest::RequestBuilder, Failure> {
+        // a URL would lose such a part, and mean something else
+        if let Some(part) = path.iter().find(|part| matches!(**part, "" | "." | "..")) {
+            return Err(Failure::Usage(format!("{part:?} is no name")));
+        }
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        if !query.0.is_empty() {
+            url.query_pairs_mut().extend_pairs(&query.0);
+        }
+        Ok(self.http.request(method, url))
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {

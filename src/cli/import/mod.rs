@@ -15,6 +15,7 @@ mod sync;
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
+use anyhow::anyhow;
 use clap::{Args, Subcommand};
 
 use self::etcd::{Etcd, EtcdArgs};
@@ -124,6 +125,21 @@ async fn collections(
             .into_iter()
             .flatten()
             .find(|c| c.collection_id == id);
+        let ours = here
+            .get(&collection.db_name)
+            .into_iter()
+            .flatten()
+            .find(|c| c.name == collection.name() && c.collection_id != id && c.ownership == "owned");
+        if let (None, Some(ours)) = (known, ours) {
+            outcome.fail(&Failure::Other(anyhow!(
+                "{} is the service's own collection here (id {}): it was materialized, restored or created here, and does not follow \
+                 Milvus. Give it another name here, or drop it (its snapshots stay), and import again",
+                ours.name,
+                ours.collection_id
+            )));
+            outcomes.push(outcome);
+            continue;
+        }
         let own = aliases.remove(&collection.collection_id).unwrap_or_default();
         let done = async {
             let whole = catalog::read(source, collection, own).await?;

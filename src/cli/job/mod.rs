@@ -13,13 +13,16 @@ use super::http::{Client, Query, as_list, decode, decode_all};
 use super::table::{Table, pairs};
 use super::{output, text, waiting};
 
-pub use self::model::{Job, Task, tasks};
+pub use self::model::{EXPORTS, Job, RESTORES, Task, tasks};
 
 #[derive(Debug, Subcommand)]
 pub enum JobCommand {
-    /// List restore jobs, newest first; of every database unless --db names one
+    /// List jobs, newest first; of every database unless --db names one
     List {
-        /// Only with this target collection
+        /// Exports, not restores and their like
+        #[arg(long)]
+        exports: bool,
+        /// Only with this target collection; of exports: only of this collection
         #[arg(long, value_name = "COLLECTION")]
         target: Option<String>,
         /// Only of snapshots of this name
@@ -31,20 +34,20 @@ pub enum JobCommand {
         #[command(flatten)]
         limit: LimitArgs,
     },
-    /// Show a restore job
+    /// Show a job
     Describe {
         job_id: String,
         /// Show its tasks, one per segment, too
         #[arg(long)]
         tasks: bool,
     },
-    /// Wait for the end of a restore job, as `restore` does
+    /// Wait for the end of a job, as `restore` does
     Wait { job_id: String },
-    /// Pause a restore job. What is copied stays; nothing is lost
+    /// Pause a job. What is copied stays; nothing is lost
     Pause { job_id: String },
-    /// Let a paused restore job go on from where it was
+    /// Let a paused job go on from where it was
     Resume { job_id: String },
-    /// Change the priority and the limits of a running restore job
+    /// Change the priority and the limits of a running job
     Change {
         job_id: String,
         #[command(flatten)]
@@ -56,11 +59,13 @@ pub enum JobCommand {
         #[arg(long, conflicts_with = "max_bytes_per_second")]
         no_max_bytes_per_second: bool,
     },
-    /// Cancel a restore job. The name of its target is free at once, what was copied is deleted
+    /// Cancel a job. The name of its target is free at once, what was copied is deleted
     Cancel { job_id: String },
+    /// Print the receipt of a completed job that is no export, as JSON: each file, its target, and how its copy was proved
+    Receipt { job_id: String },
 }
 
-/// The share and the limits of a restore.
+/// The share and the limits of a job.
 #[derive(Debug, Args)]
 pub struct ControlArgs {
     /// -10 to 10: a point more doubles its share of the workers
@@ -89,7 +94,8 @@ impl ControlArgs {
 }
 
 async fn act(client: &Client, job_id: &str, action: &str, said: impl Fn(&Job) -> String) -> Result<(), Failure> {
-    let path = ["v1", "restore-jobs", job_id, action];
+    let (job, _) = Job::fetch(client, job_id).await?;
+    let path = ["v1", job.family(), job_id, action];
     let answer = client.post(&path, Query::default(), &json!({}), Duration::ZERO).await?;
     if client.json {
         return output::json(&answer);
@@ -100,6 +106,7 @@ async fn act(client: &Client, job_id: &str, action: &str, said: impl Fn(&Job) ->
 pub async fn run(client: &Client, command: JobCommand) -> Result<(), Failure> {
     match command {
         JobCommand::List {
+            exports,
             target,
             snapshot,
             state,
@@ -110,7 +117,7 @@ pub async fn run(client: &Client, command: JobCommand) -> Result<(), Failure> {
                 .and("collection_name", target)
                 .and("snapshot_name", snapshot)
                 .and("state", state);
-            list(client, query, limit.limit).await
+            list(client, exports, query, limit.limit).await
         }
         JobCommand::Describe { job_id, tasks } => describe(client, &job_id, tasks).await,
         JobCommand::Wait { job_id } => {
@@ -118,11 +125,16 @@ pub async fn run(client: &Client, command: JobCommand) -> Result<(), Failure> {
             waiting::to_the_end(client, job).await
         }
         JobCommand::Pause { job_id } => {
-            let said = |_: &Job| format!("paused restore job {job_id}; `stillframe job resume {job_id}` lets it go on");
+            let said = |job: &Job| {
+                format!(
+                    "paused {} job {job_id}; `stillframe job resume {job_id}` lets it go on",
+                    job.noun()
+                )
+            };
             act(client, &job_id, "pause", said).await
         }
         JobCommand::Resume { job_id } => {
-            let said = |job: &Job| format!("restore job {job_id} goes on, it is {}", job.state);
+            let said = |job: &Job| format!("{} job {job_id} goes on, it is {}", job.noun(), job.state);
             act(client, &job_id, "resume", said).await
         }
         JobCommand::Change {
@@ -145,27 +157,36 @@ pub async fn run(client: &Client, command: JobCommand) -> Result<(), Failure> {
                     "nothing to change was said; see `stillframe job change --help`".into(),
                 ));
             }
-            let answer = client.patch(&["v1", "restore-jobs", &job_id], &Value::Object(fields)).await?;
+            let (job, _) = Job::fetch(client, &job_id).await?;
+            let path = ["v1", job.family(), &job_id];
+            let answer = client.patch(&path, &Value::Object(fields)).await?;
             if client.json {
                 return output::json(&answer);
             }
             let job: Job = decode(&answer)?;
-            output::line(&format!("restore job {job_id} has priority {}", job.control()))
+            output::line(&format!("{} job {job_id} has priority {}", job.noun(), job.control()))
         }
         JobCommand::Cancel { job_id } => {
-            let said = |job: &Job| {
-                format!(
+            let said = |job: &Job| match job.noun() {
+                "export" => format!("cancelled export job {job_id}; what it copied is deleted"),
+                "materialize" => format!(
+                    "cancelled materialize job {job_id}; collection {} stays as it was",
+                    job.collection_name
+                ),
+                _ => format!(
                     "cancelled restore job {job_id}; the name {} is free again",
                     job.collection_name
-                )
+                ),
             };
             act(client, &job_id, "cancel", said).await
         }
+        JobCommand::Receipt { job_id } => client.print(&["v1", RESTORES, &job_id, "receipt"]).await,
     }
 }
 
-async fn list(client: &Client, query: Query, limit: Option<u64>) -> Result<(), Failure> {
-    let found = client.list(&["v1", "restore-jobs"], query, limit).await?;
+async fn list(client: &Client, exports: bool, query: Query, limit: Option<u64>) -> Result<(), Failure> {
+    let family = if exports { EXPORTS } else { RESTORES };
+    let found = client.list(&["v1", family], query, limit).await?;
     if client.json {
         return output::json(&as_list(found));
     }
@@ -174,7 +195,7 @@ async fn list(client: &Client, query: Query, limit: Option<u64>) -> Result<(), F
         "STATE",
         ">PERCENT",
         "SNAPSHOT",
-        "TARGET",
+        if exports { "COLLECTION" } else { "TARGET" },
         ">SIZE",
         "CREATED (UTC)",
         ">TOOK",
@@ -201,7 +222,7 @@ async fn list(client: &Client, query: Query, limit: Option<u64>) -> Result<(), F
 
 async fn describe(client: &Client, id: &str, with_tasks: bool) -> Result<(), Failure> {
     let (job, mut found) = Job::fetch(client, id).await?;
-    let tasks = if with_tasks { tasks(client, id).await? } else { Vec::new() };
+    let tasks = if with_tasks { tasks(client, &job).await? } else { Vec::new() };
     if client.json {
         if let (true, Some(fields)) = (with_tasks, found.as_object_mut()) {
             fields.insert("tasks".into(), Value::Array(tasks));
@@ -212,18 +233,29 @@ async fn describe(client: &Client, id: &str, with_tasks: bool) -> Result<(), Fai
         .error_code
         .as_ref()
         .map_or_else(|| job.reason.clone(), |code| format!("{} ({code})", job.reason));
-    output::line(&pairs(&[
-        ("job id", job.job_id.clone()),
-        ("state", job.state.clone()),
-        ("progress", format!("{}%, {}", job.progress, job.bytes())),
-        ("snapshot", format!("{} of {}", job.snapshot_name, job.source_collection_name)),
-        (
-            "target",
+    let (snapshot, target) = match job.noun() {
+        "export" => (
+            format!("{} of {}", job.snapshot_name, job.collection_name),
+            job.snapshot_metadata_uri.clone().unwrap_or_default(),
+        ),
+        noun => (
+            match noun {
+                "materialize" => format!("all of {}", job.source_collection_name),
+                _ => format!("{} of {}", job.snapshot_name, job.source_collection_name),
+            },
             format!(
                 "{} in database {}, id {}",
                 job.collection_name, job.db_name, job.collection_id
             ),
         ),
+    };
+    output::line(&pairs(&[
+        ("job id", job.job_id.clone()),
+        ("kind", job.kind.clone()),
+        ("state", job.state.clone()),
+        ("progress", format!("{}%, {}", job.progress, job.bytes())),
+        ("snapshot", snapshot),
+        ("target", target),
         ("reason", reason),
         (
             "segments",

@@ -1,5 +1,7 @@
 //! Restore jobs and their tasks, as the service shows them.
 
+use std::io::Write as _;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -7,14 +9,19 @@ use super::super::failure::Failure;
 use super::super::http::{Client, Query, decode};
 use super::super::text;
 
-/// A restore job.
+/// Where jobs are found that are no exports.
+pub const RESTORES: &str = "restore-jobs";
+/// Where exports are.
+pub const EXPORTS: &str = "export-jobs";
+
+/// A job: a restore, an export, or one that makes an external collection our own.
 #[derive(Debug, Deserialize)]
 pub struct Job {
     pub job_id: String,
     pub state: String,
     pub progress: u64,
     pub snapshot_name: String,
-    /// `export`, or a kind of restore.
+    /// `export`, `materialize`, or a kind of restore.
     #[serde(default)]
     pub kind: String,
     /// Of an export that is completed, and of a restore of a bundle.
@@ -52,6 +59,13 @@ impl Job {
         matches!(self.state.as_str(), "Completed" | "Failed" | "Cancelled")
     }
 
+    /// Says its warnings on standard error: standard output is for the answer.
+    pub fn warn(&self) {
+        for warning in &self.warnings {
+            let _ = writeln!(std::io::stderr(), "warning: {warning}");
+        }
+    }
+
     /// How much of its bytes is copied.
     pub fn bytes(&self) -> String {
         format!("{} of {}", text::bytes(self.done_bytes), text::bytes(self.total_bytes))
@@ -83,24 +97,52 @@ impl Job {
         self.kind == "export"
     }
 
+    /// Whether it makes an external collection our own.
+    pub fn is_materialize(&self) -> bool {
+        self.kind == "materialize"
+    }
+
+    /// What it is, in a word.
+    pub fn noun(&self) -> &'static str {
+        match self.kind.as_str() {
+            "export" => "export",
+            "materialize" => "materialize",
+            _ => "restore",
+        }
+    }
+
+    /// The path below which it is found.
+    pub fn family(&self) -> &'static str {
+        match self.is_export() {
+            true => EXPORTS,
+            false => RESTORES,
+        }
+    }
+
     /// Reads it again, with its JSON.
     ///
     /// # Errors
     /// What the service answered, or that it did not.
     pub async fn fetch_again(&self, client: &Client) -> Result<(Self, Value), Failure> {
-        if !self.is_export() {
-            return Self::fetch(client, &self.job_id).await;
-        }
-        let found = client.get(&["v1", "export-jobs", &self.job_id], Query::default()).await?;
-        Ok((decode(&found)?, found))
+        Self::fetch_of(client, self.family(), &self.job_id).await
     }
 
-    /// Reads it from the service, with its JSON.
+    /// Reads a job of any kind from the service, with its JSON.
     ///
     /// # Errors
     /// What the service answered, or that it did not.
     pub async fn fetch(client: &Client, id: &str) -> Result<(Self, Value), Failure> {
-        let found = client.get(&["v1", "restore-jobs", id], Query::default()).await?;
+        match Self::fetch_of(client, RESTORES, id).await {
+            Err(unknown) if unknown.has_code("restore_job_not_found") => match Self::fetch_of(client, EXPORTS, id).await {
+                Err(too) if too.has_code("export_job_not_found") => Err(unknown),
+                found => found,
+            },
+            found => found,
+        }
+    }
+
+    async fn fetch_of(client: &Client, family: &str, id: &str) -> Result<(Self, Value), Failure> {
+        let found = client.get(&["v1", family, id], Query::default()).await?;
         Ok((decode(&found)?, found))
     }
 }
@@ -124,8 +166,8 @@ pub struct Task {
 ///
 /// # Errors
 /// What the service answered, or that it did not.
-pub async fn tasks(client: &Client, id: &str) -> Result<Vec<Value>, Failure> {
+pub async fn tasks(client: &Client, job: &Job) -> Result<Vec<Value>, Failure> {
     client
-        .list(&["v1", "restore-jobs", id, "tasks"], Query::default(), None)
+        .list(&["v1", job.family(), &job.job_id, "tasks"], Query::default(), None)
         .await
 }

@@ -74,7 +74,7 @@ pub async fn run(client: &Client, args: ExportArgs) -> Result<(), Failure> {
         return match client.json {
             true => output::json(&started),
             false => output::line(&format!(
-                "export job {} is {}; GET /v1/export-jobs/{0} tells how it goes",
+                "export job {} is {}; `stillframe job wait {0}` waits for its end",
                 job.job_id, job.state
             )),
         };

@@ -2,6 +2,8 @@
 
 mod create;
 mod export;
+mod keep;
+mod look;
 
 use std::collections::BTreeMap;
 
@@ -27,6 +29,9 @@ pub enum SnapshotCommand {
         /// Only names that begin so
         #[arg(long)]
         prefix: Option<String>,
+        /// Those that are dropped and can still be taken back
+        #[arg(long)]
+        dropped: bool,
         /// Only with this label; all of them when given again
         #[arg(long = "label", value_name = "KEY=VALUE", value_parser = pair)]
         labels: Vec<(String, String)>,
@@ -42,6 +47,30 @@ pub enum SnapshotCommand {
     Export(export::ExportArgs),
     /// Drop a snapshot. The collector deletes what only it needed
     Drop {
+        #[command(flatten)]
+        which: SnapshotArgs,
+    },
+    /// Take a dropped snapshot back, as long as the collector has not taken it up
+    Undelete {
+        #[command(flatten)]
+        which: SnapshotArgs,
+    },
+    /// Keep a snapshot from being dropped for a time: list, add and remove pins
+    #[command(subcommand)]
+    Pin(keep::PinCommand),
+    /// Keep a snapshot from being dropped until the hold is lifted
+    Hold(keep::HoldArgs),
+    /// Lift the hold of a snapshot
+    Unhold {
+        #[command(flatten)]
+        which: SnapshotArgs,
+    },
+    /// Look for every file of a snapshot; exit code 1 when something is wrong
+    Verify(look::VerifyArgs),
+    /// Say what a restore would do and what stands against it; changes nothing
+    Plan(look::PlanArgs),
+    /// Say what a snapshot takes, and what its drop would free
+    Usage {
         #[command(flatten)]
         which: SnapshotArgs,
     },
@@ -84,6 +113,9 @@ pub struct Snapshot {
     protection: String,
     create_ts: String,
     s3_location: String,
+    hold: Option<keep::Hold>,
+    #[serde(default)]
+    pin_count: u64,
     pub segment_count: u64,
     index_build_count: u64,
     pub num_of_rows: u64,
@@ -120,11 +152,13 @@ pub async fn run(client: &Client, command: SnapshotCommand) -> Result<(), Failur
         SnapshotCommand::List {
             collection,
             prefix,
+            dropped,
             labels,
             limit,
         } => {
             let query = client
                 .query()
+                .and("state", dropped.then_some("deleting"))
                 .and("collection_name", collection)
                 .and("name_prefix", prefix)
                 .and("labels", wanted(labels)?);
@@ -132,6 +166,13 @@ pub async fn run(client: &Client, command: SnapshotCommand) -> Result<(), Failur
         }
         SnapshotCommand::Describe { which } => describe(client, &which).await,
         SnapshotCommand::Export(args) => export::run(client, args).await,
+        SnapshotCommand::Undelete { which } => keep::undelete(client, &which).await,
+        SnapshotCommand::Pin(command) => keep::pin(client, command).await,
+        SnapshotCommand::Hold(args) => keep::hold(client, args).await,
+        SnapshotCommand::Unhold { which } => keep::unhold(client, &which).await,
+        SnapshotCommand::Verify(args) => look::verify(client, args).await,
+        SnapshotCommand::Plan(args) => look::plan(client, args).await,
+        SnapshotCommand::Usage { which } => look::usage(client, &which).await,
         SnapshotCommand::Drop { which } => {
             client.delete(&["v1", "snapshots", &which.name], which.query(client)).await?;
             if client.json {
@@ -221,6 +262,8 @@ async fn describe(client: &Client, which: &SnapshotArgs) -> Result<(), Failure> 
         ("created (UTC)", text::utc(&s.created_at)),
         ("captured up to", text::hybrid(&s.create_ts)),
         ("protection", s.protection),
+        ("hold", s.hold.map(|hold| hold.to_string()).unwrap_or_default()),
+        ("pins", text::count(s.pin_count)),
         ("segments", text::count(s.segment_count)),
         ("index builds", text::count(s.index_build_count)),
         ("rows", text::count(s.num_of_rows)),

@@ -87,6 +87,7 @@ pub const OPERATIONS: &[(&str, Access)] = &[
     // restores: on the snapshot's collection and on the target
     ("plan_restore", ByName(Operate)),
     ("restore_snapshot", ByName(Operate)),
+    ("materialize_collection", ByName(Operate)),
     ("list_restore_jobs", ByName(Read)),
     ("get_restore_job", ByName(Read)),
     ("list_restore_tasks", ByName(Read)),
@@ -101,6 +102,7 @@ pub const OPERATIONS: &[(&str, Access)] = &[
     ("list_export_jobs", ByName(Read)),
     ("get_export_job", ByName(Read)),
     ("list_export_tasks", ByName(Read)),
+    ("stream_export_events", ByName(Read)),
     ("change_export_job", ByName(Operate)),
     ("pause_export_job", ByName(Operate)),
     ("resume_export_job", ByName(Operate)),

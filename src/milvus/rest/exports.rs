@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use super::answer::{Done, Envelope, Failed, Int64};
 use super::bodies::MilvusJobId;
-use super::jobs::MilvusDescribeJob;
+use super::jobs::{MilvusDescribeJob, times};
 use super::passage::State;
 use super::request::{Call, Fields, positive};
 use crate::milvus::facade::ExportInfo;
@@ -131,13 +131,13 @@ pub struct MilvusExportJob {
 impl MilvusExportJob {
     fn of<T>(call: &Call<T>, found: ExportInfo) -> Self {
         let job = found.job;
-        let start_ms = job.created_at.unix_timestamp_nanos() / 1_000_000;
+        let (start_time, time_cost) = times(call, &job);
         Self {
             job_id: call.int64(job.job_id.0),
             state: found.state.as_str_name(),
             progress: found.progress,
-            start_time: call.int64(i64::try_from(start_ms).unwrap_or_default()),
-            time_cost: call.int64(job.time_cost_ms),
+            start_time,
+            time_cost,
             total_files: call.int64(job.total_files),
             copied_files: call.int64(job.done_files),
             total_bytes: call.int64(job.total_bytes),

@@ -69,19 +69,28 @@ pub struct MilvusRestoreJob {
 
 impl MilvusRestoreJob {
     fn of<T>(call: &Call<T>, job: RestoreJob) -> Self {
-        let start_ms = job.created_at.unix_timestamp_nanos() / 1_000_000;
+        let (start_time, time_cost) = times(call, &job);
         Self {
             job_id: call.int64(job.job_id.0),
             state: state_number(job.state).as_str_name(),
             progress: job.progress(),
-            start_time: call.int64(i64::try_from(start_ms).unwrap_or_default()),
-            time_cost: call.int64(job.time_cost_ms),
+            start_time,
+            time_cost,
             reason: job_reason(&job),
             snapshot_name: job.snapshot_name,
             db_name: job.db_name,
             collection_name: job.collection_name,
         }
     }
+}
+
+/// When a job began, and what it took, in milliseconds.
+pub(super) fn times<T>(call: &Call<T>, job: &RestoreJob) -> (Int64, Int64) {
+    let start_ms = job.created_at.unix_timestamp_nanos() / 1_000_000;
+    (
+        call.int64(i64::try_from(start_ms).unwrap_or_default()),
+        call.int64(job.time_cost_ms),
+    )
 }
 
 /// A list of jobs.

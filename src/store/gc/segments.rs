@@ -1,6 +1,6 @@
 //! Dropped segments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
 
@@ -80,25 +80,29 @@ pub async fn condemn(conn: &mut PgConnection, collection: CollectionId, ids: &[i
     .map_err(failed)
 }
 
-/// The files of segments, every version's.
+/// The files of segments, every version's: of a materialized segment the newest need not name them all.
 pub async fn files(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<Condemned>> {
     let rows = sqlx::query!(
         "select s.segment_id, s.size_bytes, v.content, c.ownership
-           from segments s join segment_versions v using (segment_id, version) join collections c using (collection_id)
-          where s.segment_id = any($1) order by s.segment_id",
+           from segments s join segment_versions v using (segment_id) join collections c using (collection_id)
+          where s.segment_id = any($1) order by s.segment_id, v.version",
         ids
     )
     .fetch_all(conn)
     .await
     .map_err(failed)?;
-    rows.into_iter()
-        .map(|row| {
-            // versions only ever append, so the newest names every file
-            let content: SegmentContent = decode(&row.content)?;
-            let paths = content.files.files().map(|(file, _)| file.path.clone()).collect();
-            Ok(owned(row.segment_id, paths, row.size_bytes, &row.ownership))
-        })
-        .collect()
+    let mut found: BTreeMap<i64, (BTreeSet<String>, i64, String)> = BTreeMap::new();
+    for row in rows {
+        let content: SegmentContent = decode(&row.content)?;
+        let of_segment = found
+            .entry(row.segment_id)
+            .or_insert_with(|| (BTreeSet::new(), row.size_bytes, row.ownership));
+        of_segment.0.extend(content.files.files().map(|(file, _)| file.path.clone()));
+    }
+    let condemned = found
+        .into_iter()
+        .map(|(id, (paths, size_bytes, ownership))| owned(id, paths.into_iter().collect(), size_bytes, &ownership));
+    Ok(condemned.collect())
 }
 
 /// Deletes the rows of condemned segments whose objects are gone; those that still have index

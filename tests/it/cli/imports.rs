@@ -317,7 +317,11 @@ async fn what_can_not_be_imported_says_why_and_leaves_nothing() {
         .send()
         .await;
     assert_eq!(made.expect("an answer").status().as_u16(), 201);
-    refused(world.import(&dump(), &[]), 1, &["could not be imported", "already"]);
+    refused(
+        world.import(&dump(), &[]),
+        1,
+        &["could not be imported", "is the service's own collection here"],
+    );
 }
 
 // the server before etcd runs here, while a command is waited for
@@ -412,4 +416,43 @@ async fn an_etcd_that_wants_a_password_gets_it_from_the_environment() {
     assert_eq!(wrong.code, Some(1), "{wrong:?}");
     assert!(!wrong.err.contains("another-word"), "{wrong:?}");
     assert_eq!(outcome(&with("secret-word")), ("imported".into(), [4, 0, 0, 0]));
+}
+
+#[tokio::test]
+async fn an_imported_collection_is_materialized_and_importing_again_says_so_and_mixes_nothing() {
+    for below in ["milvus/files", ""] {
+        let world = World::new(below).await;
+        assert_eq!(world.import(&dump(), &[]).code, Some(0));
+        assert_eq!(world.service.run(&["snapshot", "create", "feas", "s1"]).code, Some(0));
+        let ran = world.service.run(&["collection", "materialize", "feas"]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(
+            ran.out
+                .starts_with("materialized collection feas: 4 segments, 48 files, 8.5 MiB in "),
+            "{ran:?}"
+        );
+        assert!(
+            ran.err.contains("warning: the collection's files belong to another system"),
+            "{ran:?}"
+        );
+        let ran = world.service.run(&["collection", "materialize", "feas"]);
+        assert_eq!(ran.code, Some(4), "{ran:?}");
+
+        let before = by_id(world.catalog().await);
+        assert_eq!(before["collection"]["ownership"], "owned");
+        let again = world.import(&dump(), &[]);
+        assert_eq!(again.code, Some(1), "{again:?}");
+        let said = format!("{}{}", again.out, again.err);
+        assert!(said.contains("is the service's own collection here"), "{said}");
+        assert_eq!(by_id(world.catalog().await), before, "nothing was touched");
+
+        // Milvus deletes what it had
+        for (key, _) in fixture::files() {
+            std::fs::remove_file(world.milvus.join(key)).expect("still there");
+        }
+        let verified = world.service.run(&["snapshot", "verify", "s1", "--level", "checksum"]);
+        assert_eq!(verified.code, Some(0), "{verified:?}");
+        let restored = world.service.run(&["restore", "s1", "copy"]);
+        assert_eq!(restored.code, Some(0), "{restored:?}");
+    }
 }

@@ -9,6 +9,7 @@ mod etcd;
 mod import_world;
 mod imports;
 mod imports_26;
+mod looking;
 mod milvus_26;
 mod paging;
 pub mod process;

@@ -74,7 +74,16 @@ fn read(root: &Path, segment: &Value) -> Content {
 
 /// Makes a collection of one channel, with an index.
 pub async fn collection(server: &Server, name: &str, id: i64) {
-    let body = json!({"name": name, "collection_id": id.to_string(), "fields": [
+    make(server, name, id, "owned").await;
+}
+
+/// The same, whose files are another system's.
+pub async fn external_collection(server: &Server, name: &str, id: i64) {
+    make(server, name, id, "external").await;
+}
+
+async fn make(server: &Server, name: &str, id: i64, ownership: &str) {
+    let body = json!({"name": name, "ownership": ownership, "collection_id": id.to_string(), "fields": [
             {"field_id": "100", "name": "id", "data_type": "Int64", "is_primary_key": true},
             {"field_id": "101", "name": "vec", "data_type": "FloatVector", "type_params": {"dim": "4"}}],
         "partitions": [{"partition_id": (id + 1).to_string(), "name": "_default"}],

@@ -6,6 +6,7 @@
 
 mod bundles;
 mod content;
+mod materialize;
 mod outages;
 mod place;
 mod points;

@@ -374,7 +374,8 @@ fn every_crash_point_of_the_code_has_a_case() {
             }
         }
     }
-    let of_cases = points().into_iter().chain(super::bundles::points()).map(str::to_string);
+    let others = super::bundles::points().into_iter().chain(super::materialize::points());
+    let of_cases = points().into_iter().chain(others).map(str::to_string);
     let of_cases: std::collections::BTreeSet<String> = of_cases.collect();
     assert_eq!(of_code, of_cases);
 }

@@ -15,8 +15,8 @@ use crate::support::fixture;
 const COLLECTION_ID: &str = "470644622231601173";
 /// Milvus' rootPath, below the storage root.
 pub const PREFIX: &str = "milvus/files";
-const SNAPSHOT: i64 = 470_700_000_000_000_001;
-const CREATE_TS: i64 = 470_644_641_416_347_649;
+pub const SNAPSHOT: i64 = 470_700_000_000_000_001;
+pub const CREATE_TS: i64 = 470_644_641_416_347_649;
 
 fn root_of(app: &TestApp, prefix: &str) -> String {
     match app.objects.url().root() {
@@ -82,11 +82,11 @@ pub fn metadata_key() -> String {
     format!("{PREFIX}/snapshots/{COLLECTION_ID}/metadata/{SNAPSHOT}.json")
 }
 
-async fn adopt(app: &TestApp, body: Value) -> Value {
+pub async fn adopt(app: &TestApp, body: Value) -> Value {
     app.post("/v1/snapshots:adopt", &body).await.created().json
 }
 
-async fn everything(app: &TestApp) -> Vec<String> {
+pub async fn everything(app: &TestApp) -> Vec<String> {
     app.keys("milvus/").await
 }
 
