@@ -197,7 +197,7 @@ pub fn job_reason(job: &RestoreJob) -> String {
         return job.reason.clone();
     }
     let what = match job.kind {
-        JobKind::Restore | JobKind::External => "restore",
+        JobKind::Restore | JobKind::External | JobKind::Materialize => "restore",
         JobKind::Export => "export",
     };
     let ours = Code::ALL.iter().find(|code| job.error_code.as_deref() == Some(code.as_str()));
