@@ -101,7 +101,13 @@ impl Service {
     /// Restores and exports read the old snapshots to their end. Waiting is not failing, and keeps no worker
     /// busy.
     async fn wait_for_readers(&self, task: &ClaimedTask) -> Result<Outcome, RunError> {
-        let kept = store::tasks::release(&mut *self.conn().await?, task, None, SWAP_WAIT_MS).await?;
+        let kept = store::tasks::release(
+            &mut *self.conn().await?,
+            task,
+            store::tasks::Release::HandedBack,
+            SWAP_WAIT_MS,
+        )
+        .await?;
         Ok(if kept { Outcome::HandedBack } else { Outcome::Lost })
     }
 
