@@ -143,7 +143,12 @@ fn excused() -> BTreeSet<String> {
 async fn examine(key: Option<&str>, args: &[&str]) -> Report {
     let directory = directory();
     let here = directory.path();
-    let settings = ["--log", "warn,stillframe::app=info", "--webhook-private-addresses"];
+    let webhooks = [
+        "--webhook-private-addresses",
+        "--webhook-key",
+        "webhooks-0123456789abcdef0123456789abcdef",
+    ];
+    let settings = [&["--log", "warn,stillframe::app=info"], &webhooks[..]].concat();
     let service = service(here, key, &settings).await;
     let named = here.join("document.json");
     let made = program("schemathesis/bin/python")

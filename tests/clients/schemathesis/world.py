@@ -141,7 +141,7 @@ def build(service: Service, catalog: dict[str, Any]) -> tuple[dict[str, dict[str
         "drop_snapshot": {"snapshot_name": "s7"},
     } | {
         f"{job}_{kind}_job": {"job_id": ids[order[job]]} for job in jobs for kind, ids in [("restore", slow), ("export", slow_exports)]
-    } | {f"{operation}": {"job_id": exported} for operation in ["get_export_job", "list_export_tasks"]}
+    } | {f"{operation}": {"job_id": exported} for operation in ["get_export_job", "list_export_tasks", "stream_export_events"]}
     bodies = {
         "create_alias": {"alias": "newest", "collection_name": "feas"},
         "move_alias": {"collection_name": "feas"},
