@@ -62,7 +62,7 @@ job_response! {
         "max_concurrency": null, "max_bytes_per_second": null, "retries": 0, "warnings": [], "cleanup": "none",
         "created_at": "2024-01-01T00:00:00Z", "finished_at": "2024-01-01T00:00:01Z"
     })))]
-    ExportJobResponse of job {
+    pub struct ExportJobResponse of job {
         job_id: Id = Id(job.job_id.0),
         /// `export`.
         kind: String = job.kind.as_str().into(),

@@ -5,7 +5,7 @@
 macro_rules! job_response {
     (
         $(#[$meta:meta])*
-        $name:ident of $job:ident {
+        pub struct $name:ident of $job:ident {
             $($(#[$own:meta])* $field:ident: $type:ty = $value:expr,)*
         }
         cleanup { $(#[$cleanup:meta])* }

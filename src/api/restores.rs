@@ -144,7 +144,7 @@ job_response! {
         "bytes_per_second": 12550616, "files_per_second": 66.7, "eta_seconds": 1, "priority": 0, "max_concurrency": null,
         "max_bytes_per_second": null, "retries": 0, "warnings": [], "cleanup": "none", "created_at": "2024-01-01T00:00:00Z"
     })))]
-    RestoreJobResponse of job {
+    pub struct RestoreJobResponse of job {
         job_id: Id = Id(job.job_id.0),
         /// `restore`, `external` when it restores a bundle, or `materialize` when it makes an external collection our own.
         kind: String = job.kind.as_str().into(),

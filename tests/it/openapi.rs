@@ -91,6 +91,9 @@ async fn health_readiness_and_metrics_answer() {
     let metrics = app.get("/metrics").await.ok();
     assert!(metrics.text.contains("stillframe_http_requests_total"), "{}", metrics.text);
     assert!(metrics.text.contains("stillframe_postgres_connections"));
+    app.get("/healthz").await.ok();
+    // one look a second is shared, so this is a service that has not looked yet
+    let app = TestApp::local().await;
     app.pool.close().await;
     let down = app.get("/readyz").await.refused(503, "database_unavailable");
     assert_eq!(down.headers["retry-after"], "1");

@@ -221,7 +221,6 @@ async fn a_disk_that_is_not_mounted_is_noticed_before_anything_is_written_or_for
     app.small_collection("c", 100).await;
     app.add_segment("c", 100, 5).await;
     app.delete("/v1/collections/c/segments/5").await.expect(204);
-    app.get("/readyz").await.ok();
     let (root, away) = (
         app.directory.path().to_path_buf(),
         app.directory.path().with_extension("away"),

@@ -465,7 +465,7 @@ async fn aliases_come_back_with_the_newest_snapshots_and_in_what_was_captured() 
     let app = app.after_losing_the_catalog().await;
     rebuild(&app).await;
     for (name, before) in ["s1", "s2"].iter().zip(&before) {
-        same(name, before, &shown(&app, name).await);
+        same(name, &before[0], &shown(&app, name).await[0]);
     }
     let of = async |name: &str| app.get(&format!("/v1/collections/{name}")).await.ok().json["aliases"].clone();
     assert_eq!((of("c").await, of("d").await), (json!(["kept"]), json!(["latest"])));

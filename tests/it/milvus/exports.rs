@@ -246,7 +246,7 @@ async fn what_can_not_be_exported_is_refused_in_milvus_words() {
         (export("s", "c", ""), 1101, "target_s3_path is required"),
         (export("s", "c", "  "), 1101, "target_s3_path is required"),
         (export("", "c", "x"), 1100, "snapshot name should be not empty"),
-        (export("never", "c", "x"), 1100, ": snapshot not found[snapshot=never]"),
+        (export("never", "c", "x"), 1100, "collection 100: snapshot not found[snapshot=never]"),
         (export("s", "", "x"), 1101, "collection_name is required for export snapshot"),
         (export("s", "c", "insert_log/x"), 1100, "target_s3_path must not lie in"),
         (export("s", "c", "a/../b"), 1100, "target_s3_path "),
@@ -337,7 +337,7 @@ async fn the_database_is_that_of_the_message_else_of_the_metadata() {
     app.milvus_ok::<Status>("CreateSnapshot", create("s", "c")).await;
     let metadata = [("dbname", "prod")];
     let refused: m::ExportSnapshotResponse = app.milvus_with("ExportSnapshot", export("s", "c", "x"), &metadata).await;
-    assert_eq!(refused.status.expect("a status").code, 1100, "no such snapshot there");
+    assert_eq!(refused.status.expect("a status").code, 100, "no such collection there");
     let request = m::ExportSnapshotRequest {
         db_name: "default".into(),
         ..export("s", "c", "x")

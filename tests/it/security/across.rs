@@ -146,7 +146,7 @@ fn body(operation: &str, of: &Victim) -> Option<Value> {
         "verify_snapshot" => json!({"level": "size"}),
         "plan_restore" | "restore_snapshot" => json!({"db_name": "b", "collection_name": "loot"}),
         "simulate_drop" => json!({"db_name": "a", "drop": [{"snapshot_name": "s", "snapshot_id": of.id("snapshot_id")}]}),
-        "change_restore_job" | "change_export_job" => json!({"priority": 1}),
+        "change_restore_job" | "change_export_job" | "materialize_collection" => json!({"priority": 1}),
         "export_snapshot" => json!({"target_path": "loot"}),
         "restore_external_snapshot" => {
             json!({"db_name": "b", "collection_name": "loot", "snapshot_metadata_uri": of.metadata_path})

@@ -117,7 +117,7 @@ async fn a_snapshot_and_a_restore_are_seen_in_every_metric_that_they_move() {
     rose("stillframe_restore_tasks_total", &["kind=\"copy\"", "outcome=\"done\""], 1.0);
     rose("stillframe_restore_copied_files_total", &[], 48.0);
     rose("stillframe_restore_copied_bytes_total", &[], 8_964_728.0);
-    for operation in ["write", "write_many", "list", "copy", "read"] {
+    for operation in ["write", "write_many", "list", "copy_many", "read"] {
         let label = format!("operation=\"{operation}\"");
         rose("stillframe_storage_calls_total", &[&label, "outcome=\"ok\""], 1.0);
         rose("stillframe_storage_call_seconds_count", &[&label], 1.0);
