@@ -31,7 +31,7 @@ impl Service {
             return look.found.clone().map_err(|(code, detail)| code.error(detail));
         }
         let found = self.look_whether_ready().await;
-        let kept = found.as_ref().map(|()| ()).map_err(|e| (e.code(), e.detail().to_string()));
+        let kept = found.as_ref().copied().map_err(|e| (e.code(), e.detail().to_string()));
         *looked = Some(Look {
             at: Instant::now(),
             found: kept,

@@ -85,7 +85,7 @@ async fn slow_bodies(count: usize) {
     let chunked = "POST /v1/databases HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{\r\n";
     let announced = format!("{}{{", post(60_000_000, ""));
     let said = |n: usize| {
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             chunked.as_bytes().to_vec()
         } else {
             announced.clone().into_bytes()

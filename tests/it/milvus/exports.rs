@@ -246,7 +246,11 @@ async fn what_can_not_be_exported_is_refused_in_milvus_words() {
         (export("s", "c", ""), 1101, "target_s3_path is required"),
         (export("s", "c", "  "), 1101, "target_s3_path is required"),
         (export("", "c", "x"), 1100, "snapshot name should be not empty"),
-        (export("never", "c", "x"), 1100, "collection 100: snapshot not found[snapshot=never]"),
+        (
+            export("never", "c", "x"),
+            1100,
+            "collection 100: snapshot not found[snapshot=never]",
+        ),
         (export("s", "", "x"), 1101, "collection_name is required for export snapshot"),
         (export("s", "c", "insert_log/x"), 1100, "target_s3_path must not lie in"),
         (export("s", "c", "a/../b"), 1100, "target_s3_path "),

@@ -23,7 +23,7 @@ pub fn named(key: &'static str, text: &str) -> Entry {
 
 /// A flag.
 pub fn flagged(key: &'static str, on: bool) -> Entry {
-    on.then(|| (key, json!(true)))
+    on.then_some((key, Value::Bool(true)))
 }
 
 /// A list of ids, which are strings in protobuf's JSON.
