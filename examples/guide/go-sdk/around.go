@@ -79,8 +79,8 @@ func collection(ctx context.Context, client *milvusclient.Client) error {
 	if err != nil {
 		return err
 	}
-	if found.IndexType() != index.HNSW || found.Params()["metric_type"] != "L2" {
-		return fmt.Errorf("the index is %s %v", found.IndexType(), found.Params())
+	if found.Params()["index_type"] != string(index.HNSW) || found.Params()["metric_type"] != "L2" {
+		return fmt.Errorf("the index is %v", found.Params())
 	}
 	alter := milvusclient.NewAlterCollectionPropertiesOption("books").WithProperty("mmap.enabled", true)
 	if err := client.AlterCollectionProperties(ctx, alter); err != nil {
