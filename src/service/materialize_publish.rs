@@ -72,6 +72,7 @@ impl Service {
             return Err(changed());
         }
         store::materialize::swap(&mut tx, job.job_id, of.source, job.collection_id).await?;
+        let sums = store::job_history::sums(&mut tx, task.job_id).await?;
         // the fence comes last: a heartbeat waits for whoever has written the task's row
         if store::jobs::lock(&mut tx, task.job_id).await? == Some(JobState::Paused) {
             // nothing of a paused job may appear
@@ -84,6 +85,7 @@ impl Service {
         }
         store::receipts::complete(&mut tx, job.job_id, &receipt).await?;
         store::jobs::finish(&mut tx, job.job_id, JobState::Completed, None, "", false).await?;
+        store::job_history::keep_sums(&mut tx, job.job_id, &sums).await?;
         crash_point::reached("materialize.swapping");
         commit(tx).await?;
         crash_point::reached("materialize.swapped");

@@ -16,7 +16,7 @@ use crate::crash_point;
 use crate::domain::id::{SegmentId, TaskId};
 use crate::domain::manifest::Manifest;
 use crate::domain::restore::{ClaimedTask, JobKind, JobState, Progress, TaskKind, backoff_ms};
-use crate::domain::segment::File;
+use crate::domain::segment::{File, is_md5};
 use crate::domain::{Code, Error, Result};
 use crate::objects::{CopyFile, CopyOutcome, Route};
 use crate::store;
@@ -253,7 +253,7 @@ impl Service {
         proved: &Proved,
         target: Option<Manifest>,
     ) -> Result<Outcome, RunError> {
-        let recorded = target.and_then(|target| with_etags(target, &proved.etags));
+        let recorded = target.and_then(|target| with_etags(target, &proved.etags, self.objects.compares_etags()));
         let mut tx = self.begin().await?;
         // the job's row first: of two copies that end together one must see the other's end
         store::jobs::lock(&mut tx, task.job_id).await?;
@@ -284,13 +284,18 @@ struct Plan {
 
 /// The target with the ETags of its files, so that a later restore of it is pinned and proved by
 /// them; none where the store tells none.
-fn with_etags(mut target: Manifest, etags: &[Option<String>]) -> Option<Manifest> {
-    if etags.iter().all(Option::is_none) {
+///
+/// What looks like an MD5 sum and is none here (`are_sums` is false) is not recorded: a later probe
+/// may find that ETags are sums now.
+fn with_etags(mut target: Manifest, etags: &[Option<String>], are_sums: bool) -> Option<Manifest> {
+    let tells = |etag: &&String| are_sums || !is_md5(etag);
+    if !etags.iter().flatten().any(|etag| tells(&etag)) {
         return None;
     }
     let logs = target.segment.content.files.files_mut().map(|(file, _)| file);
     let all = logs.chain(target.builds.iter_mut().flat_map(|b| &mut b.content.files));
-    all.zip(etags).for_each(|(file, etag)| file.etag.clone_from(etag));
+    all.zip(etags)
+        .for_each(|(file, etag)| file.etag = etag.as_ref().filter(tells).cloned());
     Some(target)
 }
 

@@ -72,6 +72,15 @@ pub async fn resume(conn: &mut PgConnection, job: JobId) -> Result<()> {
     .execute(&mut *conn)
     .await
     .map_err(failed)?;
+    // patience is for tries: the pause has had none
+    sqlx::query!(
+        "update restore_tasks set waiting_since = null, outages = 0, denials = 0
+          where job_id = $1 and state = 'available' and waiting_since is not null",
+        job.0
+    )
+    .execute(&mut *conn)
+    .await
+    .map_err(failed)?;
     notify_watchers(conn, job).await
 }
 

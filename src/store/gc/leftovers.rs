@@ -1,5 +1,6 @@
 //! Rows of dropped partitions and index definitions in living collections. They are kept for the segments and builds that
-//! name them; snapshots have copies of their own. (Those of a dropped collection go with it.)
+//! name them; snapshots have copies of their own. (Those of a dropped collection go with it. An external one keeps its own:
+//! materializing it gives new ids to all that its snapshots captured.)
 
 use sqlx::PgConnection;
 
@@ -11,7 +12,7 @@ use crate::store::failed;
 pub async fn partitions(conn: &mut PgConnection, limit: i64) -> Result<Vec<i64>> {
     sqlx::query_scalar!(
         "select p.partition_id from partitions p join collections c using (collection_id)
-          where p.state = 'dropped' and c.state = 'active'
+          where p.state = 'dropped' and c.state = 'active' and c.ownership <> 'external'
             and not exists (select from segments s where s.collection_id = p.collection_id and s.partition_id = p.partition_id)
           order by p.partition_id limit $1",
         limit
@@ -46,7 +47,7 @@ pub async fn indexes(conn: &mut PgConnection, limit: i64) -> Result<Vec<Index>> 
     sqlx::query_as!(
         Index,
         "select i.collection_id, i.index_id from indexes i join collections c using (collection_id)
-          where i.state = 'dropped' and c.state = 'active'
+          where i.state = 'dropped' and c.state = 'active' and c.ownership <> 'external'
             and not exists (select from index_builds b where b.collection_id = i.collection_id and b.index_id = i.index_id)
           order by i.collection_id, i.index_id limit $1",
         limit
