@@ -36,10 +36,11 @@ func main() {
 			log.Fatalf("%s: %v", collection, err)
 		}
 	}
-	if err := around(ctx, client); err != nil {
+	if err := rows(ctx, client, os.Args[1:]); err != nil {
 		log.Fatal(err)
 	}
-	if err := rows(ctx, client, os.Args[1:]); err != nil {
+	// last: it goes on in a database of its own
+	if err := around(ctx, client); err != nil {
 		log.Fatal(err)
 	}
 	fmt.Println("done")
