@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header;
-use axum::middleware::Next;
 use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::layers::Inside;
 
 /// Answers at the same time; any further ones are sent as they are.
 const MOST: usize = 64;
@@ -27,15 +28,15 @@ impl Default for Compressing {
 }
 
 /// The layer around the one that compresses.
-pub async fn compressing(State(Compressing(room)): State<Compressing>, mut request: Request, next: Next) -> Response {
+pub async fn compressing(Compressing(room): Compressing, mut request: Request, inside: Inside) -> Response {
     if !request.headers().contains_key(header::ACCEPT_ENCODING) {
-        return next.run(request).await;
+        return inside(request).await;
     }
     let Ok(permit) = room.try_acquire_owned() else {
         request.headers_mut().remove(header::ACCEPT_ENCODING);
-        return next.run(request).await;
+        return inside(request).await;
     };
-    let response = next.run(request).await;
+    let response = inside(request).await;
     match response.headers().contains_key(header::CONTENT_ENCODING) {
         true => response.map(|body| Body::new(Compressed { body, _permit: permit })),
         false => response,

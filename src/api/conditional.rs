@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody as _};
-use axum::extract::{FromRequest as _, MatchedPath, Request, State};
+use axum::extract::{FromRequest as _, MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -17,6 +16,7 @@ use tower::ServiceExt as _;
 
 use super::extract::unreadable;
 use super::idempotency::is_unsafe;
+use super::layers::Inside;
 use super::problem::ApiError;
 use crate::domain::access::Caller;
 use crate::domain::{Code, Error};
@@ -29,12 +29,12 @@ const MAX_TAGGED: u64 = 16 * 1024 * 1024;
 const CONDITIONAL_CHANGES: usize = 2;
 
 /// What the layer works with.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Conditional {
     /// The routes themselves, to look at a resource before it is changed.
     routes: Router,
     service: Service,
-    slots: Arc<Semaphore>,
+    slots: Semaphore,
 }
 
 impl Conditional {
@@ -42,21 +42,21 @@ impl Conditional {
         Self {
             routes,
             service,
-            slots: Arc::new(Semaphore::new(CONDITIONAL_CHANGES)),
+            slots: Semaphore::new(CONDITIONAL_CHANGES),
         }
     }
 }
 
 /// The layer.
-pub async fn conditional(State(resources): State<Conditional>, request: Request, next: Next) -> Response {
+pub async fn conditional(resources: Arc<Conditional>, request: Request, inside: Inside) -> Response {
     match *request.method() {
-        Method::GET | Method::HEAD => read(request, next).await,
+        Method::GET | Method::HEAD => read(request, inside).await,
         _ if is_unsafe(request.method()) && Conditions::of(request.headers()).any() && is_operation(&request) => {
-            change(&resources, request, next)
+            change(&resources, request, inside)
                 .await
                 .unwrap_or_else(IntoResponse::into_response)
         }
-        _ => next.run(request).await,
+        _ => inside(request).await,
     }
 }
 
@@ -145,12 +145,12 @@ async fn tagged(response: Response) -> Result<(Response, Option<String>), ApiErr
     Ok((Response::from_parts(parts, Body::from(bytes)), Some(tag)))
 }
 
-async fn read(mut request: Request, next: Next) -> Response {
+async fn read(mut request: Request, inside: Inside) -> Response {
     let conditions = Conditions::of(request.headers());
     let head = *request.method() == Method::HEAD;
     // the tag is that of the body, so HEAD makes one and leaves it out
     *request.method_mut() = Method::GET;
-    let (response, tag) = match tagged(next.run(request).await).await {
+    let (response, tag) = match tagged(inside(request).await).await {
         Ok(tagged) => tagged,
         Err(error) => return error.into_response(),
     };
@@ -196,7 +196,7 @@ fn not_so() -> Error {
 
 /// Runs a change under its condition. Of two that have the same condition the second looks again
 /// when the first has ended. The body is read before anything is held that others wait for.
-async fn change(resources: &Conditional, request: Request, next: Next) -> Result<Response, ApiError> {
+async fn change(resources: &Conditional, request: Request, inside: Inside) -> Result<Response, ApiError> {
     let request = whole(request).await?;
     let conditions = Conditions::of(request.headers());
     let target = Target::of(&request)?;
@@ -206,7 +206,7 @@ async fn change(resources: &Conditional, request: Request, next: Next) -> Result
     };
     if looked.is_none() && *request.method() != Method::PUT {
         // that there is nothing to change is said before any condition; PUT may create
-        return Ok(next.run(request).await);
+        return Ok(inside(request).await);
     }
     if !conditions.allow(looked.as_deref()) {
         return Err(not_so().into());
@@ -215,7 +215,7 @@ async fn change(resources: &Conditional, request: Request, next: Next) -> Result
     let lock = looked.unwrap_or_else(|| request.uri().path().to_string());
     let _lock = resources.service.lock_condition(&lock).await?;
     match target.look(resources).await? {
-        Ok(tag) if conditions.allow(tag.as_deref()) => Ok(next.run(request).await),
+        Ok(tag) if conditions.allow(tag.as_deref()) => Ok(inside(request).await),
         Ok(_) => Err(not_so().into()),
         Err(response) => Ok(response),
     }
@@ -273,8 +273,8 @@ impl Target {
 }
 
 /// Marks the tag of an answer that was compressed: other bytes need another tag.
-pub async fn mark_coding(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+pub async fn mark_coding(request: Request, inside: Inside) -> Response {
+    let mut response = inside(request).await;
     let headers = response.headers();
     let coding = headers.get(header::CONTENT_ENCODING).and_then(|c| c.to_str().ok());
     let tag = headers.get(header::ETAG).and_then(|t| t.to_str().ok());

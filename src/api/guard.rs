@@ -6,16 +6,16 @@
 //! look at the caller's rights is held back.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::ApiState;
 use super::idempotency::is_unsafe;
-use super::layers::RequestId;
+use super::layers::{Inside, RequestId};
 use super::problem::ApiError;
 use super::rate_limit::refused;
 use crate::domain::access::{Access, Approach, Caller, bearer, needed};
@@ -26,7 +26,7 @@ use crate::service::{CallOrigin, CallRecord, Service};
 
 /// The state of the routes: nothing that a handler can use by itself.
 #[derive(Debug, Clone)]
-pub struct Guarded(pub(super) ApiState);
+pub struct Guarded(pub(super) Arc<ApiState>);
 
 /// What a handler works with, as its caller may use it.
 #[derive(Debug)]
@@ -47,11 +47,7 @@ impl FromRequestParts<Guarded> for State<ApiState> {
 
 /// Finds out who calls, counts the request for them, lets in who may, and records the call. Who does not show
 /// who they are is counted by the address.
-pub async fn guard(
-    axum::extract::State((Guarded(state), limits)): axum::extract::State<(Guarded, Limits)>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+pub async fn guard(Guarded(state): Guarded, limits: Arc<Limits>, mut request: Request, inside: Inside) -> Response {
     let route = request.extensions().get::<MatchedPath>().map(|m| m.as_str().to_string());
     let method = if request.method() == Method::HEAD {
         "GET"
@@ -63,7 +59,7 @@ pub async fn guard(
     // the pages of the docs, or a method that the path does not have: no handler of ours is called
     let Some(operation) = operation else {
         return match limits.count(&client) {
-            Ok(()) => next.run(request).await,
+            Ok(()) => inside(request).await,
             Err(too_many) => refused(too_many),
         };
     };
@@ -90,7 +86,7 @@ pub async fn guard(
             }
             request.extensions_mut().insert(client);
             request.extensions_mut().insert(caller.clone());
-            let response = next.run(request).await;
+            let response = inside(request).await;
             if response.status().is_success() && !caller.touched().judged {
                 let text = format!("{operation} answered without a look at the caller's rights");
                 ApiError::from(Error::internal(text)).into_response()
@@ -237,10 +233,11 @@ fn credential(headers: &HeaderMap) -> Result<Option<String>, Error> {
 mod tests {
     use axum::Router;
     use axum::body::Body;
-    use axum::middleware::from_fn_with_state;
+    use axum::middleware::{Next, from_fn};
     use axum::routing::get;
     use tower::ServiceExt as _;
 
+    use super::super::layers::inside;
     use super::*;
     use crate::domain::page::PageRequest;
 
@@ -256,13 +253,15 @@ mod tests {
     /// The code of the refusal.
     async fn ask(router: Router<Guarded>, path: &str) -> Option<Code> {
         let limits = Limits::new(None, 1024, std::time::Duration::from_secs(1), &[]);
-        let state = Guarded(ApiState {
+        let state = Guarded(Arc::new(ApiState {
             service: Service::on_nothing(),
             metrics: crate::telemetry::start_metrics().expect("metrics"),
+        }));
+        let (limits, guarded) = (Arc::new(limits), state.clone());
+        let layer = from_fn(move |request: Request, next: Next| {
+            guard(guarded.clone(), limits.clone(), request, inside(|request| next.run(request)))
         });
-        let router = router
-            .route_layer(from_fn_with_state((state.clone(), limits), guard))
-            .with_state(state);
+        let router = router.route_layer(layer).with_state(state);
         let request = Request::get(path).body(Body::empty()).expect("a request");
         let response = router.oneshot(request).await.expect("never fails");
         response.extensions().get::<ApiError>().map(|e| e.error().code())

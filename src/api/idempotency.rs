@@ -2,17 +2,17 @@
 //! answered as the first one was, and has no effect of its own.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use axum::body::{Body, Bytes};
-use axum::extract::{FromRequest as _, MatchedPath, Request, State};
+use axum::extract::{FromRequest as _, MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest as _, Sha256};
 use tracing::Instrument as _;
 
 use super::extract::unreadable;
+use super::layers::Inside;
 use super::problem::ApiError;
 use crate::domain::Error;
 use crate::domain::access::Caller;
@@ -49,11 +49,11 @@ pub fn takes_key(method: &str, path: &str) -> bool {
 }
 
 /// The layer.
-pub async fn keyed(State(service): State<Service>, request: Request, next: Next) -> Response {
+pub async fn keyed(service: Arc<Service>, request: Request, inside: Inside) -> Response {
     let route = request.extensions().get::<MatchedPath>().map(|m| m.as_str().to_string());
     let takes = route.is_some_and(|route| takes_key(request.method().as_str(), &route));
     let Some(key) = request.headers().get(&IDEMPOTENCY_KEY).filter(|_| takes) else {
-        return next.run(request).await;
+        return inside(request).await;
     };
     let key = match valid(key) {
         Ok(key) => key,
@@ -72,7 +72,7 @@ pub async fn keyed(State(service): State<Service>, request: Request, next: Next)
             replay(answer)
         }
         // on a task of its own: it ends, and its answer is kept, although the client goes away
-        Ok((Begun::Run(call), request)) => tokio::spawn(run(call, request, next).in_current_span())
+        Ok((Begun::Run(call), request)) => tokio::spawn(run(call, request, inside).in_current_span())
             .await
             .unwrap_or_else(|e| ApiError::from(Error::internal(e)).into_response()),
         Err(error) => error.into_response(),
@@ -105,9 +105,9 @@ async fn begin(service: &Service, principal: &str, key: &str, request: Request) 
 
 /// Runs the call and keeps its answer when it succeeded. What failed did nothing, so that the
 /// same key may be tried again.
-async fn run(call: Box<KeyedCall>, request: Request, next: Next) -> Response {
+async fn run(call: Box<KeyedCall>, request: Request, inside: Inside) -> Response {
     let response = tokio::select! {
-        response = next.run(request) => response,
+        response = inside(request) => response,
         () = call.keep() => unreachable!("it goes on until it is dropped"),
     };
     if !response.status().is_success() {

@@ -1,20 +1,21 @@
 //! How request bodies are taken in: what their head says is judged at once, what comes is counted.
 
+use std::sync::Arc;
+
 use axum::body::{Body, HttpBody as _};
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::layers::RequestLimits;
+use super::layers::{Inside, RequestLimits};
 use super::problem::ApiError;
 use crate::domain::{Code, Error};
 use crate::limits::{Client, Limits};
 
 /// Refuses what is announced to be larger than a body may be, and codings that nobody reads.
-pub async fn announced(State(limits): State<RequestLimits>, request: Request, next: Next) -> Response {
+pub async fn announced(limits: Arc<RequestLimits>, request: Request, inside: Inside) -> Response {
     match check(limits.body_bytes, request.headers(), request.body()) {
-        Ok(()) => next.run(request).await,
+        Ok(()) => inside(request).await,
         Err(error) => ApiError::from(error).into_response(),
     }
 }
@@ -37,14 +38,14 @@ fn check(most: usize, headers: &HeaderMap, body: &Body) -> Result<(), Error> {
 }
 
 /// Counts what comes, after decompression, for whoever sends it; until the answer is there.
-pub async fn counted(State(limits): State<Limits>, request: Request, next: Next) -> Response {
+pub async fn counted(limits: Arc<Limits>, request: Request, inside: Inside) -> Response {
     if request.body().is_end_stream() {
-        return next.run(request).await;
+        return inside(request).await;
     }
     let client = request.extensions().get::<Client>().cloned().unwrap_or(Client::Anybody);
     let (parts, body) = request.into_parts();
     let (body, account) = limits.take_in(client, body);
-    let response = next.run(Request::from_parts(parts, body)).await;
+    let response = inside(Request::from_parts(parts, body)).await;
     drop(account);
     response
 }

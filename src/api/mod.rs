@@ -19,6 +19,7 @@ mod idempotency;
 mod indexes;
 mod intake;
 mod job_body;
+mod kept;
 mod keys;
 mod layers;
 mod materialize;
@@ -46,12 +47,15 @@ mod usage;
 mod verifications;
 mod webhooks;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::middleware;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use metrics_exporter_prometheus::PrometheusHandle;
+use tower::ServiceBuilder;
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -66,6 +70,7 @@ use crate::service::Service;
 
 pub use crate::limits::Rate;
 pub use layers::RequestLimits;
+use layers::inside;
 pub use openapi::{document, text_of};
 
 /// The longest time that a call may be asked to wait for the engine.
@@ -169,45 +174,80 @@ pub fn router(state: ApiState, limits: RequestLimits) -> Router {
 /// The same with limits that are shared with others, showing a document that tells of more.
 pub fn router_with(state: ApiState, limits: RequestLimits, lent: Limits, document: utoipa::openapi::OpenApi) -> Router {
     let service = state.service.clone();
-    let state = guard::Guarded(state);
+    let state = guard::Guarded(Arc::new(state));
     let (router, _) = routes().split_for_parts();
     let routes = router.with_state(state.clone()).merge(openapi::docs(document));
-    let resources = conditional::Conditional::new(routes.clone(), service.clone());
-    let router = with_fallback(routes)
-        .layer(middleware::from_fn_with_state(service, idempotency::keyed))
-        .layer(middleware::from_fn_with_state(resources, conditional::conditional))
-        .layer(middleware::from_fn_with_state(lent.clone(), intake::counted))
-        // whatever answers by itself lies inside of it
-        .layer(middleware::from_fn_with_state((state, lent), guard::guard));
-    guarded(router, limits)
+    let passage = Passage {
+        resources: Arc::new(conditional::Conditional::new(routes.clone(), service.clone())),
+        kept: Arc::new(kept::Kept::new(service.clone())),
+        service: Arc::new(service),
+        lent: Arc::new(lent),
+        guarded: state,
+    };
+    let router = with_fallback(routes).layer(middleware::from_fn_with_state(Arc::new(passage), pass));
+    surrounded(router, limits)
+}
+
+/// What a request passes that may call an operation.
+#[derive(Debug)]
+struct Passage {
+    guarded: guard::Guarded,
+    lent: Arc<Limits>,
+    resources: Arc<conditional::Conditional>,
+    kept: Arc<kept::Kept>,
+    service: Arc<Service>,
+}
+
+/// Whatever answers by itself lies inside of the guard. One layer of axum for all of them, from the innermost: each of
+/// axum's own copies all that lies inside of it, for each request.
+async fn pass(State(passage): State<Arc<Passage>>, request: Request, next: Next) -> Response {
+    let all = passage.clone();
+    let keyed = inside(move |request| idempotency::keyed(all.service.clone(), request, inside(|request| next.run(request))));
+    let all = passage.clone();
+    let kept = inside(move |request| kept::kept(all.kept.clone(), request, keyed));
+    let all = passage.clone();
+    let conditional = inside(move |request| conditional::conditional(all.resources.clone(), request, kept));
+    let all = passage.clone();
+    let counted = inside(move |request| intake::counted(all.lent.clone(), request, conditional));
+    guard::guard(passage.guarded.clone(), passage.lent.clone(), request, counted).await
 }
 
 fn with_fallback(router: Router) -> Router {
     router.fallback(|| async { problem::ApiError::from(Code::RouteNotFound.error("there is nothing at this path; see /docs")) })
 }
 
-/// Puts what every request passes around the routes; the last layer is the outermost.
-fn guarded(router: Router, limits: RequestLimits) -> Router {
+/// Puts what every request passes around the routes; here the first layer is the outermost.
+fn surrounded(router: Router, limits: RequestLimits) -> Router {
+    let cors = layers::cors(&limits.cors_origins);
+    let body_bytes = limits.body_bytes;
     let compression = CompressionLayer::new()
         .quality(CompressionLevel::Precise(4))
         .compress_when(DefaultPredicate::new().and(SizeAbove::new(1024)));
-    let router = router
-        .layer(CatchPanicLayer::custom(layers::panicked))
-        .layer(DefaultBodyLimit::max(limits.body_bytes))
-        .layer(RequestDecompressionLayer::new())
-        .layer(middleware::from_fn_with_state(limits.clone(), intake::announced))
+    let outer = (Arc::new(limits), compressing::Compressing::default());
+    let layers = ServiceBuilder::new()
+        .layer(middleware::from_fn_with_state(outer, enter))
         .layer(compression)
-        .layer(middleware::from_fn_with_state(
-            compressing::Compressing::default(),
-            compressing::compressing,
-        ))
-        .layer(middleware::from_fn(conditional::mark_coding));
-    let cors = layers::cors(&limits.cors_origins);
-    let router = router.layer(middleware::from_fn_with_state(limits, layers::outermost));
+        .layer(RequestDecompressionLayer::new())
+        .layer(DefaultBodyLimit::max(body_bytes))
+        .layer(CatchPanicLayer::custom(layers::panicked));
+    let router = router.layer(layers);
     match cors {
         Some(cors) => router.layer(cors),
         None => router,
     }
+}
+
+/// What comes before the body is looked into.
+async fn enter(
+    State((limits, compressing)): State<(Arc<RequestLimits>, compressing::Compressing)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let all = limits.clone();
+    let announced = inside(move |request| intake::announced(all, request, inside(|request| next.run(request))));
+    let compressing = inside(move |request| compressing::compressing(compressing, request, announced));
+    let marked = inside(move |request| conditional::mark_coding(request, compressing));
+    layers::outermost(limits, request, marked).await
 }
 
 #[cfg(test)]
@@ -236,7 +276,7 @@ mod tests {
             ..RequestLimits::default()
         };
         let request = Request::get(path).body(Body::empty()).expect("a request");
-        guarded(with_fallback(routes), limits)
+        surrounded(with_fallback(routes), limits)
             .oneshot(request)
             .await
             .expect("never fails")

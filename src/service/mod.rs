@@ -2,6 +2,7 @@
 
 mod aliases;
 mod auth;
+mod catalog_state;
 mod channels;
 mod collections;
 mod create;
@@ -47,6 +48,7 @@ mod usage;
 mod verify;
 mod webhooks;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,6 +66,7 @@ pub use auth::{
     AuditLines, AuditSettings, Auth, AuthSettings, CallOrigin, CallRecord, CreatedKey, NewApiKey, OidcSettings, Secret,
     insert_key,
 };
+pub use catalog_state::CatalogState;
 pub use collections::{CollectionChange, CollectionDescription, NewCollection};
 pub use create::{CreateSnapshot, CreatedSnapshot};
 pub use export::ExportRequest;
@@ -158,9 +161,16 @@ impl Default for ServiceSettings {
 }
 
 /// The use cases, as the service itself uses them, or as one call of somebody does
-/// ([`Service::called_by`]). Cheap to clone.
+/// ([`Service::called_by`]). Cheap to clone: every layer that a request passes does it.
 #[derive(Debug, Clone)]
 pub struct Service {
+    shared: Arc<Shared>,
+    caller: Caller,
+}
+
+/// What all clones share.
+#[derive(Debug, Clone)]
+pub struct Shared {
     pool: PgPool,
     objects: Objects,
     settings: Arc<ServiceSettings>,
@@ -173,13 +183,21 @@ pub struct Service {
     gauges: Arc<tokio::sync::Mutex<gauges::Cache>>,
     /// Whether it could do its work, a moment ago.
     looked: Arc<tokio::sync::Mutex<Option<health::Look>>>,
+    looks: Arc<catalog_state::Looks>,
     auth: Arc<Auth>,
-    caller: Caller,
+}
+
+impl Deref for Service {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
 }
 
 impl Service {
     pub fn new(pool: PgPool, objects: Objects, settings: ServiceSettings) -> Self {
-        Self {
+        let shared = Shared {
             pool,
             objects,
             settings: Arc::new(settings),
@@ -189,24 +207,26 @@ impl Service {
             verifying: Arc::new(tokio::sync::Semaphore::new(verify::AT_ONCE)),
             gauges: Arc::default(),
             looked: Arc::default(),
+            looks: Arc::default(),
             auth: Arc::new(Auth::off()),
+        };
+        Self {
+            shared: Arc::new(shared),
             caller: Caller::service(),
         }
     }
 
     /// With stores beside its own, for exports and restores of bundles.
     #[must_use]
-    pub fn with_stores(self, stores: Stores) -> Self {
-        Self {
-            stores: Arc::new(stores),
-            ..self
-        }
+    pub fn with_stores(mut self, stores: Stores) -> Self {
+        Arc::make_mut(&mut self.shared).stores = Arc::new(stores);
+        self
     }
 
     /// With authentication, and what else is set of it.
     #[must_use]
     pub fn with_auth(mut self, auth: Auth) -> Self {
-        self.auth = Arc::new(auth);
+        Arc::make_mut(&mut self.shared).auth = Arc::new(auth);
         self
     }
 

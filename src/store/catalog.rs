@@ -39,6 +39,15 @@ pub async fn now_millis(conn: &mut PgConnection) -> Result<i64> {
         .map_err(failed)
 }
 
+/// Which transactions' effects can be seen. When it is the same twice, none that wrote has ended between, in the
+/// whole server (PostgreSQL, "Transaction ID and Snapshot Information Functions").
+pub async fn visible(conn: &mut PgConnection) -> Result<String> {
+    sqlx::query_scalar!(r#"select pg_current_snapshot()::text as "visible!""#)
+        .fetch_one(conn)
+        .await
+        .map_err(failed)
+}
+
 /// Reserves a block of ids and gives its first. Not undone by a rollback.
 pub async fn allocate_ids(conn: &mut PgConnection, amount: i64) -> Result<i64> {
     sqlx::query_scalar!(r#"select allocate_ids($1) as "first!""#, amount.max(1))

@@ -21,6 +21,7 @@ mod job_control;
 mod job_events;
 mod job_sharing;
 mod keeping;
+mod kept_answers;
 mod lost_hosts;
 mod materialize;
 mod migrations;

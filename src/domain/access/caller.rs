@@ -79,7 +79,7 @@ impl Caller {
         Self::new(self.principal.clone(), operation, false)
     }
 
-    pub fn principal(&self) -> &Principal {
+    pub fn principal(&self) -> &Arc<Principal> {
         &self.principal
     }
 
@@ -92,6 +92,11 @@ impl Caller {
     /// looked at then.
     pub fn is_repeated(&self) {
         self.judged(|_| ());
+    }
+
+    /// The same, when it is known what that call was about.
+    pub fn repeats(&self, touched: Touched) {
+        *self.touched.lock().unwrap_or_else(PoisonError::into_inner) = touched;
     }
 
     /// What it has been about so far.

@@ -175,7 +175,10 @@ impl Service {
     /// The service as one call uses it: it does what that caller may do, and nothing else.
     #[must_use]
     pub fn called_by(&self, caller: Caller) -> Self {
-        Self { caller, ..self.clone() }
+        Self {
+            shared: self.shared.clone(),
+            caller,
+        }
     }
 
     /// The service as it uses itself, whoever asked for it.
