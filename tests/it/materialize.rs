@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use stillframe::service::Outcome;
 
 use crate::formats::adopt::{CREATE_TS, PREFIX, SNAPSHOT, adopt, everything, plan, put_files, write};
 use crate::formats::rebuild::{collect, create, files, original, paths, restore, verified};
-use crate::support::TestApp;
-use crate::support::fixture;
-use crate::support::jobs::{act, job};
+use crate::support::jobs::{act, claim_one, job, run, run_next};
+use crate::support::{TestApp, fixture, postgres};
 
 const C: i64 = 100;
 
@@ -384,6 +384,44 @@ async fn the_swap_waits_for_whoever_reads_one_of_the_snapshots() {
     app.drain().await;
     assert_eq!(job(&app, id).await["state"], "Completed");
     assert_eq!(app.get("/v1/collections/c").await.ok().json["ownership"], "owned");
+    verified(&app, "s").await;
+}
+
+#[tokio::test]
+async fn a_cancel_in_the_middle_of_the_swap_and_the_swap_do_not_wait_for_each_other() {
+    let app = TestApp::local().await;
+    in_our_own_root(&app).await;
+    let started = start(&app, "c").await;
+    let id = started["job_id"].as_str().expect("id");
+    run_next(&app, 4).await;
+    assert_eq!(job(&app, id).await["state"], "Publishing");
+    let publish = claim_one(&app).await;
+    // the swap stops where it holds its source, until a cancel waits too
+    let mut reading = app.pool.begin().await.expect("begins");
+    sqlx::query("select from snapshots where name = 's' for key share")
+        .execute(&mut *reading)
+        .await
+        .expect("locked");
+    let cancel = async {
+        postgres::until(
+            &app.pool,
+            "select count(*) = 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+        )
+        .await;
+        app.post(&format!("/v1/restore-jobs/{id}/cancel"), &json!({})).await
+    };
+    let go_on = async {
+        postgres::until(
+            &app.pool,
+            "select count(*) = 2 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+        )
+        .await;
+        reading.rollback().await.expect("let go");
+    };
+    let (swapped, cancelled, ()) = tokio::join!(run(&app, &publish), cancel, go_on);
+    assert_eq!(swapped, Outcome::Done);
+    cancelled.refused(409, "restore_job_ended");
+    assert_eq!(job(&app, id).await["state"], "Completed");
     verified(&app, "s").await;
 }
 
