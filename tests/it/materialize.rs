@@ -9,7 +9,7 @@ use stillframe::service::Outcome;
 
 use crate::formats::adopt::{CREATE_TS, PREFIX, SNAPSHOT, adopt, everything, plan, put_files, write};
 use crate::formats::rebuild::{collect, create, files, original, paths, restore, verified};
-use crate::support::jobs::{act, claim_one, job, run, run_next};
+use crate::support::jobs::{act, claim_one, job, run, run_next, start_of};
 use crate::support::{TestApp, fixture, postgres};
 
 const C: i64 = 100;
@@ -423,6 +423,25 @@ async fn a_cancel_in_the_middle_of_the_swap_and_the_swap_do_not_wait_for_each_ot
     cancelled.refused(409, "restore_job_ended");
     assert_eq!(job(&app, id).await["state"], "Completed");
     verified(&app, "s").await;
+}
+
+#[tokio::test]
+async fn the_sums_of_copies_are_kept_of_every_version_that_a_snapshot_captured() {
+    let (app, _) = TestApp::s3_with_etags().await;
+    in_our_own_root(&app).await;
+    let path = format!("delta_log/{C}/{}/500/9", C + 1);
+    app.objects.put(&path, vec![1; 10]).await.expect("written");
+    let log = json!({"log_id": "9", "path": path, "size_bytes": 10, "entries_num": 1});
+    let body = json!({"append": {"deltalogs": [{"field_id": "0", "logs": [log]}]}});
+    app.patch("/v1/collections/c/segments/500", &body).await.ok();
+    create(&app, "c", "newer").await;
+    materialize(&app, "c").await;
+    for (name, files) in [("s", 12), ("newer", 13)] {
+        let id = start_of(&app, name, json!({"collection_name": format!("of_{name}")})).await;
+        app.drain().await;
+        let receipt = app.get(&format!("/v1/restore-jobs/{id}/receipt")).await.ok().json;
+        assert_eq!(receipt["verified"], json!({"size": 0, "etag": files, "content": 0}), "{name}");
+    }
 }
 
 #[tokio::test]
