@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stillframe::service::Outcome;
+use stillframe::service::{Outcome, ServiceSettings};
 
 use crate::formats::adopt::{CREATE_TS, PREFIX, SNAPSHOT, adopt, everything, plan, put_files, write};
 use crate::formats::rebuild::{collect, create, files, original, paths, restore, verified};
+use crate::support::app::quick;
 use crate::support::jobs::{act, claim_one, job, run, run_next, start_of};
 use crate::support::{TestApp, fixture, postgres};
 
@@ -385,6 +386,42 @@ async fn the_swap_waits_for_whoever_reads_one_of_the_snapshots() {
     assert_eq!(job(&app, id).await["state"], "Completed");
     assert_eq!(app.get("/v1/collections/c").await.ok().json["ownership"], "owned");
     verified(&app, "s").await;
+}
+
+#[tokio::test]
+async fn waiting_for_a_reader_does_not_count_against_an_outage() {
+    let settings = ServiceSettings {
+        outage_patience: Duration::from_secs(300),
+        ..quick()
+    };
+    let app = TestApp::with_settings(settings).await;
+    in_our_own_root(&app).await;
+    let started = start(&app, "c").await;
+    let id = started["job_id"].as_str().expect("id");
+    run_next(&app, 4).await;
+    // its receipt can't be written, as where a store does not answer
+    let target = started["collection_id"].as_str().expect("id");
+    let in_the_way = app.directory.path().join(format!("snapshots/{target}"));
+    std::fs::write(&in_the_way, b"in the way").expect("written");
+    assert_eq!(run(&app, &claim_one(&app).await).await, Outcome::Retried);
+    assert!(job(&app, id).await["waiting_for"].is_string());
+    let reader = start_of(&app, "s", json!({"collection_name": "r"})).await;
+    act(&app, &reader, "pause").await;
+    for hour in 1..=24 {
+        app.set_clock(Duration::from_secs(3600 * hour)).await;
+        assert_eq!(run(&app, &claim_one(&app).await).await, Outcome::HandedBack);
+    }
+    act(&app, &reader, "cancel").await;
+    app.set_clock(Duration::from_secs(3600 * 25)).await;
+    assert_eq!(
+        run(&app, &claim_one(&app).await).await,
+        Outcome::Retried,
+        "a day with its reader"
+    );
+    std::fs::remove_file(&in_the_way).expect("removed");
+    app.set_clock(Duration::from_secs(3600 * 26)).await;
+    app.drain().await;
+    assert_eq!(job(&app, id).await["state"], "Completed");
 }
 
 #[tokio::test]
