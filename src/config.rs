@@ -125,8 +125,7 @@ pub struct ServeArgs {
     #[arg(long, env = "STILLFRAME_COPY_TRIES", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub copy_tries: u32,
 
-    /// Hours for which a restore waits for an object storage or a database that does not answer, since the last file that it copied,
-    /// before it fails
+    /// Hours for which a restore tries in vain to reach an object storage or a database, since the last file that it copied, before it fails
     #[arg(long, env = "STILLFRAME_OUTAGE_HOURS", default_value_t = 24, value_parser = clap::value_parser!(u32).range(0..=87_600))]
     pub outage_hours: u32,
 

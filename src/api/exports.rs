@@ -9,10 +9,10 @@ use super::ApiState;
 use super::external_restores::Spec;
 use super::extract::{Body, Name, Query};
 use super::guard::State;
-use super::job_body::job_response;
+use super::job_body::{job_request, job_response};
 use super::problem::ApiError;
 use super::restore_control::ChangeRestoreJobRequest;
-use super::restores::{JobStateText, ListRestoreTasksQuery, RestoreTaskResponse, control, job_id};
+use super::restores::{JobStateText, ListRestoreTasksQuery, RestoreTaskResponse, job_id};
 use super::snapshots::SnapshotQuery;
 use super::types::{Count, Id, List, rfc3339};
 use crate::domain::page::PageRequest;
@@ -20,34 +20,23 @@ use crate::domain::restore::{JobState, RestoreJob};
 use crate::service::{ExportRequest, ExternalSpec};
 use crate::telemetry::count_export;
 
-/// Where to export to.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(examples(json!({"target_path": "s3://backups/nightly"})))]
-pub struct ExportSnapshotRequest {
-    /// A path in a store, or a whole URI (`s3://bucket/prefix`, `https://server/bucket/prefix`, `file:///directory`) in one.
-    /// The bundle goes into a new directory `exports/{uuid}` below it.
-    pub target_path: String,
-    /// The store of the configuration that a path is in; the service's own storage when absent.
-    #[serde(default)]
-    pub store: Option<String>,
-    /// Credentials for a bucket that is in no store of the configuration, as Milvus' clients give them. They are kept encrypted until the job has ended, and never shown.
-    #[serde(default)]
-    #[schema(value_type = Option<Object>)]
-    pub external_spec: Spec,
-    /// -10 to 10: a point more doubles the job's share of the workers.
-    #[serde(default)]
-    #[schema(minimum = -10, maximum = 10, default = 0)]
-    pub priority: i32,
-    /// Segments of this job that are copied at the same time, over all replicas; `null`: no limit,
-    /// but two of a job with `max_bytes_per_second`.
-    #[serde(default)]
-    #[schema(minimum = 1)]
-    pub max_concurrency: Option<i32>,
-    /// Bytes that this job copies in a second, over all replicas; `null`: no limit.
-    #[serde(default)]
-    #[schema(value_type = Option<i64>, minimum = 1)]
-    pub max_bytes_per_second: Option<Count>,
+job_request! {
+    /// Where to export to.
+    #[derive(Debug, Deserialize, ToSchema)]
+    #[serde(deny_unknown_fields)]
+    #[schema(examples(json!({"target_path": "s3://backups/nightly"})))]
+    pub struct ExportSnapshotRequest {
+        /// A path in a store, or a whole URI (`s3://bucket/prefix`, `https://server/bucket/prefix`, `file:///directory`) in one.
+        /// The bundle goes into a new directory `exports/{uuid}` below it.
+        pub target_path: String,
+        /// The store of the configuration that a path is in; the service's own storage when absent.
+        #[serde(default)]
+        pub store: Option<String>,
+        /// Credentials for a bucket that is in no store of the configuration, as Milvus' clients give them. They are kept encrypted until the job has ended, and never shown.
+        #[serde(default)]
+        #[schema(value_type = Option<Object>)]
+        pub external_spec: Spec,
+    }
 }
 
 job_response! {
@@ -127,11 +116,11 @@ pub async fn export_snapshot(
     Body(body): Body<ExportSnapshotRequest>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<ExportJobResponse>), ApiError> {
     let request = ExportRequest {
+        control: body.control(),
         source: query.of(snapshot_name),
         target_path: body.target_path,
         store: body.store,
         external_spec: ExternalSpec::from_json(body.external_spec.0)?,
-        control: control(body.priority, body.max_concurrency, body.max_bytes_per_second),
     };
     let job = state.service.start_export(&request).await?;
     let location = format!("/v1/export-jobs/{}", job.job_id);

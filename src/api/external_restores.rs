@@ -12,9 +12,9 @@ use super::ApiState;
 use super::collections::db;
 use super::extract::Body;
 use super::guard::State;
+use super::job_body::job_request;
 use super::problem::ApiError;
-use super::restores::{RestoreJobResponse, control};
-use super::types::Count;
+use super::restores::RestoreJobResponse;
 use crate::domain::restore::RestoreOptions;
 use crate::service::{ExternalRequest, ExternalSpec};
 
@@ -29,50 +29,39 @@ impl std::fmt::Debug for Spec {
     }
 }
 
-/// Which bundle to restore, and whereto.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(examples(json!({
-    "snapshot_metadata_uri": "s3://backups/nightly/exports/0b8f2c1e-54a7-4a53-9d3e-3c2f6f3e1a11/snapshots/470644622231601173/metadata/470700000000000001.json",
-    "collection_name": "restored_collection"
-})))]
-pub struct RestoreExternalRequest {
-    /// Whole URI of the bundle's metadata file, as an export's answer has it; or its path in a store.
-    pub snapshot_metadata_uri: String,
-    /// The store of the configuration that a path is in; the service's own storage when absent.
-    #[serde(default)]
-    pub store: Option<String>,
-    /// Credentials for a bucket that is in no store of the configuration, as Milvus' clients give them. They are kept encrypted until the job has ended, and never shown.
-    #[serde(default)]
-    #[schema(value_type = Option<Object>)]
-    pub external_spec: Spec,
-    /// Name of the collection to create; must be free.
-    pub collection_name: String,
-    /// Database of the new collection; `default` when absent.
-    #[serde(default)]
-    pub db_name: Option<String>,
-    /// Restore only these partitions (all of them are created); every one when empty.
-    #[serde(default)]
-    pub partitions: Vec<String>,
-    /// Properties to set on the new collection; `null` leaves one of the source out.
-    #[serde(default)]
-    pub properties: BTreeMap<String, Option<String>>,
-    /// New names of partitions, by the name that the snapshot has.
-    #[serde(default)]
-    pub rename: BTreeMap<String, String>,
-    /// -10 to 10: a point more doubles the job's share of the workers.
-    #[serde(default)]
-    #[schema(minimum = -10, maximum = 10, default = 0)]
-    pub priority: i32,
-    /// Segments of this job that are copied at the same time, over all replicas; `null`: no limit,
-    /// but two of a job with `max_bytes_per_second`.
-    #[serde(default)]
-    #[schema(minimum = 1)]
-    pub max_concurrency: Option<i32>,
-    /// Bytes that this job copies in a second, over all replicas; `null`: no limit.
-    #[serde(default)]
-    #[schema(value_type = Option<i64>, minimum = 1)]
-    pub max_bytes_per_second: Option<Count>,
+job_request! {
+    /// Which bundle to restore, and whereto.
+    #[derive(Debug, Deserialize, ToSchema)]
+    #[serde(deny_unknown_fields)]
+    #[schema(examples(json!({
+        "snapshot_metadata_uri": "s3://backups/nightly/exports/0b8f2c1e-54a7-4a53-9d3e-3c2f6f3e1a11/snapshots/470644622231601173/metadata/470700000000000001.json",
+        "collection_name": "restored_collection"
+    })))]
+    pub struct RestoreExternalRequest {
+        /// Whole URI of the bundle's metadata file, as an export's answer has it; or its path in a store.
+        pub snapshot_metadata_uri: String,
+        /// The store of the configuration that a path is in; the service's own storage when absent.
+        #[serde(default)]
+        pub store: Option<String>,
+        /// Credentials for a bucket that is in no store of the configuration, as Milvus' clients give them. They are kept encrypted until the job has ended, and never shown.
+        #[serde(default)]
+        #[schema(value_type = Option<Object>)]
+        pub external_spec: Spec,
+        /// Name of the collection to create; must be free.
+        pub collection_name: String,
+        /// Database of the new collection; `default` when absent.
+        #[serde(default)]
+        pub db_name: Option<String>,
+        /// Restore only these partitions (all of them are created); every one when empty.
+        #[serde(default)]
+        pub partitions: Vec<String>,
+        /// Properties to set on the new collection; `null` leaves one of the source out.
+        #[serde(default)]
+        pub properties: BTreeMap<String, Option<String>>,
+        /// New names of partitions, by the name that the snapshot has.
+        #[serde(default)]
+        pub rename: BTreeMap<String, String>,
+    }
 }
 
 /// Restore a bundle
@@ -87,6 +76,7 @@ pub async fn restore_external_snapshot(
     Body(body): Body<RestoreExternalRequest>,
 ) -> Result<(StatusCode, [(HeaderName, String); 1], Json<RestoreJobResponse>), ApiError> {
     let request = ExternalRequest {
+        control: body.control(),
         metadata_uri: body.snapshot_metadata_uri,
         store: body.store,
         external_spec: ExternalSpec::from_json(body.external_spec.0)?,
@@ -98,7 +88,6 @@ pub async fn restore_external_snapshot(
             rename: body.rename,
             aliases: false,
         },
-        control: control(body.priority, body.max_concurrency, body.max_bytes_per_second),
     };
     let job = state.service.start_external_restore(&request).await?;
     let location = format!("/v1/restore-jobs/{}", job.job_id);

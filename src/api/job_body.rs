@@ -1,4 +1,45 @@
-//! What the bodies of all jobs have in common.
+//! What the bodies of all jobs, and of the requests for them, have in common.
+
+/// Makes the body of a request for a job: fields of its own first, then the share and the limits that any
+/// job can be given. (As a struct flattened into the bodies they would refuse no unknown field, and change the
+/// OpenAPI document.)
+macro_rules! job_request {
+    (
+        $(#[$meta:meta])*
+        pub struct $name:ident {
+            $($(#[$own:meta])* pub $field:ident: $type:ty,)*
+        }
+    ) => {
+        $(#[$meta])*
+        pub struct $name {
+            $($(#[$own])* pub $field: $type,)*
+            /// -10 to 10: a point more doubles the job's share of the workers.
+            #[serde(default)]
+            #[schema(minimum = -10, maximum = 10, default = 0)]
+            pub priority: i32,
+            /// Segments of this job that are copied at the same time, over all replicas; `null`: no limit,
+            /// but two of a job with `max_bytes_per_second`.
+            #[serde(default)]
+            #[schema(minimum = 1)]
+            pub max_concurrency: Option<i32>,
+            /// Bytes that this job copies in a second, over all replicas; `null`: no limit.
+            #[serde(default)]
+            #[schema(value_type = Option<i64>, minimum = 1)]
+            pub max_bytes_per_second: Option<$crate::api::types::Count>,
+        }
+
+        impl $name {
+            /// The share and the limits that are asked for.
+            fn control(&self) -> $crate::domain::schedule::Control {
+                $crate::domain::schedule::Control {
+                    priority: self.priority,
+                    max_concurrency: self.max_concurrency,
+                    max_bytes_per_second: self.max_bytes_per_second.map(|n| n.0),
+                }
+            }
+        }
+    };
+}
 
 /// Makes the body of a job, and how it is made of one: fields of its own first, then those that jobs of
 /// every kind show. (A struct flattened into the bodies would change the OpenAPI document.)
@@ -86,4 +127,4 @@ macro_rules! job_response {
     };
 }
 
-pub(super) use job_response;
+pub(super) use {job_request, job_response};

@@ -9,29 +9,17 @@ use super::ApiState;
 use super::collections::DatabaseQuery;
 use super::extract::{Name, OptionalBody, Query};
 use super::guard::State;
+use super::job_body::job_request;
 use super::problem::ApiError;
-use super::restores::{RestoreJobResponse, control};
-use super::types::Count;
+use super::restores::RestoreJobResponse;
 use crate::service::MaterializeRequest;
 
-/// How to materialize a collection.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(examples(json!({"max_concurrency": 4})))]
-pub struct MaterializeCollectionRequest {
-    /// -10 to 10: a point more doubles the job's share of the workers.
-    #[serde(default)]
-    #[schema(minimum = -10, maximum = 10, default = 0)]
-    pub priority: i32,
-    /// Segments of this job that are copied at the same time, over all replicas; `null`: no limit,
-    /// but two of a job with `max_bytes_per_second`.
-    #[serde(default)]
-    #[schema(minimum = 1)]
-    pub max_concurrency: Option<i32>,
-    /// Bytes that this job copies in a second, over all replicas; `null`: no limit.
-    #[serde(default)]
-    #[schema(value_type = Option<i64>, minimum = 1)]
-    pub max_bytes_per_second: Option<Count>,
+job_request! {
+    /// How to materialize a collection.
+    #[derive(Debug, Default, Deserialize, ToSchema)]
+    #[serde(deny_unknown_fields)]
+    #[schema(examples(json!({"max_concurrency": 4})))]
+    pub struct MaterializeCollectionRequest {}
 }
 
 /// Materialize an external collection
@@ -51,7 +39,7 @@ pub async fn materialize_collection(
     let request = MaterializeRequest {
         db_name: query.name().to_string(),
         collection_name,
-        control: control(body.priority, body.max_concurrency, body.max_bytes_per_second),
+        control: body.control(),
     };
     let job = state.service.start_materialize(&request).await?;
     let location = format!("/v1/restore-jobs/{}", job.job_id);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::guard::State;
-use super::job_body::job_response;
+use super::job_body::{job_request, job_response};
 use axum::Json;
 use axum::http::{HeaderName, StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -18,50 +18,39 @@ use super::types::{Count, Id, List, rfc3339};
 use crate::domain::id::JobId;
 use crate::domain::page::PageRequest;
 use crate::domain::restore::{JobState, RestoreJob, RestoreOptions, TaskView};
-use crate::domain::schedule::Control;
 use crate::service::{RestoreRequest, SnapshotRef};
 
-/// Where to restore to.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(examples(json!({"collection_name": "restored_collection"})))]
-pub struct RestoreSnapshotRequest {
-    /// Name of the collection to create; must be free.
-    pub collection_name: String,
-    /// Database of the new collection; `default` when absent.
-    #[serde(default)]
-    pub db_name: Option<String>,
-    /// Restore only these partitions (all of them are created); every one when empty.
-    #[serde(default)]
-    pub partitions: Vec<String>,
-    /// Properties to set on the new collection; `null` leaves one of the source out.
-    #[serde(default)]
-    pub properties: BTreeMap<String, Option<String>>,
-    /// -10 to 10: a point more doubles the job's share of the workers.
-    #[serde(default)]
-    #[schema(minimum = -10, maximum = 10, default = 0)]
-    pub priority: i32,
-    /// Segments of this job that are copied at the same time, over all replicas; `null`: no limit,
-    /// but two of a job with `max_bytes_per_second`.
-    #[serde(default)]
-    #[schema(minimum = 1)]
-    pub max_concurrency: Option<i32>,
-    /// Bytes that this job copies in a second, over all replicas; `null`: no limit.
-    #[serde(default)]
-    #[schema(value_type = Option<i64>, minimum = 1)]
-    pub max_bytes_per_second: Option<Count>,
-    /// New names of partitions, by the name that the snapshot has.
-    #[serde(default)]
-    pub rename: BTreeMap<String, String>,
-    /// Give the new collection the aliases that the snapshot's had. They must be free when the request comes, when the files are checked, and at the end.
-    #[serde(default)]
-    pub aliases: bool,
+job_request! {
+    /// Where to restore to.
+    #[derive(Debug, Deserialize, ToSchema)]
+    #[serde(deny_unknown_fields)]
+    #[schema(examples(json!({"collection_name": "restored_collection"})))]
+    pub struct RestoreSnapshotRequest {
+        /// Name of the collection to create; must be free.
+        pub collection_name: String,
+        /// Database of the new collection; `default` when absent.
+        #[serde(default)]
+        pub db_name: Option<String>,
+        /// Restore only these partitions (all of them are created); every one when empty.
+        #[serde(default)]
+        pub partitions: Vec<String>,
+        /// Properties to set on the new collection; `null` leaves one of the source out.
+        #[serde(default)]
+        pub properties: BTreeMap<String, Option<String>>,
+        /// New names of partitions, by the name that the snapshot has.
+        #[serde(default)]
+        pub rename: BTreeMap<String, String>,
+        /// Give the new collection the aliases that the snapshot's had. They must be free when the request comes, when the files are checked, and at the end.
+        #[serde(default)]
+        pub aliases: bool,
+    }
 }
 
 impl RestoreSnapshotRequest {
     /// The restore of a snapshot that is asked for.
     pub fn into_request(self, source: SnapshotRef) -> RestoreRequest {
         RestoreRequest {
+            control: self.control(),
             source,
             db_name: db(self.db_name.as_deref()).to_string(),
             collection_name: self.collection_name,
@@ -71,17 +60,7 @@ impl RestoreSnapshotRequest {
                 rename: self.rename,
                 aliases: self.aliases,
             },
-            control: control(self.priority, self.max_concurrency, self.max_bytes_per_second),
         }
-    }
-}
-
-/// The share and the limits that a request asks for.
-pub(super) fn control(priority: i32, max_concurrency: Option<i32>, max_bytes_per_second: Option<Count>) -> Control {
-    Control {
-        priority,
-        max_concurrency,
-        max_bytes_per_second: max_bytes_per_second.map(|n| n.0),
     }
 }
 

@@ -192,7 +192,7 @@ pub(super) fn settle(slot: CopySlot, copied: &Result<(), CopyOutcome>) {
 }
 
 /// Whether an ETag is that of an object written in one piece.
-fn is_md5(etag: &str) -> bool {
+pub(super) fn is_md5(etag: &str) -> bool {
     etag.len() == 32 && etag.bytes().all(|b| b.is_ascii_hexdigit())
 }
 

@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use opendal::raw::BoxedStaticFuture;
-use opendal::{Execute, Executor, OperationContext, Writer};
+use opendal::{ErrorKind, Execute, Executor, OperationContext, Writer};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::copy::{CopyFallback, CopyFile, CopyOutcome, changed, outcome};
+use super::copy::{CopyFallback, CopyFile, CopyOutcome, changed, is_md5, outcome};
 use super::error::{is_throttle, says, storage_error};
 use super::limiter::CopySlot;
 use super::storage::Objects;
@@ -104,18 +104,16 @@ enum Broken {
 
 impl Objects {
     /// Copies an object in parts, pinned to the ETag of its registration, or else to today's.
+    ///
+    /// An ETag that is no MD5 sum goes by how the object was written, not by what is in it: another tool that
+    /// copied the bucket has given it another one. So where the source has another than such a recorded one,
+    /// its size decides, and the copy is pinned to what it has today.
     pub(super) async fn copy_in_parts(&self, file: &CopyFile<'_>) -> Result<(), CopyOutcome> {
-        let if_match = match file.etag {
+        let mut if_match = match file.etag {
             Some(etag) => Some(format!("\"{etag}\"")),
-            None => {
-                let found = self.operator.stat(file.source).await;
-                let found = found.map_err(|e| outcome(file.source, file.target, e))?;
-                if found.content_length() != file.size_bytes {
-                    return Err(CopyOutcome::Fail(changed(file.source)));
-                }
-                found.etag().map(|e| format!("\"{}\"", e.trim_matches('"')))
-            }
+            None => self.etag_today(file).await?,
         };
+        let mut may_differ = file.etag.is_some_and(|etag| !is_md5(etag));
         let asked = CancellationToken::new();
         let _unasked_when_dropped = asked.clone().drop_guard();
         let mut stream = false;
@@ -146,10 +144,31 @@ impl Objects {
                     );
                     stream = true;
                 }
+                Ok(Err(Broken::Failed(error))) if may_differ && error.kind() == ErrorKind::ConditionNotMatch => {
+                    // what changes from now on is a change
+                    may_differ = false;
+                    if_match = self.etag_today(file).await?;
+                    tracing::warn!(
+                        key = file.source,
+                        recorded = file.etag,
+                        now = if_match,
+                        "the source has another ETag than was recorded, which says nothing about its bytes; its size is the same"
+                    );
+                }
                 Ok(Err(Broken::Failed(error))) => return Err(outcome(file.source, file.target, error)),
                 Err(panic) => return Err(CopyOutcome::Retry(Error::internal(panic))),
             }
         }
+    }
+
+    /// The ETag that a source of the recorded size has now, with quotes; none where the store tells none.
+    async fn etag_today(&self, file: &CopyFile<'_>) -> Result<Option<String>, CopyOutcome> {
+        let found = self.operator.stat(file.source).await;
+        let found = found.map_err(|e| outcome(file.source, file.target, e))?;
+        if found.content_length() != file.size_bytes {
+            return Err(CopyOutcome::Fail(changed(file.source)));
+        }
+        Ok(found.etag().map(|e| format!("\"{}\"", e.trim_matches('"'))))
     }
 
     /// Waits until every upload that nobody asks for any more was aborted, at most so long. No
@@ -311,7 +330,7 @@ fn part_bytes(size: u64, wanted: u64) -> u64 {
 }
 
 fn is_unsupported(error: &opendal::Error) -> bool {
-    error.kind() == opendal::ErrorKind::Unsupported || says(error, "NotImplemented") || says(error, "status: 501")
+    error.kind() == ErrorKind::Unsupported || says(error, "NotImplemented") || says(error, "status: 501")
 }
 
 fn unsupported(file: &CopyFile<'_>) -> Error {

@@ -56,6 +56,13 @@ impl Service {
 
         let mut tx = self.begin().await?;
         let changed = || RunError::Fail(Error::internal("the collection was changed while it was copied"));
+        // the job's row before its source, as a cancel takes them: neither waits for the other in a circle
+        if store::jobs::lock(&mut tx, task.job_id).await? == Some(JobState::Paused) {
+            // nothing of a paused job may appear
+            drop(tx);
+            self.hand_back(task).await?;
+            return Ok(Outcome::HandedBack);
+        }
         if !store::materialize::lock_source(&mut tx, of.source, job.job_id).await? {
             return Ok(Outcome::Lost);
         }
@@ -74,12 +81,6 @@ impl Service {
         store::materialize::swap(&mut tx, job.job_id, of.source, job.collection_id).await?;
         let sums = store::job_history::sums(&mut tx, task.job_id).await?;
         // the fence comes last: a heartbeat waits for whoever has written the task's row
-        if store::jobs::lock(&mut tx, task.job_id).await? == Some(JobState::Paused) {
-            // nothing of a paused job may appear
-            drop(tx);
-            self.hand_back(task).await?;
-            return Ok(Outcome::HandedBack);
-        }
         if !store::tasks::succeed(&mut tx, task, None).await? {
             return Ok(Outcome::Lost);
         }

@@ -114,8 +114,9 @@ pub struct ServiceSettings {
     pub copy_backoff: Duration,
     /// Failed attempts of a task before its job fails.
     pub task_failures: i32,
-    /// How long a task waits for a storage or a database that does not answer, since the last file
-    /// that it copied, before its job fails; pauses grow to a minute.
+    /// How long a task tries in vain to reach a storage or a database that does not answer, since the last
+    /// file that it copied, before its job fails; pauses, which grow to a minute, count, and time
+    /// without a worker does not.
     pub outage_patience: Duration,
     /// Attempts in a row of a task to which the storage refuses access before its job fails.
     /// Credentials that expire may come back; a job that has copied nothing fails at once.

@@ -17,7 +17,6 @@ use crate::domain::schedule::Control;
 use crate::domain::snapshot::CapturedCollection;
 use crate::domain::{Code, Error, Result};
 use crate::store::jobs::{JobFilter, NewJob};
-use crate::store::names::NameKind;
 use crate::store::{self, PgConnection};
 use crate::telemetry;
 use std::time::Duration;
@@ -344,10 +343,7 @@ pub(super) async fn reserve_target(
         created_at: OffsetDateTime::UNIX_EPOCH,
     };
     store::collections::insert(conn, &target, true).await?;
-    store::names::take(conn, db.db_id, &target.name, NameKind::Reserved, collection_id, || {
-        name_taken(&target.name)
-    })
-    .await?;
+    store::names::reserve(conn, db.db_id, &target.name, collection_id, || name_taken(&target.name)).await?;
     for (at, partition) in captured.partitions.iter().enumerate() {
         let partition = Partition {
             partition_id: PartitionId(first_partition + at as i64),

@@ -74,7 +74,7 @@ pub async fn resume(conn: &mut PgConnection, job: JobId) -> Result<()> {
     .map_err(failed)?;
     // patience is for tries: the pause has had none
     sqlx::query!(
-        "update restore_tasks set waiting_since = null, outages = 0, denials = 0
+        "update restore_tasks set waiting_since = null, waited_ms = 0, outages = 0, denials = 0
           where job_id = $1 and state = 'available' and waiting_since is not null",
         job.0
     )

@@ -2,7 +2,9 @@
 
 use sqlx::PgConnection;
 
-use super::{error::on_constraint, failed};
+use super::control::held;
+use super::error::{on_constraint, violates};
+use super::failed;
 use crate::domain::access::Visible;
 use crate::domain::collection::Alias;
 use crate::domain::id::{CollectionId, DatabaseId};
@@ -13,8 +15,6 @@ use crate::domain::{Code, Error, Result};
 pub enum NameKind {
     Collection,
     Alias,
-    /// The target of a running restore: taken, and not visible.
-    Reserved,
 }
 
 impl NameKind {
@@ -22,7 +22,6 @@ impl NameKind {
         match self {
             NameKind::Collection => "collection",
             NameKind::Alias => "alias",
-            NameKind::Reserved => "reserved",
         }
     }
 }
@@ -47,6 +46,37 @@ pub async fn take(
     .await;
     on_constraint(inserted, "collection_names_pkey", taken)?;
     Ok(())
+}
+
+/// Reserves the name of a restore's target; `taken` makes the error when somebody has it. Whoever asks for the same
+/// name waits for the caller's transaction, so the server ends that when it hears nothing for three seconds, as after
+/// [`super::control::lock`]: a host that goes away now keeps nobody from the name, and leaves nothing.
+///
+/// # Errors
+/// `database_unavailable`, also when others are about to take it for five seconds.
+pub async fn reserve(
+    conn: &mut PgConnection,
+    db: DatabaseId,
+    name: &str,
+    collection: CollectionId,
+    taken: impl FnOnce() -> Error,
+) -> Result<()> {
+    let inserted = sqlx::query!(
+        "with fence as materialized (
+             select set_config('idle_in_transaction_session_timeout', '3s', true), set_config('lock_timeout', '5s', true)
+         )
+         insert into collection_names (db_id, name, kind, collection_id) select $1, $2, 'reserved', $3 from fence",
+        db.0,
+        name,
+        collection.0
+    )
+    .execute(conn)
+    .await;
+    match inserted {
+        Err(error) if violates(&error, "collection_names_pkey") => Err(taken().because(error)),
+        Err(error) => Err(held(error, &format!("the name {name:?}"))),
+        Ok(_) => Ok(()),
+    }
 }
 
 /// Which of these names are taken in a database, by name.

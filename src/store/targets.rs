@@ -1,13 +1,16 @@
 //! Target collections of restore jobs: their segments and builds before and after publishing.
 
+use std::collections::HashMap;
+
 use sqlx::PgConnection;
 
 use super::builds::{BuildRow, group};
-use super::codec::encode;
+use super::codec::{decode, encode};
 use super::failed;
 use super::segments::SegmentRow;
 use crate::domain::id::{CollectionId, JobId, SegmentId};
 use crate::domain::manifest::Manifest;
+use crate::domain::segment::SegmentContent;
 use crate::domain::{Error, Result};
 
 /// Records which new build id a captured build got.
@@ -28,7 +31,7 @@ pub async fn insert_build_ids(conn: &mut PgConnection, job: JobId, ids: &[(i64, 
 }
 
 /// New build ids of one target segment, by captured build id.
-pub async fn build_ids(conn: &mut PgConnection, job: JobId, target: SegmentId) -> Result<std::collections::HashMap<i64, i64>> {
+pub async fn build_ids(conn: &mut PgConnection, job: JobId, target: SegmentId) -> Result<HashMap<i64, i64>> {
     let rows = sqlx::query!(
         "select source_build_id, target_build_id from restore_builds where job_id = $1 and target_segment_id = $2",
         job.0,
@@ -75,17 +78,37 @@ pub async fn manifest(
     }))
 }
 
-/// Writes the contents of a target segment and its builds anew, before it is published.
+/// Writes the contents of a target segment and its builds anew, before it is published. Other versions of
+/// the segment, as a materialized one has, are told the ETags of those files that they name too.
 pub async fn set_contents(conn: &mut PgConnection, target: &Manifest) -> Result<()> {
-    sqlx::query!(
-        "update segment_versions set content = $3 where segment_id = $1 and version = $2",
+    // one round trip, since nearly no segment has others
+    let others = sqlx::query!(
+        "with told as (update segment_versions set content = $3 where segment_id = $1 and version = $2)
+         select version, content from segment_versions where segment_id = $1 and version <> $2",
         target.segment.segment_id.0,
         target.segment.version,
         encode(&target.segment.content)?
     )
-    .execute(&mut *conn)
+    .fetch_all(&mut *conn)
     .await
     .map_err(failed)?;
+    let logs = target.segment.content.files.files();
+    let etags: HashMap<&str, &Option<String>> = logs.map(|(file, _)| (file.path.as_str(), &file.etag)).collect();
+    for other in others {
+        let mut content: SegmentContent = decode(&other.content)?;
+        for (file, _) in content.files.files_mut() {
+            file.etag = etags.get(file.path.as_str()).and_then(|etag| (*etag).clone());
+        }
+        sqlx::query!(
+            "update segment_versions set content = $3 where segment_id = $1 and version = $2",
+            target.segment.segment_id.0,
+            other.version,
+            encode(&content)?
+        )
+        .execute(&mut *conn)
+        .await
+        .map_err(failed)?;
+    }
     let contents: Vec<Vec<u8>> = target.builds.iter().map(|b| encode(&b.content)).collect::<Result<_>>()?;
     sqlx::query!(
         "update index_builds b set content = u.content

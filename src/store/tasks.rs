@@ -86,6 +86,8 @@ pub async fn heartbeat(conn: &mut PgConnection, task: &ClaimedTask, progress: Pr
                 outages = case when $4 > t.done_files then 0 else t.outages end,
                 denials = case when $4 > t.done_files then 0 else t.denials end,
                 waiting_since = case when $4 > t.done_files then null else t.waiting_since end,
+                waited_ms = case when $4 > t.done_files then 0 else t.waited_ms end,
+                copied_at = case when $4 > t.done_files then n.now else t.copied_at end,
                 made_room = case when $4 > t.done_files then 0 else t.made_room end,
                 mark_files = case when t.mark_at < n.now - interval '30 seconds' then t.done_files else t.mark_files end,
                 mark_bytes = case when t.mark_at < n.now - interval '30 seconds' then t.done_bytes else t.mark_bytes end,
@@ -199,7 +201,8 @@ pub enum Release<'a> {
 }
 
 /// Hands a task back to be tried again later; false when the lease was lost. Outages, denials and
-/// failures are counted apart.
+/// failures are counted apart. An outage has kept it waiting for the attempt, or for what came after the last file that it
+/// copied, and for the pause.
 pub async fn release(conn: &mut PgConnection, task: &ClaimedTask, why: Release<'_>, delay_ms: i64) -> Result<bool> {
     let (why, error) = match why {
         Release::HandedBack => ("handed_back", None),
@@ -220,6 +223,9 @@ pub async fn release(conn: &mut PgConnection, task: &ClaimedTask, why: Release<'
                 denials = case $5 when 'denied' then t.denials + 1 else t.denials end,
                 waiting_since = case when $5 in ('outage', 'denied') then coalesce(t.waiting_since, n.now)
                                      when $5 = 'failed' then null else t.waiting_since end,
+                waited_ms = case when $5 in ('outage', 'denied') then t.waited_ms + $4 + greatest(0, coalesce((extract(epoch from
+                                      n.now - greatest(t.claimed_at, t.copied_at)) * 1000)::bigint, 0))
+                                 when $5 = 'failed' then 0 else t.waited_ms end,
                 last_error = coalesce($3, t.last_error)
            from (select stillframe_now() as now) n
           where t.task_id = $1 and t.attempt = $2 and t.state = 'running'",
@@ -258,7 +264,8 @@ pub struct Waited {
     pub outages: i32,
     /// The same that were refused access.
     pub denials: i32,
-    /// Milliseconds since the first of these; 0 when there is none.
+    /// Milliseconds for which these and the one that runs have tried in vain, pauses between them included; time in which
+    /// no worker had the task is not.
     pub ms: i64,
 }
 
@@ -266,7 +273,8 @@ pub struct Waited {
 pub async fn waited(conn: &mut PgConnection, task: &ClaimedTask) -> Result<Option<Waited>> {
     let row = sqlx::query!(
         r#"select outages, denials,
-                  coalesce((extract(epoch from stillframe_now() - waiting_since) * 1000)::bigint, 0) as "ms!"
+                  waited_ms + greatest(0, coalesce((extract(epoch from
+                                  stillframe_now() - greatest(claimed_at, copied_at)) * 1000)::bigint, 0)) as "ms!"
              from restore_tasks where task_id = $1 and attempt = $2 and state = 'running'"#,
         task.task_id.0,
         task.attempt

@@ -124,6 +124,48 @@ async fn parts_are_pinned_to_the_etag_of_the_registration_without_a_look_at_the_
 }
 
 #[tokio::test]
+async fn a_recorded_etag_that_is_no_sum_gives_way_to_todays_where_the_size_is_right() {
+    const RECORDED: &str = "0123456789abcdef0123456789abcdef-3";
+    let other = |call: &Call| {
+        let pin = call.headers.get("x-amz-copy-source-if-match");
+        call.is_part_copy() && pin.is_some_and(|pin| pin.as_bytes().windows(RECORDED.len()).any(|w| w == RECORDED.as_bytes()))
+    };
+    let large = Large::new(|_| {}).await;
+    large
+        .faults
+        .set(move |call| other(call).then_some(Fault::Refuse(412, "PreconditionFailed")));
+    let file = CopyFile {
+        source: "large",
+        target: "copy",
+        size_bytes: SIZE as u64,
+        etag: Some(RECORDED),
+    };
+    large.objects.copy(&file).await.expect("its bytes may be the same");
+    assert_eq!(large.faults.calls(|c| c.method == "HEAD").len(), 1);
+    large.copied_whole().await;
+    let pinned = large.faults.calls(|c| c.is_part_copy() && !other(c));
+    assert_eq!(pinned.len(), 2, "every part anew");
+    assert!(
+        pinned.iter().all(|p| p.headers["x-amz-copy-source-if-match"].len() == 34),
+        "{pinned:?}"
+    );
+
+    // one of another size was changed, and so was one that changes while it is copied
+    let of_another_size = CopyFile {
+        size_bytes: SIZE as u64 - 1,
+        ..file
+    };
+    large.objects.delete(vec!["copy".into()]).await;
+    assert!(matches!(large.objects.copy(&of_another_size).await, Err(CopyOutcome::Fail(e)) if e.code() == Code::FileChanged));
+    large.nothing_left().await;
+    large
+        .faults
+        .set(|call| call.is_part_copy().then_some(Fault::Refuse(412, "PreconditionFailed")));
+    assert!(matches!(large.objects.copy(&file).await, Err(CopyOutcome::Fail(e)) if e.code() == Code::FileChanged));
+    large.nothing_left().await;
+}
+
+#[tokio::test]
 async fn a_part_that_fails_or_is_throttled_is_tried_again() {
     let large = Large::new(|_| {}).await;
     large

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use stillframe::domain::restore::{Beat, ClaimedTask};
+use stillframe::domain::restore::{Beat, ClaimedTask, TaskKind};
 use stillframe::jobs::{Worker, WorkerSettings};
-use stillframe::service::{Service, ServiceSettings};
+use stillframe::service::{Outcome, Service, ServiceSettings};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::support::TestApp;
 use crate::support::app::quick;
@@ -146,6 +147,63 @@ async fn a_small_restore_is_not_stuck_behind_a_check_that_takes_for_ever() {
     until(&app, &huge, |job| job["state"] == "Completed").await;
     soft.cancel();
     working.await.expect("stops");
+}
+
+#[tokio::test]
+async fn clean_ups_that_fill_every_worker_make_room_for_a_running_restore_and_are_gone_on_with() {
+    const CANCELLED: u64 = 1000;
+    let app = TestApp::local().await;
+    snapshot(&app, 2).await;
+    let restore = start(&app, json!({"collection_name": "r"})).await;
+    let gone = [
+        start(&app, json!({"collection_name": "gone1"})).await,
+        start(&app, json!({"collection_name": "gone2"})).await,
+    ];
+    run_next(&app, 3).await;
+    assert_eq!(job(&app, &restore).await["state"], "InProgress");
+    for id in &gone {
+        act(&app, id, "cancel").await;
+    }
+    app.set_clock(Duration::from_secs(CANCELLED)).await;
+    // a process with two workers: both begin to delete, and that takes for ever
+    let process = Uuid::new_v4();
+    let claim = async |running: usize| app.service.claim_tasks(process, 2 - running).await.expect("claims");
+    let mut running = claim(0).await;
+    assert!(running.iter().all(|t| t.kind == TaskKind::Cleanup), "{running:?}");
+    assert_eq!(running.len(), 2);
+    let (mut seconds, mut made_room) = (0, 0);
+    while job(&app, &restore).await["state"] != "Completed" {
+        seconds += 1;
+        assert!(seconds <= 20, "the restore waits for clean-ups that never end");
+        app.set_clock(Duration::from_secs(CANCELLED + seconds)).await;
+        let mut kept = Vec::new();
+        for task in running {
+            if task.kind != TaskKind::Cleanup {
+                assert_eq!(run(&app, &task).await, Outcome::Done);
+                continue;
+            }
+            assert_eq!(beat(&app, &task).await, Beat::Continue);
+            if app.service.should_make_room(&task).await.expect("asked") {
+                made_room += 1;
+                app.service.make_room(&task).await.expect("handed back");
+            } else {
+                kept.push(task);
+            }
+        }
+        kept.extend(claim(kept.len()).await);
+        running = kept;
+    }
+    assert!(made_room > 0, "it had to be asked for");
+    // what made room is gone on with
+    app.set_clock(Duration::from_secs(CANCELLED + seconds + 3)).await;
+    running.extend(claim(running.len()).await);
+    assert_eq!(running.len(), 2);
+    for task in running {
+        assert_eq!(run(&app, &task).await, Outcome::Done);
+    }
+    for id in &gone {
+        assert_eq!(job(&app, id).await["cleanup"], "done");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

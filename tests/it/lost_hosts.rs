@@ -3,6 +3,9 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use sqlx::{Postgres, Transaction};
+use stillframe::domain::id::{CollectionId, DatabaseId};
+use stillframe::store::names;
 
 use crate::support::TestApp;
 use crate::support::jobs::*;
@@ -87,6 +90,104 @@ async fn whoever_finds_a_job_held_for_longer_is_told_to_try_again() {
     assert!(refused.headers.contains_key("retry-after"));
     held.rollback().await.expect("rolled back");
     act(&app, &id, "pause").await;
+}
+
+/// A session that has begun to start a restore to `r`, and goes no further.
+async fn half_a_start(app: &TestApp) -> Transaction<'static, Postgres> {
+    let mut half = app.pool.begin().await.expect("begins");
+    let (db, id): (i64, i64) = sqlx::query_as(
+        r#"insert into collections
+           select (jsonb_populate_record(c, '{"collection_id": 7, "name": "r", "state": "restoring"}')).* from collections c
+            where c.name = 'c' returning db_id, collection_id"#,
+    )
+    .fetch_one(&mut *half)
+    .await
+    .expect("inserted");
+    names::reserve(&mut half, DatabaseId(db), "r", CollectionId(id), || {
+        unreachable!("nobody has it")
+    })
+    .await
+    .expect("reserved");
+    half
+}
+
+async fn nothing_of_a_start(app: &TestApp) {
+    let left: i64 = sqlx::query_scalar(
+        "select (select count(*) from restore_jobs) + (select count(*) from restore_tasks)
+              + (select count(*) from collections where name = 'r') + (select count(*) from collection_names where name = 'r')",
+    )
+    .fetch_one(&app.pool)
+    .await
+    .expect("counts");
+    assert_eq!(left, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_of_a_restore_that_falls_silent_keeps_nobody_from_the_name_of_its_target() {
+    let app = TestApp::local().await;
+    snapshot(&app, 1).await;
+    let silent = half_a_start(&app).await;
+    let began = Instant::now();
+    let again = tokio::time::timeout(PATIENCE, start(&app, json!({"collection_name": "r"})));
+    let again = again.await.expect("not kept waiting");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(silent.commit().await.is_err(), "what it wanted to write is not written");
+    app.drain().await;
+    assert_eq!(job(&app, &again).await["state"], "Completed");
+    let rows: i64 = sqlx::query_scalar("select count(*) from collections where name = 'r'")
+        .fetch_one(&app.pool)
+        .await
+        .expect("counts");
+    assert_eq!(rows, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_of_a_restore_that_loses_its_session_says_so_and_leaves_nothing() {
+    let app = TestApp::local().await;
+    snapshot(&app, 1).await;
+    let mut other = half_a_start(&app).await;
+    sqlx::query("set local idle_in_transaction_session_timeout = 0")
+        .execute(&mut *other)
+        .await
+        .expect("set");
+    let body = json!({"collection_name": "r"});
+    let lost = async {
+        postgres::until(
+            &app.pool,
+            "select count(pg_terminate_backend(pid)) = 1 from pg_stat_activity
+              where datname = current_database() and wait_event_type = 'Lock'",
+        )
+        .await;
+    };
+    let (refused, ()) = tokio::join!(app.post("/v1/snapshots/s/restore", &body), lost);
+    let refused = refused.refused(503, "database_unavailable");
+    assert!(refused.headers.contains_key("retry-after"));
+    other.rollback().await.expect("rolled back");
+    nothing_of_a_start(&app).await;
+    let again = start(&app, body).await;
+    app.drain().await;
+    assert_eq!(job(&app, &again).await["state"], "Completed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_finds_the_name_of_a_target_held_for_longer_is_told_to_try_again() {
+    let app = TestApp::local().await;
+    snapshot(&app, 1).await;
+    let mut other = half_a_start(&app).await;
+    sqlx::query("set local idle_in_transaction_session_timeout = 0")
+        .execute(&mut *other)
+        .await
+        .expect("set");
+    let began = Instant::now();
+    let body = json!({"collection_name": "r"});
+    let refused = tokio::time::timeout(PATIENCE, app.post("/v1/snapshots/s/restore", &body)).await;
+    let refused = refused.expect("an answer").refused(503, "database_unavailable");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    let why = refused.json["detail"].as_str().expect("text");
+    assert!(why.contains("the name \"r\" is held by another call"), "{why}");
+    other.rollback().await.expect("rolled back");
+    nothing_of_a_start(&app).await;
+    start(&app, body).await;
 }
 
 #[tokio::test]

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use stillframe::service::{Outcome, ServiceSettings};
 
 use crate::formats::adopt::{CREATE_TS, PREFIX, SNAPSHOT, adopt, everything, plan, put_files, write};
 use crate::formats::rebuild::{collect, create, files, original, paths, restore, verified};
-use crate::support::TestApp;
-use crate::support::fixture;
-use crate::support::jobs::{act, job};
+use crate::support::app::quick;
+use crate::support::jobs::{act, claim_one, job, run, run_next, start_of};
+use crate::support::{TestApp, fixture, postgres};
 
 const C: i64 = 100;
 
@@ -385,6 +386,99 @@ async fn the_swap_waits_for_whoever_reads_one_of_the_snapshots() {
     assert_eq!(job(&app, id).await["state"], "Completed");
     assert_eq!(app.get("/v1/collections/c").await.ok().json["ownership"], "owned");
     verified(&app, "s").await;
+}
+
+#[tokio::test]
+async fn waiting_for_a_reader_does_not_count_against_an_outage() {
+    let settings = ServiceSettings {
+        outage_patience: Duration::from_secs(300),
+        ..quick()
+    };
+    let app = TestApp::with_settings(settings).await;
+    in_our_own_root(&app).await;
+    let started = start(&app, "c").await;
+    let id = started["job_id"].as_str().expect("id");
+    run_next(&app, 4).await;
+    // its receipt can't be written, as where a store does not answer
+    let target = started["collection_id"].as_str().expect("id");
+    let in_the_way = app.directory.path().join(format!("snapshots/{target}"));
+    std::fs::write(&in_the_way, b"in the way").expect("written");
+    assert_eq!(run(&app, &claim_one(&app).await).await, Outcome::Retried);
+    assert!(job(&app, id).await["waiting_for"].is_string());
+    let reader = start_of(&app, "s", json!({"collection_name": "r"})).await;
+    act(&app, &reader, "pause").await;
+    for hour in 1..=24 {
+        app.set_clock(Duration::from_secs(3600 * hour)).await;
+        assert_eq!(run(&app, &claim_one(&app).await).await, Outcome::HandedBack);
+    }
+    act(&app, &reader, "cancel").await;
+    app.set_clock(Duration::from_secs(3600 * 25)).await;
+    assert_eq!(
+        run(&app, &claim_one(&app).await).await,
+        Outcome::Retried,
+        "a day with its reader"
+    );
+    std::fs::remove_file(&in_the_way).expect("removed");
+    app.set_clock(Duration::from_secs(3600 * 26)).await;
+    app.drain().await;
+    assert_eq!(job(&app, id).await["state"], "Completed");
+}
+
+#[tokio::test]
+async fn a_cancel_in_the_middle_of_the_swap_and_the_swap_do_not_wait_for_each_other() {
+    let app = TestApp::local().await;
+    in_our_own_root(&app).await;
+    let started = start(&app, "c").await;
+    let id = started["job_id"].as_str().expect("id");
+    run_next(&app, 4).await;
+    assert_eq!(job(&app, id).await["state"], "Publishing");
+    let publish = claim_one(&app).await;
+    // the swap stops where it holds its source, until a cancel waits too
+    let mut reading = app.pool.begin().await.expect("begins");
+    sqlx::query("select from snapshots where name = 's' for key share")
+        .execute(&mut *reading)
+        .await
+        .expect("locked");
+    let cancel = async {
+        postgres::until(
+            &app.pool,
+            "select count(*) = 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+        )
+        .await;
+        app.post(&format!("/v1/restore-jobs/{id}/cancel"), &json!({})).await
+    };
+    let go_on = async {
+        postgres::until(
+            &app.pool,
+            "select count(*) = 2 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+        )
+        .await;
+        reading.rollback().await.expect("let go");
+    };
+    let (swapped, cancelled, ()) = tokio::join!(run(&app, &publish), cancel, go_on);
+    assert_eq!(swapped, Outcome::Done);
+    cancelled.refused(409, "restore_job_ended");
+    assert_eq!(job(&app, id).await["state"], "Completed");
+    verified(&app, "s").await;
+}
+
+#[tokio::test]
+async fn the_sums_of_copies_are_kept_of_every_version_that_a_snapshot_captured() {
+    let (app, _) = TestApp::s3_with_etags().await;
+    in_our_own_root(&app).await;
+    let path = format!("delta_log/{C}/{}/500/9", C + 1);
+    app.objects.put(&path, vec![1; 10]).await.expect("written");
+    let log = json!({"log_id": "9", "path": path, "size_bytes": 10, "entries_num": 1});
+    let body = json!({"append": {"deltalogs": [{"field_id": "0", "logs": [log]}]}});
+    app.patch("/v1/collections/c/segments/500", &body).await.ok();
+    create(&app, "c", "newer").await;
+    materialize(&app, "c").await;
+    for (name, files) in [("s", 12), ("newer", 13)] {
+        let id = start_of(&app, name, json!({"collection_name": format!("of_{name}")})).await;
+        app.drain().await;
+        let receipt = app.get(&format!("/v1/restore-jobs/{id}/receipt")).await.ok().json;
+        assert_eq!(receipt["verified"], json!({"size": 0, "etag": files, "content": 0}), "{name}");
+    }
 }
 
 #[tokio::test]

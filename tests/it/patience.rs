@@ -125,6 +125,47 @@ async fn ten_outages_and_another_error_do_not_fail_a_job() {
 }
 
 #[tokio::test]
+async fn only_time_in_which_it_was_tried_in_vain_is_counted_against_an_outage() {
+    const DAY: u64 = 24 * 3600;
+    let settings = ServiceSettings {
+        copy_tries: 1,
+        outage_patience: Duration::from_secs(300),
+        ..quick()
+    };
+    let app = TestApp::with_settings(settings).await;
+    snapshot(&app, 1).await;
+    let id = start(&app, json!({"collection_name": "r"})).await;
+    run_next(&app, 1).await;
+    let outage = Outage::of(&app, &id).await;
+    assert_eq!(run(&app, &claim_one(&app).await).await, Outcome::Retried);
+    // every replica is away for a day, and another one after it has claimed the task
+    app.set_clock(Duration::from_secs(DAY)).await;
+    assert_eq!(run(&app, &claim_one(&app).await).await, Outcome::Retried);
+    app.set_clock(Duration::from_secs(2 * DAY)).await;
+    claim_one(&app).await;
+    app.set_clock(Duration::from_secs(3 * DAY)).await;
+    assert_eq!(run(&app, &claim_one(&app).await).await, Outcome::Retried);
+    // an attempt that itself takes long counts, and what it takes after its last file
+    app.set_clock(Duration::from_secs(4 * DAY)).await;
+    let task = claim_one(&app).await;
+    app.set_clock(Duration::from_secs(4 * DAY + 20)).await;
+    assert_eq!(run(&app, &task).await, Outcome::Retried);
+    // and so do the pauses between tries, until it is enough
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        app.set_clock(Duration::from_secs(4 * DAY + 20 + 61 * tries)).await;
+        match run(&app, &claim_one(&app).await).await {
+            Outcome::Retried => assert!(tries < 20),
+            ended => break assert_eq!(ended, Outcome::Failed),
+        }
+    }
+    assert!(tries > 5, "{tries} tries are not five minutes");
+    assert_eq!(job(&app, &id).await["error_code"], "storage_unavailable");
+    outage.ends();
+}
+
+#[tokio::test]
 async fn workers_that_die_over_a_task_fifty_times_in_a_row_fail_its_job_and_not_before() {
     let app = TestApp::local().await;
     snapshot(&app, 1).await;

@@ -504,12 +504,17 @@ async fn a_copy_that_never_succeeds_fails_the_job_names_the_file_and_leaves_noth
     let before = all_keys(&app).await;
     let id = start(&app, "r").await;
     let blocker = block(&app, &id).await;
-    // an outage is waited for, not for ever
-    for round in 0..8 {
+    // an outage is waited for, not for ever: pauses of up to a minute add up to five
+    let mut round = 0;
+    while job(&app, &id).await["state"] != "Failed" {
+        assert!(round < 20);
         app.set_clock(Duration::from_secs(100 * round)).await;
         app.drain().await;
+        round += 1;
     }
     std::fs::remove_file(blocker).expect("removed");
+    app.set_clock(Duration::from_secs(100 * round)).await;
+    app.drain().await;
     let failed = job(&app, &id).await;
     assert_eq!(
         (&failed["state"], &failed["error_code"]),

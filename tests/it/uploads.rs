@@ -121,6 +121,36 @@ async fn a_look_aborts_what_restores_left_behind_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn an_upload_that_an_engine_may_be_writing_to_a_restored_segment_is_left_for_the_tolerance_of_orphans() {
+    const WEEK: i64 = 7 * 24 * 3600;
+    let app = TestApp::s3_listing_uploads(Faults::default(), |_| {}).await;
+    snapshot(&app, 1).await;
+    for name in ["r", "given_up"] {
+        start(&app, json!({"collection_name": name})).await;
+        app.drain().await;
+        let (collection, segment) = ids(&app, name).await;
+        begin(&app, &format!("some/prefix/delta_log/{collection}/1/{segment}/9")).await;
+    }
+    app.delete("/v1/collections/given_up").await.expect(204);
+    let counts = |run: &Value| json!([run["uploads_found"], run["uploads_aborted"]]);
+    assert_eq!(counts(&look(&app, WEEK, false).await), json!([2, 0]));
+    app.set_clock(Duration::from_secs(2 * 3600)).await;
+    let run = look(&app, WEEK, false).await;
+    assert_eq!(counts(&run), json!([2, 1]), "of the dropped one: {run}");
+    let kept = items(&app, &run).await;
+    let why = kept
+        .iter()
+        .filter_map(|i| i["reason"].as_str())
+        .find(|why| why.contains("engine"));
+    assert!(why.is_some_and(|why| why.contains("after 604800 seconds")), "{kept:?}");
+    assert_eq!(open(&app), 1);
+    // nobody writes for a week
+    app.set_clock(Duration::from_secs(8 * 24 * 3600)).await;
+    assert_eq!(counts(&look(&app, WEEK, false).await), json!([1, 1]));
+    assert_eq!(open(&app), 0);
+}
+
+#[tokio::test]
 async fn what_a_worker_could_not_abort_goes_with_the_clean_up_of_its_restore() {
     const SIZE: usize = 11 * MIB;
     let faults = Faults::default();

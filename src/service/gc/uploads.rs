@@ -1,9 +1,10 @@
 //! Multipart uploads that nobody ends: what a killed worker leaves of an object that was being copied in parts.
 //!
-//! As with orphans, only under ids that this catalog gave out for things whose objects it alone writes. No running job may
-//! write there: a living worker ends or aborts its own.
+//! As with orphans, only under ids that this catalog gave out for restores. No running job may write there: a living worker
+//! ends or aborts its own. Once the target is visible its engine may write to its segments too, so there an upload
+//! is left for as long as an object without a row is.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::super::Service;
 use super::BATCH;
@@ -16,11 +17,11 @@ use crate::domain::key::DataPath;
 use crate::domain::timestamp::rfc3339;
 use crate::objects::keys::{self, SnapshotObject};
 use crate::objects::{OpenUpload, Uploads};
-use crate::store::uploads::Upload;
+use crate::store::uploads::{Margins, Seen, Upload, Written};
 use crate::store::{self, PgConnection};
 
-/// Seconds for which an upload must have been known before it is aborted, at most: far more than a worker that lost its job
-/// goes on for.
+/// Seconds for which an upload must have been known before it is aborted, at most, where no engine writes: far more than a
+/// worker that lost its job goes on for.
 const MARGIN_SECONDS: i64 = 3600;
 /// Uploads that stay and are listed at most.
 const LISTED: i64 = 1000;
@@ -68,8 +69,11 @@ impl Service {
         }
         let mut conn = self.conn().await?;
         store::uploads::forget_unseen(&mut conn, run).await?;
-        let margin = tolerance.min(MARGIN_SECONDS);
-        let young = store::uploads::list(&mut conn, run, margin, false, ("", ""), LISTED).await?;
+        let margins = Margins {
+            own: tolerance.min(MARGIN_SECONDS),
+            engine: tolerance,
+        };
+        let young = store::uploads::list(&mut conn, run, margins, false, ("", ""), LISTED).await?;
         let kept = |upload: Upload, reason: String| Item {
             kind: ItemKind::MultipartUpload,
             name: name(&upload),
@@ -79,19 +83,26 @@ impl Service {
             size_bytes: 0,
         };
         let known = |u: Upload| {
-            let since = format!("known since {}, and aborted after {margin} seconds", rfc3339(u.first_seen_at));
+            let (margin, why) = match u.engine_writes {
+                true => (margins.engine, ", since the collection's engine may be writing it"),
+                false => (margins.own, ""),
+            };
+            let since = format!(
+                "known since {}, and aborted after {margin} seconds{why}",
+                rfc3339(u.first_seen_at)
+            );
             kept(u, since)
         };
         ledger.add(&mut conn, young.into_iter().map(known).collect()).await?;
         if !dry_run && !store::orphans::may_delete(&mut conn).await? {
-            let ripe = store::uploads::list(&mut conn, run, margin, true, ("", ""), LISTED).await?;
+            let ripe = store::uploads::list(&mut conn, run, margins, true, ("", ""), LISTED).await?;
             let refused = ripe
                 .into_iter()
                 .map(|u| kept(u, "deleting orphans is not allowed at present".into()));
             return ledger.add(&mut conn, refused.collect()).await;
         }
         drop(conn);
-        self.abort_ripe(run, margin, dry_run, ledger).await
+        self.abort_ripe(run, margins, dry_run, ledger).await
     }
 
     async fn note_uploads(&self, run: RunId, given: &Given, page: Vec<OpenUpload>, ledger: &mut Ledger) -> Result<()> {
@@ -104,21 +115,27 @@ impl Service {
         }
         let mut conn = self.conn().await?;
         let writers = Writers::of(&mut conn, seen.iter().map(|(writes, _)| *writes)).await?;
-        let left: Vec<OpenUpload> = seen
-            .into_iter()
-            .filter(|(writes, _)| !writers.may_write(*writes))
-            .map(|(_, upload)| upload)
-            .collect();
+        let left = seen.into_iter().filter_map(|(writes, upload)| {
+            Some(Seen {
+                engine_writes: match writers.of_upload(writes) {
+                    Writer::Worker => return None,
+                    Writer::Engine => true,
+                    Writer::Nobody => false,
+                },
+                key: upload.key,
+                upload_id: upload.upload_id,
+                initiated_at: upload.initiated_at,
+            })
+        });
+        let left: Vec<Seen> = left.collect();
         ledger.report.uploads_found += left.len() as i64;
-        let initiated: Vec<_> = left.iter().map(|u| u.initiated_at).collect();
-        let (keys, ids): (Vec<String>, Vec<String>) = left.into_iter().map(|u| (u.key, u.upload_id)).unzip();
-        store::uploads::see(&mut conn, run, &keys, &ids, &initiated).await
+        store::uploads::see(&mut conn, run, &left).await
     }
 
-    async fn abort_ripe(&self, run: RunId, margin: i64, dry_run: bool, ledger: &mut Ledger) -> Result<()> {
+    async fn abort_ripe(&self, run: RunId, margins: Margins, dry_run: bool, ledger: &mut Ledger) -> Result<()> {
         let mut after = (String::new(), String::new());
         loop {
-            let page = store::uploads::list(&mut *self.conn().await?, run, margin, true, (&after.0, &after.1), BATCH).await?;
+            let page = store::uploads::list(&mut *self.conn().await?, run, margins, true, (&after.0, &after.1), BATCH).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = (last.key.clone(), last.upload_id.clone());
             ledger.report.candidates += page.len() as i64;
@@ -200,10 +217,18 @@ fn name(upload: &Upload) -> String {
     format!("{}?uploadId={}", upload.key, upload.upload_id)
 }
 
-/// Who may still write.
+/// Who may be writing an upload.
+#[derive(Debug, Clone, Copy)]
+enum Writer {
+    Worker,
+    Engine,
+    Nobody,
+}
+
+/// Who may still write what.
 struct Writers {
-    segments: HashSet<i64>,
-    builds: HashSet<i64>,
+    segments: HashMap<i64, Writer>,
+    builds: HashMap<i64, Writer>,
     ended_jobs: HashSet<i64>,
 }
 
@@ -218,18 +243,29 @@ impl Writers {
             }
         }
         Ok(Self {
-            segments: store::uploads::written_segments(conn, &segments).await?.into_iter().collect(),
-            builds: store::uploads::written_builds(conn, &builds).await?.into_iter().collect(),
+            segments: by_id(store::uploads::written_segments(conn, &segments).await?),
+            builds: by_id(store::uploads::written_builds(conn, &builds).await?),
             ended_jobs: store::uploads::ended_jobs(conn, &jobs).await?.into_iter().collect(),
         })
     }
 
-    fn may_write(&self, writes: Writes) -> bool {
-        match writes {
-            Writes::Segment(id) => self.segments.contains(&id),
-            Writes::Build(id) => self.builds.contains(&id),
+    fn of_upload(&self, writes: Writes) -> Writer {
+        let found = match writes {
+            Writes::Segment(id) => self.segments.get(&id),
+            Writes::Build(id) => self.builds.get(&id),
+            Writes::Receipt(id) if self.ended_jobs.contains(&id) => None,
             // a job that is not known may be another catalog's
-            Writes::Receipt(id) => !self.ended_jobs.contains(&id),
-        }
+            Writes::Receipt(_) => Some(&Writer::Worker),
+        };
+        found.copied().unwrap_or(Writer::Nobody)
     }
+}
+
+fn by_id(written: Vec<Written>) -> HashMap<i64, Writer> {
+    let writer = |w: Written| match w {
+        Written { worker: true, .. } => Writer::Worker,
+        Written { engine: true, .. } => Writer::Engine,
+        _ => Writer::Nobody,
+    };
+    written.into_iter().map(|w| (w.id, writer(w))).collect()
 }

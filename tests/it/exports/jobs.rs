@@ -71,6 +71,32 @@ async fn a_snapshot_is_neither_dropped_nor_collected_while_it_is_exported() {
 }
 
 #[tokio::test]
+async fn an_export_that_waits_for_its_store_says_since_when_and_for_what() {
+    let (shared, app) = small().await;
+    let id = export(&app, "s", to_shared()).await;
+    run(&app, 1).await;
+    // nothing can be written below it, as where a store does not answer
+    let in_the_way = shared.path().join("x");
+    assert!(!in_the_way.exists());
+    std::fs::write(&in_the_way, b"in the way").expect("written");
+    run(&app, 1).await;
+    let waiting = export_job(&app, &id).await;
+    assert_eq!(waiting["state"], "InProgress", "{waiting}");
+    assert!(waiting["waiting_since"].is_string(), "{waiting}");
+    let why = waiting["waiting_for"].as_str().expect("it says why");
+    assert!(why.contains("writing x/exports/"), "{waiting}");
+    std::fs::remove_file(&in_the_way).expect("removed");
+    app.set_clock(Duration::from_secs(61)).await;
+    app.drain().await;
+    let ended = export_job(&app, &id).await;
+    assert_eq!(ended["state"], "Completed", "{ended}");
+    assert!(
+        ended.get("waiting_since").is_none() && ended.get("waiting_for").is_none(),
+        "{ended}"
+    );
+}
+
+#[tokio::test]
 async fn a_cancelled_export_leaves_nothing_and_touches_nothing_else() {
     let (shared, app) = small().await;
     let kept = exported(&app, "s", to_shared()).await;
