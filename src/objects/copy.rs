@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::error::{io_error, is_throttle, says, storage_error};
 use super::limiter::CopySlot;
 use super::observe::observed;
@@ -91,7 +93,7 @@ impl Objects {
         }
         if self.local.is_some() {
             let pair = (file.source.to_string(), file.target.to_string());
-            return observed("copy", self.copy_local(vec![pair], |_| {})).await;
+            return observed("copy", self.copy_local(vec![pair], |_| {}, None)).await;
         }
         let slot = self.limiter.acquire().await;
         let copied = observed("copy", self.copy_once(file)).await;
@@ -115,14 +117,17 @@ impl Objects {
         files: Vec<(String, String)>,
         done: impl FnMut(usize) + Send + 'static,
     ) -> Result<(), CopyOutcome> {
-        observed("copy_many", self.copy_local(files, done)).await
+        let turn = self.groups.clone().acquire_owned().await;
+        // an error would say that the semaphore was closed, which nobody does
+        observed("copy_many", self.copy_local(files, done, turn.ok())).await
     }
 
-    /// The slot is held until the copies have ended, also when nobody waits for them any more.
+    /// The slot and the turn are held until the copies have ended, also when nobody waits for them any more.
     async fn copy_local(
         &self,
         files: Vec<(String, String)>,
         done: impl FnMut(usize) + Send + 'static,
+        turn: Option<OwnedSemaphorePermit>,
     ) -> Result<(), CopyOutcome> {
         let Some(local) = self.local.clone() else {
             let what = Error::internal("files are copied together on local storage only");
@@ -135,6 +140,7 @@ impl Objects {
             let copied = local.copy_many(&files, &stop, done);
             let copied = copied.map_err(|(at, error)| local_outcome(&files[at].0, &files[at].1, error));
             settle(slot, &copied);
+            drop(turn);
             copied
         });
         copying.await.map_err(|e| CopyOutcome::Retry(Error::internal(e)))?

@@ -1,6 +1,7 @@
 //! The handle on object storage.
 
 use std::collections::HashMap;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -101,6 +102,8 @@ pub struct Objects {
     /// Whether the probe saw that ETags are MD5 sums of the content, also of a copy.
     pub(super) md5_etags: Arc<AtomicBool>,
     pub(super) limiter: CopyLimiter,
+    /// Groups of small files that are copied at the same time.
+    pub(super) groups: Arc<Semaphore>,
     /// Multipart uploads that run or are being aborted.
     pub(super) uploads: TaskTracker,
     pub(super) streams: Arc<Semaphore>,
@@ -163,6 +166,12 @@ impl Objects {
                 (Operator::new(service).map_err(bad)?, None)
             }
         };
+        let groups = match &local {
+            // they wait for locks of the filesystem: more threads only wait for one another
+            Some(local) if !local.fsync => 2 * std::thread::available_parallelism().map_or(1, NonZero::get),
+            // here for the disk, which several syncs share
+            _ => options.copy_concurrency.max(1),
+        };
         let once = once.layer(
             TimeoutLayer::new()
                 .with_timeout(options.timeout)
@@ -177,6 +186,7 @@ impl Objects {
             once,
             local,
             limiter: CopyLimiter::new(options.copy_concurrency),
+            groups: Arc::new(Semaphore::new(groups)),
             uploads: TaskTracker::new(),
             streams: parts::streams(),
             multipart,

@@ -133,7 +133,7 @@ impl Service {
         };
         let route = self.route(task.job_id, bundle.as_ref())?;
         let target = SegmentId(copy.target_segment);
-        let ids = store::targets::build_ids(&mut conn, task.job_id, target).await?;
+        let ids = copy.builds;
         let from: Vec<i64> = ids.keys().copied().collect();
         let to: Vec<i64> = ids.values().copied().collect();
         let gone = |what: &str| RunError::Fail(Error::internal(format!("the {what} of copy task {} is gone", task.task_id)));

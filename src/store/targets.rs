@@ -30,19 +30,6 @@ pub async fn insert_build_ids(conn: &mut PgConnection, job: JobId, ids: &[(i64, 
     Ok(())
 }
 
-/// New build ids of one target segment, by captured build id.
-pub async fn build_ids(conn: &mut PgConnection, job: JobId, target: SegmentId) -> Result<HashMap<i64, i64>> {
-    let rows = sqlx::query!(
-        "select source_build_id, target_build_id from restore_builds where job_id = $1 and target_segment_id = $2",
-        job.0,
-        target.0
-    )
-    .fetch_all(conn)
-    .await
-    .map_err(failed)?;
-    Ok(rows.into_iter().map(|r| (r.source_build_id, r.target_build_id)).collect())
-}
-
 /// A segment in one of its versions, the newest when none is given, whatever its state, with those of its
 /// builds that are in `builds`.
 pub async fn manifest(
@@ -64,14 +51,17 @@ pub async fn manifest(
     .await
     .map_err(failed)?;
     let Some(row) = row else { return Ok(None) };
-    let rows = sqlx::query_as!(
-        BuildRow,
-        "select build_id, segment_id, index_id, content from index_builds where build_id = any($1) order by build_id",
-        builds
-    )
-    .fetch_all(conn)
-    .await
-    .map_err(failed)?;
+    let rows = match builds {
+        [] => Vec::new(),
+        builds => sqlx::query_as!(
+            BuildRow,
+            "select build_id, segment_id, index_id, content from index_builds where build_id = any($1) order by build_id",
+            builds
+        )
+        .fetch_all(conn)
+        .await
+        .map_err(failed)?,
+    };
     Ok(Some(Manifest {
         segment: row.try_into()?,
         builds: group(rows)?.remove(&segment.0).unwrap_or_default(),

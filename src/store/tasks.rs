@@ -1,5 +1,7 @@
 //! The queue: claim, heartbeat, end. Every write of a worker names the attempt it belongs to.
 
+use std::collections::HashMap;
+
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
@@ -384,12 +386,14 @@ pub async fn laid_out(conn: &mut PgConnection, job: JobId) -> Result<LaidOut> {
 }
 
 /// What a copy task copies.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct CopyTask {
     pub kind: JobKind,
     pub source_segment: i64,
     pub source_version: i32,
     pub target_segment: i64,
+    /// New build ids of the target, by captured build id.
+    pub builds: HashMap<i64, i64>,
     /// Bytes a second that it may copy, as heartbeats say it; none: no limit.
     pub bytes_per_second: Option<i64>,
 }
@@ -400,7 +404,11 @@ pub async fn copy_task(conn: &mut PgConnection, task: TaskId) -> Result<CopyTask
         r#"select j.kind, t.source_segment_id as "source!", t.source_version as "version!", t.target_segment_id as "target!",
                   case when j.max_bytes_per_second is not null then greatest(j.max_bytes_per_second / greatest((
                        select count(*) from restore_tasks o
-                        where o.job_id = j.job_id and o.kind = 'copy' and o.state = 'running'), 1), 1) end as bytes_per_second
+                        where o.job_id = j.job_id and o.kind = 'copy' and o.state = 'running'), 1), 1) end as bytes_per_second,
+                  array(select b.source_build_id from restore_builds b
+                         where b.job_id = t.job_id and b.target_segment_id = t.target_segment_id order by b.source_build_id) as "from!",
+                  array(select b.target_build_id from restore_builds b
+                         where b.job_id = t.job_id and b.target_segment_id = t.target_segment_id order by b.source_build_id) as "to!"
              from restore_tasks t join restore_jobs j using (job_id) where t.task_id = $1 and t.kind = 'copy'"#,
         task.0
     )
@@ -412,6 +420,7 @@ pub async fn copy_task(conn: &mut PgConnection, task: TaskId) -> Result<CopyTask
         source_segment: row.source,
         source_version: row.version,
         target_segment: row.target,
+        builds: row.from.into_iter().zip(row.to).collect(),
         bytes_per_second: row.bytes_per_second,
     })
 }
