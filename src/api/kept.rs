@@ -14,6 +14,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::response::{IntoResponse as _, Response};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::conditional::tag_of;
 use super::layers::Inside;
@@ -41,6 +43,8 @@ const KEPT_ANSWER: [(HeaderName, &str); 1] = [(HeaderName::from_static("cache-st
 const ROOM: u64 = 32 * 1024 * 1024;
 /// Bytes of one at most.
 const MAX_KEPT: u64 = 2 * 1024 * 1024;
+/// How long somebody waits for an answer that another one makes.
+const PATIENCE: Duration = Duration::from_millis(200);
 /// How long one is kept: a snapshot shows for so long at most that it has a pin which has just expired. A standby
 /// that takes over may also give numbers to transactions again that the server before it gave.
 const MAX_AGE: Duration = Duration::from_secs(1);
@@ -73,6 +77,8 @@ struct Answer {
     asked_at: Instant,
     /// None: asked for once, and worth to be kept if it is asked for again.
     whole: Option<Arc<Whole>>,
+    /// Of those who make it anew.
+    turn: Arc<Mutex<()>>,
 }
 
 #[derive(Debug)]
@@ -109,6 +115,7 @@ pub async fn kept(kept: Arc<Kept>, request: Request, inside: Inside) -> Response
         let once = Answer {
             asked_at: now,
             whole: None,
+            turn: Arc::default(),
         };
         kept.answers.insert(asked, once);
         return inside(request).await;
@@ -117,12 +124,15 @@ pub async fn kept(kept: Arc<Kept>, request: Request, inside: Inside) -> Response
         // the handler says what is the matter
         return inside(request).await;
     };
-    if let Some(whole) = &before.whole
-        && whole.state == state
-        && (Arc::ptr_eq(&whole.principal, caller.principal()) || whole.principal == *caller.principal())
-    {
-        caller.repeats(whole.touched.clone());
-        return (whole.headers.clone(), KEPT_ANSWER, whole.body.clone()).into_response();
+    let turn = before.turn.clone();
+    if let Some(whole) = before.whole.filter(|whole| whole.is_for(&state, &caller)) {
+        return whole.again(&caller);
+    }
+    // of many who ask after a change one makes the answer; nobody waits long for it
+    let _turn = timeout(PATIENCE, turn.lock()).await;
+    let meanwhile = kept.answers.get(&asked).and_then(|answer| answer.whole);
+    if let Some(whole) = meanwhile.filter(|whole| whole.is_for(&state, &caller)) {
+        return whole.again(&caller);
     }
     let response = inside(request).await;
     if !fit(&response) {
@@ -146,9 +156,23 @@ pub async fn kept(kept: Arc<Kept>, request: Request, inside: Inside) -> Response
     let answer = Answer {
         asked_at: now,
         whole: Some(Arc::new(whole)),
+        turn: turn.clone(),
     };
     kept.answers.insert(asked, answer);
     Response::from_parts(parts, Body::from(body))
+}
+
+impl Whole {
+    /// Whether a call with these rights would be answered so in this state of the catalog.
+    fn is_for(&self, state: &CatalogState, caller: &Caller) -> bool {
+        let same = Arc::ptr_eq(&self.principal, caller.principal()) || self.principal == *caller.principal();
+        self.state == *state && same
+    }
+
+    fn again(&self, caller: &Caller) -> Response {
+        caller.repeats(self.touched.clone());
+        (self.headers.clone(), KEPT_ANSWER, self.body.clone()).into_response()
+    }
 }
 
 /// Who asks for what, if it is of the kept kind.
