@@ -3,6 +3,7 @@
 mod aliases;
 mod auth;
 mod channels;
+mod child_deletes;
 mod collections;
 mod create;
 mod create_write;
