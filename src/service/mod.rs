@@ -77,7 +77,7 @@ pub use indexes::{IndexChange, IndexCoverage, NewIndex};
 pub use job_watch::JobWatch;
 pub use materialize::MaterializeRequest;
 pub use registration::{Check, NewBuild, NewSegment, PartitionRef};
-pub use restore::RestoreRequest;
+pub use restore::{JobTarget, RestoreRequest};
 pub use restore_control::ControlChange;
 pub use restore_copy::CopyProgress;
 pub use restore_run::Outcome;
