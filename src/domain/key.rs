@@ -90,10 +90,11 @@ const fn text_layout(keyword: &'static str, shift: usize) -> Layout {
 }
 
 const PLAIN: &str = "collections";
+const DELETE_LOG: &str = "delta_log";
 
 const LAYOUTS: &[Layout] = &[
     segment_layout("insert_log"),
-    segment_layout("delta_log"),
+    segment_layout(DELETE_LOG),
     segment_layout("stats_log"),
     segment_layout("bm25_stats"),
     text_layout("text_log", 0),
@@ -287,6 +288,16 @@ impl<'a> DataPath<'a> {
         self.shape().owner == Owner::Build
     }
 
+    /// Whether it is a delete log, whose name in a segment's directory is an id of its own.
+    pub fn is_delete_log(&self) -> bool {
+        self.shape().keyword == DELETE_LOG
+    }
+
+    /// What follows the owner's directory.
+    pub fn name(&self) -> &'a str {
+        &self.path[self.directory().len()..]
+    }
+
     /// The directory that belongs to the owner of this file, with a trailing slash.
     pub fn directory(&self) -> &'a str {
         let end = self
@@ -423,6 +434,18 @@ mod tests {
         }
         for path in ["files/1/2/3", "../insert_log/1/2/3/4", "files/insert_log/1/2/3", ""] {
             assert!(DataPath::parse_below(path).is_err(), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_delete_log_is_told_from_other_files_and_has_a_name() {
+        for (path, is_delete_log, name) in [
+            ("files/delta_log/1/2/3/7", true, "7"),
+            ("delta_log/1/-1/3/7", true, "7"),
+            ("insert_log/1/2/3/100/7", false, "100/7"),
+        ] {
+            let parsed = DataPath::parse_below(path).expect(path);
+            assert_eq!((parsed.is_delete_log(), parsed.name()), (is_delete_log, name), "{path}");
         }
     }
 

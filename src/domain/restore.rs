@@ -142,7 +142,10 @@ pub struct RestoreJob {
     pub source_collection_name: String,
     pub db_id: DatabaseId,
     pub db_name: String,
+    /// As it was called when the job was asked for.
     pub collection_name: String,
+    /// As it is called now, or was called last.
+    pub present_name: String,
     pub collection_id: CollectionId,
     pub options: RestoreOptions,
     pub control: Control,

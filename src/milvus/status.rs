@@ -28,7 +28,10 @@ pub mod code {
     pub const NOT_AUTHENTICATED: i32 = 1400;
     pub const PRIVILEGE_NOT_PERMITTED: i32 = 1401;
     pub const ALIAS_NOT_FOUND: i32 = 1600;
+    /// A collection has the name.
     pub const ALIAS_NAME_TAKEN: i32 = 1601;
+    /// An alias of another collection has it.
+    pub const ALIAS_ALREADY_EXISTS: i32 = 1602;
     pub const FIELD_NOT_FOUND: i32 = 1700;
     /// REST v2 only: the body is not JSON.
     pub const BAD_JSON: i32 = 1801;

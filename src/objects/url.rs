@@ -123,23 +123,33 @@ impl StorageUrl {
         }
     }
 
-    /// The URI by which a file that Milvus is to read says where it lies (facts §4.1): as
-    /// [`StorageUrl::whole_location`], and the server's name also where it is AWS.
+    /// The URI by which a file that Milvus is to read says where it lies: `https` with the server's name where that is
+    /// AWS; `minio`, which says nothing of TLS, at any other server. Milvus writes the same since some builds of it refuse
+    /// `http`.
     pub fn milvus_location(&self, key: &str) -> String {
-        match self {
-            StorageUrl::S3 {
-                bucket,
-                prefix,
-                endpoint: None,
-                region,
-                ..
-            } => {
+        let StorageUrl::S3 {
+            bucket,
+            prefix,
+            endpoint,
+            region,
+            ..
+        } = self
+        else {
+            return self.location(key);
+        };
+        let slash = if prefix.is_empty() { "" } else { "/" };
+        let server = match endpoint {
+            None => {
                 let region = region.as_ref().map(|region| format!(".{region}")).unwrap_or_default();
-                let slash = if prefix.is_empty() { "" } else { "/" };
-                format!("https://s3{region}.amazonaws.com/{bucket}/{prefix}{slash}{key}")
+                format!("https://s3{region}.amazonaws.com")
             }
-            _ => self.whole_location(key),
-        }
+            Some(endpoint) if is_aws(endpoint) => endpoint.clone(),
+            Some(endpoint) => match endpoint.split_once("://") {
+                Some((_, server)) => format!("minio://{server}"),
+                None => endpoint.clone(),
+            },
+        };
+        format!("{server}/{bucket}/{prefix}{slash}{key}")
     }
 
     /// The whole URI of an object, without parameters.
@@ -154,6 +164,14 @@ impl StorageUrl {
             StorageUrl::Memory => format!("memory:///{key}"),
         }
     }
+}
+
+/// Whether a server is AWS' by its name.
+fn is_aws(endpoint: &str) -> bool {
+    let host = ::url::Url::parse(endpoint)
+        .ok()
+        .and_then(|url| url.host_str().map(str::to_string));
+    host.is_some_and(|host| host.ends_with(".amazonaws.com"))
 }
 
 impl std::fmt::Display for StorageUrl {
@@ -188,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn milvus_is_told_the_server_also_where_it_is_aws() {
+    fn milvus_is_told_the_server_in_a_form_that_all_its_builds_read() {
         for (url, whole, milvus) in [
             (
                 "s3://bucket/a?region=eu-central-1",
@@ -199,7 +217,22 @@ mod tests {
             (
                 "s3://bucket/a?endpoint=http://minio:9000",
                 "http://minio:9000/bucket/a/k",
-                "http://minio:9000/bucket/a/k",
+                "minio://minio:9000/bucket/a/k",
+            ),
+            (
+                "s3://bucket?endpoint=https://s3.example.com",
+                "https://s3.example.com/bucket/k",
+                "minio://s3.example.com/bucket/k",
+            ),
+            (
+                "s3://bucket?endpoint=https://s3.eu-central-1.amazonaws.com",
+                "https://s3.eu-central-1.amazonaws.com/bucket/k",
+                "https://s3.eu-central-1.amazonaws.com/bucket/k",
+            ),
+            (
+                "s3://bucket?endpoint=https://s3.amazonaws.com.example.com",
+                "https://s3.amazonaws.com.example.com/bucket/k",
+                "minio://s3.amazonaws.com.example.com/bucket/k",
             ),
             ("file:///a", "file:///a/k", "file:///a/k"),
         ] {

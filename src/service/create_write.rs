@@ -29,7 +29,7 @@ impl Service {
         marker::verify(&self.objects, catalog_id).await?;
         let mut metadata_bytes = self.write_manifests(pending).await?;
         let manifests = store::manifests::of_snapshot(&mut *self.conn().await?, pending.snapshot_id).await?;
-        let (key, bytes) = self.encode_metadata(request, pending, manifests).await?;
+        let (key, bytes) = self.encode_metadata(request, pending, manifests, None).await?;
         metadata_bytes += bytes.len() as u64;
         self.objects.put(&key, bytes).await?;
         crash_point::reached("create.metadata_written");
@@ -135,22 +135,37 @@ impl Service {
         Ok(written)
     }
 
-    /// The metadata file: its key and its bytes.
+    /// The metadata file: its key and its bytes. Of a copy of what another system wrote, `original` is that one's.
     pub(super) async fn encode_metadata(
         &self,
         request: &CreateSnapshot,
         pending: &Pending,
         manifests: Vec<StoredManifest>,
+        original: Option<Vec<u8>>,
     ) -> Result<(String, Vec<u8>)> {
         let metadata = snapshot_metadata(request, pending, manifests, self.settings.manifest_encoding);
         let key = keys::metadata(pending.collection.collection_id, pending.snapshot_id);
         let root = self.objects.url().root().to_string();
         // a large snapshot's takes long enough to hold up others
-        let bytes = tokio::task::spawn_blocking(move || metadata::encode(&metadata, &root))
+        let bytes = tokio::task::spawn_blocking(move || encode(&metadata, original.as_deref(), &root))
             .await
             .map_err(Error::internal)?;
         Ok((key, bytes))
     }
+}
+
+/// The metadata file, with what only its `original` says where there is one.
+fn encode(metadata: &SnapshotMetadata, original: Option<&[u8]>, root: &str) -> Vec<u8> {
+    match original.map(|original| metadata::rewrite_copy(original, metadata, root)) {
+        Some(Ok(bytes)) => return bytes,
+        // a copy goes by the catalog
+        Some(Err(error)) => tracing::warn!(
+            snapshot.id = %metadata.snapshot_id, error = %error,
+            "the metadata file of another system can't be read any more: what only it says is not copied"
+        ),
+        None => {}
+    }
+    metadata::encode(metadata, root)
 }
 
 fn snapshot_metadata(

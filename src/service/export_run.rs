@@ -186,7 +186,7 @@ impl Service {
     }
 
     /// The metadata file of a snapshot that another system wrote: it may have what we have no name for.
-    async fn metadata_of_another_writer(&self, snapshot: &Snapshot) -> Result<Option<Vec<u8>>, RunError> {
+    pub(super) async fn metadata_of_another_writer(&self, snapshot: &Snapshot) -> Result<Option<Vec<u8>>, RunError> {
         let Some(below) = &snapshot.adopted_from else {
             return Ok(None);
         };

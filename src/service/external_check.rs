@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::child_deletes::{is_of_child, refuse_one_name};
 use super::export::EXPORTS;
 use super::restore_check::files;
 use crate::domain::bundle::CapturedBundle;
@@ -80,8 +81,8 @@ pub(super) fn check_captured(bundle: &CapturedBundle) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a segment that is not wholly of this bundle: every path must carry the segment's own ids,
-/// so that no two files have one target and nothing else is read.
+/// Refuses a segment that is not wholly of this bundle: every path must carry the segment's own ids
+/// (delete logs may be its compaction's child's), so that no two files have one target and nothing else is read.
 ///
 /// # Errors
 /// `invalid_external_snapshot`, `unsupported_storage_version`.
@@ -131,7 +132,7 @@ pub(super) fn refuse_foreign(manifest: &Manifest, of: &SnapshotMetadata) -> Resu
             return Err(wrong("has more files, or a larger one, than is possible".into()));
         }
     }
-    Ok(())
+    refuse_one_name(segment).map_err(wrong)
 }
 
 fn check_path(
@@ -157,7 +158,7 @@ fn check_path(
     if path.partition.is_some_and(|p| p != segment.partition_id) {
         return Err("is of another partition".into());
     }
-    if path.segment.is_some_and(|s| s != segment.segment_id) {
+    if path.segment.is_some_and(|s| s != segment.segment_id) && !is_of_child(&path, segment.segment_id) {
         return Err("is of another segment".into());
     }
     if path.build.is_some_and(|b| Some(b) != build) {

@@ -183,7 +183,8 @@ impl Service {
         };
         let mut bytes = self.write_manifests(&pending).await?;
         let manifests = store::manifests::of_snapshot(&mut *self.conn().await?, which.target).await?;
-        let (key, metadata) = self.encode_metadata(&request, &pending, manifests).await?;
+        let original = self.metadata_of_another_writer(&source).await?;
+        let (key, metadata) = self.encode_metadata(&request, &pending, manifests, original).await?;
         bytes += metadata.len() as u64;
         self.objects.put(&key, metadata).await?;
         crash_point::reached("materialize.snapshot_written");

@@ -3,12 +3,14 @@
 //! A segment and an index build own their directories: a file must lie where the path carries
 //! its owner's id and names no other collection, partition or segment. Ids are unique, the
 //! layouts are a closed set, so no owner's directory lies inside another's and a reference to a
-//! segment or build protects every file of it.
+//! segment or build protects every file of it. (Of another system's files, which are never deleted here, the delete
+//! logs of a compaction's child may be its parents', too: `child_deletes`.)
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
+use super::child_deletes::{is_of_child, refuse_one_name};
 use crate::domain::collection::{Channel, Collection, Ownership, Partition};
 use crate::domain::id::{BuildId, FieldId, IndexId, PartitionId, SegmentId};
 use crate::domain::index::{BuildContent, Index, IndexBuild};
@@ -190,6 +192,14 @@ impl<'a> Context<'a> {
                 return Err(bad_path(at, &file.path, "is given twice"));
             }
         }
+        if self.below.is_some() {
+            refuse_one_name(segment).map_err(|why| {
+                let why = format!("segment {} {why}", segment.segment_id);
+                Code::InvalidPath
+                    .error(why.clone())
+                    .with_fields(vec![FieldError::new(at, why)])
+            })?;
+        }
         Ok(())
     }
 
@@ -269,6 +279,7 @@ impl<'a> Context<'a> {
         }
         if let Some(owner) = path.segment
             && owner != segment.segment_id
+            && !(self.below.is_some() && is_of_child(&path, segment.segment_id))
         {
             return refuse(format!("is a path of segment {owner}, not of {}", segment.segment_id));
         }

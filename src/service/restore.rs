@@ -171,6 +171,33 @@ impl Service {
         Ok(page.page(&list, items, store::jobs::cursor))
     }
 
+    /// Lists the restore jobs of one target, newest first, whatever it was called when they were asked for.
+    ///
+    /// # Errors
+    /// `database_not_found`, `invalid_page_token`.
+    pub async fn list_restore_jobs_of(&self, db_name: &str, target: &JobTarget, page: &PageRequest) -> Result<Page<RestoreJob>> {
+        let (collection, present_name) = match target {
+            JobTarget::Living(id) => (Some(*id), None),
+            JobTarget::Named(name) => (None, Some(name.clone())),
+        };
+        let wanted = JobFilter {
+            collection,
+            present_name,
+            exports: Some(false),
+            ..JobFilter::default()
+        };
+        self.list_jobs("restore-jobs", Some(db_name), wanted, page).await
+    }
+
+    /// The present name of a job's target; the one that it had where the caller may not know the present one.
+    pub fn name_of_target<'a>(&self, job: &'a RestoreJob) -> &'a str {
+        if self.caller.sees(&job.db_name, &job.present_name) {
+            &job.present_name
+        } else {
+            &job.collection_name
+        }
+    }
+
     /// Lists the tasks of a job by id.
     ///
     /// # Errors
@@ -306,6 +333,14 @@ pub(super) fn may_take_aliases(caller: &Caller, request: &RestoreRequest, captur
         caller.need_collection(&request.db_name, alias)?;
     }
     Ok(())
+}
+
+/// Whose jobs are listed.
+#[derive(Debug, Clone)]
+pub enum JobTarget {
+    Living(CollectionId),
+    /// One that is not there yet, or not any more, by its last name.
+    Named(String),
 }
 
 /// The target of a restore about to be inserted.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::child_deletes::refuse_one_name;
 use super::collections::channel_name;
 use super::restore_check::{check_aliases, files};
 use super::restore_control::join_line;
@@ -18,7 +19,7 @@ use crate::domain::restore::{ClaimedTask, JobState, RestoreJob, TaskKind};
 use crate::domain::segment::{Level, Segment, SegmentState};
 use crate::domain::snapshot::CapturedCollection;
 use crate::domain::verification::Level as CheckLevel;
-use crate::domain::{Error, Result};
+use crate::domain::{Code, Error, Result};
 use crate::store::id_blocks::Purpose;
 use crate::store::tasks::{LaidOut, NewCopy};
 use crate::store::{self, PgConnection};
@@ -257,6 +258,9 @@ pub(super) fn map_manifest(
         }))
     };
 
+    // of several versions together, nobody has looked yet
+    refuse_one_name(&source.segment)
+        .map_err(|why| Code::InvalidPath.error(format!("segment {} {why}", source.segment.segment_id)))?;
     let mut segment = source.segment.clone();
     segment.segment_id = target;
     segment.collection_id = mapping.collection;

@@ -88,7 +88,7 @@ impl Stores {
         if store.is_some() {
             return Err(Error::invalid("/store", "is for paths; a whole URI names its store"));
         }
-        let uri = Uri::parse(text).map_err(|why| invalid(&why))?;
+        let uri = Uri::parse(text, |host, bucket| self.is_server(own, host, bucket)).map_err(|why| invalid(&why))?;
         if let Some(credentials) = spec.credentials.clone() {
             return self.called(own, at, uri, spec, credentials);
         }
@@ -99,7 +99,7 @@ impl Stores {
             .iter()
             .map(|(name, objects)| (Place::Named { store: name.clone() }, objects));
         let found = ours.chain(named).filter_map(|(place, objects)| {
-            let (key, depth) = uri.below(objects.url())?;
+            let (key, depth) = uri.below(objects.url(), spec.use_ssl)?;
             Some((depth, place, key))
         });
         let (_, place, key) = found
@@ -110,16 +110,16 @@ impl Stores {
 
     /// A bucket that the request has the credentials of.
     fn called(&self, own: &Objects, at: &str, uri: Uri, spec: ExternalSpec, credentials: Credentials) -> Result<Found> {
-        let Uri::S3 {
-            endpoint: given,
-            bucket,
-            key,
-        } = uri
-        else {
+        let Uri::S3 { server, bucket, key } = uri else {
             return Err(Error::invalid("/external_spec", "is for S3 stores only"));
         };
-        let server = match (given, own.url()) {
-            (Some(given), _) => Some(given),
+        let server = match (server, own.url()) {
+            (Some(Server::Origin(origin)), _) => Some(origin),
+            // the first that is known; without one it is refused below, whatever its scheme
+            (Some(Server::Host(host)), _) => {
+                let known = self.endpoints(own).find_map(|known| host.origin_at(&known, spec.use_ssl));
+                Some(known.unwrap_or_else(|| host.origin(spec.use_ssl.unwrap_or(true))))
+            }
             // as Milvus has it: the server is the same unless it is named
             (None, StorageUrl::S3 { endpoint, .. }) => endpoint.clone(),
             (None, _) => None,
@@ -133,13 +133,7 @@ impl Stores {
             ));
         }
         let wanted = endpoint(server.as_deref());
-        let known = std::iter::once(own)
-            .chain(self.named.values())
-            .any(|objects| match objects.url() {
-                StorageUrl::S3 { endpoint: known, .. } => endpoint(known.as_deref()) == wanted,
-                _ => false,
-            });
-        if !known && !self.allowed_endpoints.contains(&wanted) {
+        if !self.endpoints(own).any(|known| known == wanted) {
             return Err(Error::invalid(
                 at,
                 format!("the server {wanted} is not allowed (external_endpoints)"),
@@ -158,6 +152,27 @@ impl Stores {
             region: spec.region,
         };
         checked(at, place, key, Some(credentials))
+    }
+
+    /// The servers that are known, as [`endpoint`] writes them: of our own storage and the stores, then those
+    /// that requests may use.
+    fn endpoints<'a>(&'a self, own: &'a Objects) -> impl Iterator<Item = String> + 'a {
+        let of_stores = std::iter::once(own).chain(self.named.values());
+        of_stores
+            .filter_map(|objects| match objects.url() {
+                StorageUrl::S3 { endpoint: known, .. } => Some(endpoint(known.as_deref())),
+                _ => None,
+            })
+            .chain(self.allowed_endpoints.iter().cloned())
+    }
+
+    /// Whether what stands for the bucket in `s3://bucket/key` is a known server, as Milvus writes it too; a
+    /// known store's bucket of that name goes first.
+    fn is_server(&self, own: &Objects, host: &Host, bucket: &str) -> bool {
+        let mut stores = std::iter::once(own).chain(self.named.values());
+        let is_bucket = host.0 == bucket
+            && stores.any(|objects| matches!(objects.url(), StorageUrl::S3 { bucket: known, .. } if known == bucket));
+        !is_bucket && self.endpoints(own).any(|known| host.is(&known, None))
     }
 
     /// Opens the store of a job's bundle.
@@ -237,12 +252,65 @@ fn endpoint(text: Option<&str>) -> String {
     }
 }
 
+/// A server's name, and its port where one is given; in small letters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Host(String);
+
+impl Host {
+    fn of(url: &url::Url) -> Self {
+        let name = url.host_str().unwrap_or_default().to_ascii_lowercase();
+        Self(match url.port() {
+            Some(port) => format!("{name}:{port}"),
+            None => name,
+        })
+    }
+
+    fn origin(&self, ssl: bool) -> String {
+        let scheme = if ssl { "https" } else { "http" };
+        format!("{scheme}://{}", self.0)
+    }
+
+    /// Its origin, where that is a known server: by the scheme that `ssl` asks for, else by either.
+    fn origin_at(&self, known: &str, ssl: Option<bool>) -> Option<String> {
+        let schemes = [false, true]
+            .into_iter()
+            .filter(|scheme| ssl.is_none_or(|ssl| ssl == *scheme));
+        schemes
+            .map(|scheme| self.origin(scheme))
+            .find(|origin| endpoint(Some(origin)) == known)
+    }
+
+    fn is(&self, known: &str, ssl: Option<bool>) -> bool {
+        self.origin_at(known, ssl).is_some()
+    }
+}
+
+/// The server that a URI names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Server {
+    /// Scheme, host, port.
+    Origin(String),
+    /// Without a scheme: `minio://` and `s3://` don't say whether it speaks TLS.
+    Host(Host),
+}
+
+impl Server {
+    /// Whether it is a known server; `ssl` is what the request says of one without a scheme.
+    fn is(&self, known: &str, ssl: Option<bool>) -> bool {
+        match self {
+            Server::Origin(origin) => endpoint(Some(origin)) == known,
+            Server::Host(host) => host.is(known, ssl),
+        }
+    }
+}
+
 /// A whole URI of a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Uri {
-    /// `s3://bucket/key`, or `http(s)://host:port/bucket/key`.
+    /// `s3://bucket/key`; `http(s)://host:port/bucket/key`; `minio://host:port/bucket/key`, and the same with
+    /// `s3`, as Milvus writes them.
     S3 {
-        endpoint: Option<String>,
+        server: Option<Server>,
         bucket: String,
         key: String,
     },
@@ -252,9 +320,11 @@ enum Uri {
 }
 
 impl Uri {
+    /// `is_server` says whether a host, which may be a bucket's name, is that of a known server.
+    ///
     /// # Errors
     /// One sentence.
-    fn parse(text: &str) -> Result<Self, String> {
+    fn parse(text: &str, is_server: impl Fn(&Host, &str) -> bool) -> Result<Self, String> {
         // the error must not repeat what may be a password
         let url = url::Url::parse(text).map_err(|_| "is no URI".to_string())?;
         if !url.username().is_empty() || url.password().is_some() {
@@ -276,36 +346,41 @@ impl Uri {
             return Err("must not be escaped".into());
         }
         let path = path.trim_matches('/');
+        let at = |server| {
+            let (name, key) = path.split_once('/').unwrap_or((path, ""));
+            Ok(Uri::S3 {
+                server: Some(server),
+                bucket: bucket(name)?,
+                key: key.to_string(),
+            })
+        };
+        let host = Host::of(&url);
+        let name = url.host_str().unwrap_or_default();
         match url.scheme() {
+            "s3" if is_server(&host, name) => at(Server::Host(host)),
+            "s3" if url.port().is_some() => Err("names a server that is none of a known store".into()),
             "s3" => Ok(Uri::S3 {
-                endpoint: None,
-                bucket: bucket(url.host_str().unwrap_or_default())?,
+                server: None,
+                bucket: bucket(name)?,
                 key: path.to_string(),
             }),
-            "http" | "https" => {
-                let (name, key) = path.split_once('/').unwrap_or((path, ""));
-                Ok(Uri::S3 {
-                    endpoint: Some(url.origin().ascii_serialization()),
-                    bucket: bucket(name)?,
-                    key: key.to_string(),
-                })
-            }
+            "minio" => at(Server::Host(host)),
+            "http" | "https" => at(Server::Origin(url.origin().ascii_serialization())),
             "file" => Ok(Uri::File {
                 path: url.to_file_path().map_err(|()| "names no absolute path".to_string())?,
             }),
-            other => Err(format!("has the scheme {other:?}; s3, https, http and file are supported")),
+            other => Err(format!(
+                "has the scheme {other:?}; s3, minio, https, http and file are supported"
+            )),
         }
     }
 
-    /// The key of this place in a store, and how deep the store's own prefix is.
-    fn below(&self, store: &StorageUrl) -> Option<(String, usize)> {
+    /// The key of this place in a store, and how deep the store's own prefix is. `ssl` is what the request says
+    /// of a server without a scheme.
+    fn below(&self, store: &StorageUrl, ssl: Option<bool>) -> Option<(String, usize)> {
         match (self, store) {
             (
-                Uri::S3 {
-                    endpoint: given,
-                    bucket,
-                    key,
-                },
+                Uri::S3 { server, bucket, key },
                 StorageUrl::S3 {
                     bucket: own,
                     prefix,
@@ -313,7 +388,10 @@ impl Uri {
                     ..
                 },
             ) if bucket == own => {
-                if given.is_some() && endpoint(given.as_deref()) != endpoint(known.as_deref()) {
+                if server
+                    .as_ref()
+                    .is_some_and(|server| !server.is(&endpoint(known.as_deref()), ssl))
+                {
                     return None;
                 }
                 if prefix.is_empty() {
@@ -394,6 +472,8 @@ mod tests {
             ("s3://bucket/backups", None, named("backups"), ""),
             ("s3://bucket/backups/a/b/", None, named("backups"), "a/b"),
             ("http://127.0.0.1:9000/bucket/backups/a", None, named("backups"), "a"),
+            ("minio://127.0.0.1:9000/bucket/backups/a", None, named("backups"), "a"),
+            ("s3://127.0.0.1:9000/bucket/data/a", None, Place::Own, "a"),
             (local.as_str(), None, named("local"), "a/b"),
         ] {
             let found = stores.find(&own, "/x", text, store, ExternalSpec::default()).expect(text);
@@ -421,6 +501,44 @@ mod tests {
     }
 
     #[test]
+    fn a_host_without_a_scheme_is_a_known_server_and_else_a_bucket() {
+        let own = open("s3://bucket/data?endpoint=http://minio&region=us-east-1");
+        let named = BTreeMap::from([
+            (
+                "a".to_string(),
+                open("s3://minio/backups?endpoint=https://minio&region=us-east-1"),
+            ),
+            ("b".to_string(), open("s3://of-aws/backups?region=eu-central-1")),
+        ]);
+        let stores = Stores::new(named, &[], Sealer::of_this_process());
+        let a = Place::Named { store: "a".into() };
+        let b = Place::Named { store: "b".into() };
+        for (text, use_ssl, place) in [
+            // a known bucket goes before a server of that name
+            ("s3://minio/backups/x", None, a.clone()),
+            ("minio://minio/minio/backups/x", None, a.clone()),
+            ("minio://minio:443/minio/backups/x", Some(true), a.clone()),
+            ("minio://minio:80/bucket/data/x", None, Place::Own),
+            ("s3://minio:80/bucket/data/x", None, Place::Own),
+            ("s3://s3.eu-central-1.amazonaws.com/of-aws/backups/x", None, b.clone()),
+            ("s3://s3.amazonaws.com/of-aws/backups/x", None, b.clone()),
+            ("https://s3.eu-central-1.amazonaws.com/of-aws/backups/x", None, b),
+        ] {
+            let spec = ExternalSpec {
+                use_ssl,
+                ..ExternalSpec::default()
+            };
+            let found = stores.find(&own, "/x", text, None, spec).expect(text);
+            assert_eq!((found.place, found.key.as_str()), (place, "x"), "{text}");
+        }
+        let spec = ExternalSpec {
+            use_ssl: Some(true),
+            ..ExternalSpec::default()
+        };
+        assert!(stores.find(&own, "/x", "minio://minio/bucket/data/x", None, spec).is_err());
+    }
+
+    #[test]
     fn a_request_reaches_no_other_place() {
         let (own, stores) = stores();
         for text in [
@@ -429,6 +547,13 @@ mod tests {
             "s3://elsewhere/data/a",
             "http://127.0.0.1:9001/bucket/data/a",
             "https://127.0.0.1:9000/bucket/data/a",
+            "minio://127.0.0.1:9001/bucket/data/a",
+            "minio://127.0.0.1/bucket/data/a",
+            "minio://127.0.0.1:9000/bucket/data/../other",
+            "minio://user:planted@127.0.0.1:9000/bucket/data/a",
+            "s3://127.0.0.1:9001/bucket/data/a",
+            "s3://bucket:9000/data/a",
+            "s3://127.0.0.1:9000/elsewhere/a",
             "file:///etc/passwd",
             "file:///etc",
             "s3://bucket/data/../other",
@@ -458,6 +583,13 @@ mod tests {
         for (text, server) in [
             ("s3://elsewhere/a", Some("http://127.0.0.1:9000")),
             ("https://other.example.com/elsewhere/a", Some("https://other.example.com")),
+            ("minio://Other.example.com/elsewhere/a", Some("https://other.example.com")),
+            (
+                "minio://other.example.com:443/elsewhere/a",
+                Some("https://other.example.com:443"),
+            ),
+            ("s3://other.example.com/elsewhere/a", Some("https://other.example.com")),
+            ("minio://127.0.0.1:9000/elsewhere/a", Some("http://127.0.0.1:9000")),
         ] {
             let found = stores.find(&own, "/x", text, None, with_key(None)).expect(text);
             assert!(
@@ -470,11 +602,21 @@ mod tests {
             "http://other.example.com/elsewhere/a",
             "https://other.example.com:8443/elsewhere/a",
             "https://other.example.com.evil.example/elsewhere/a",
+            "minio://other.example.com:80/elsewhere/a",
+            "minio://other.example.com.evil.example/elsewhere/a",
+            "minio://169.254.169.254/latest/meta-data",
             "file:///etc/passwd",
             "https://other.example.com/../a",
         ] {
             assert!(stores.find(&own, "/x", text, None, with_key(None)).is_err(), "{text}");
         }
+        // the scheme that use_ssl says must be the known server's
+        let over_http = ExternalSpec {
+            use_ssl: Some(false),
+            ..with_key(None)
+        };
+        let text = "minio://other.example.com/elsewhere/a";
+        assert!(stores.find(&own, "/x", text, None, over_http).is_err());
         let plain = open("memory:");
         let none = Stores::default();
         for region in [None, Some("us-east-1")] {

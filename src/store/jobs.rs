@@ -64,6 +64,7 @@ struct JobRow {
     db_id: i64,
     db_name: Option<String>,
     collection_name: String,
+    present_name: String,
     collection_id: i64,
     options: serde_json::Value,
     priority: i32,
@@ -106,6 +107,7 @@ impl TryFrom<JobRow> for RestoreJob {
             db_id: DatabaseId(row.db_id),
             db_name: row.db_name.unwrap_or_default(),
             collection_name: row.collection_name,
+            present_name: row.present_name,
             collection_id: CollectionId(row.collection_id),
             options: from_json(row.options)?,
             control: Control {
@@ -148,8 +150,12 @@ impl TryFrom<JobRow> for RestoreJob {
 pub struct JobFilter {
     pub job: Option<JobId>,
     pub db: Option<DatabaseId>,
-    /// Name of the target.
+    /// Name that the target had when the job was asked for.
     pub collection_name: Option<String>,
+    /// The target, whatever it is called now.
+    pub collection: Option<CollectionId>,
+    /// What the target is called now, or was called last.
+    pub present_name: Option<String>,
     pub snapshot_name: Option<String>,
     pub state: Option<JobState>,
     /// Only exports, or only restores.
@@ -175,7 +181,7 @@ pub async fn list(conn: &mut PgConnection, filter: &JobFilter, after: Option<Job
     let rows = sqlx::query_as!(
         JobRow,
         r#"select j.job_id, j.kind, b.location as "bundle_uri?", j.snapshot_id, j.snapshot_name, j.source_collection_name, j.db_id, d.name as "db_name?",
-                  j.collection_name, j.collection_id, j.options, j.priority,
+                  j.collection_name, coalesce(c.name, j.collection_name) as "present_name!", j.collection_id, j.options, j.priority,
                   j.max_concurrency, j.max_bytes_per_second, j.state, j.resume_state, j.reason, j.error_code, j.total_files, j.total_bytes,
                   j.total_segments, coalesce(j.done_files, p.files) as "done_files!", coalesce(j.done_bytes, p.bytes) as "done_bytes!",
                   coalesce(j.done_segments, p.segments) as "done_segments!", coalesce(j.retries, p.retries) as "retries!",
@@ -189,6 +195,7 @@ pub async fn list(conn: &mut PgConnection, filter: &JobFilter, after: Option<Job
              from restore_jobs j
              left join databases d on d.db_id = j.db_id
              left join job_bundles b on b.job_id = j.job_id
+             left join collections c on c.collection_id = j.collection_id
              cross join lateral (
                select coalesce(sum(t.done_files), 0)::bigint as files, coalesce(sum(t.done_bytes), 0)::bigint as bytes,
                       count(*) filter (where t.state = 'succeeded') as segments, coalesce(sum(t.retries), 0)::bigint as retries
@@ -222,6 +229,8 @@ pub async fn list(conn: &mut PgConnection, filter: &JobFilter, after: Option<Job
               and ($9::boolean is null or (j.kind = 'export') = $9)
               and ($10::text[] is null or exists (select from unnest($10::text[], $11::text[]) as g (db, collection)
                                                   where coalesce(d.name, '') like g.db and j.collection_name like g.collection))
+              and ($12::bigint is null or j.collection_id = $12)
+              and ($13::text is null or coalesce(c.name, j.collection_name) = $13)
             order by j.created_at desc, j.job_id desc limit $8"#,
         filter.job.map(|j| j.0),
         filter.db.map(|d| d.0),
@@ -233,7 +242,9 @@ pub async fn list(conn: &mut PgConnection, filter: &JobFilter, after: Option<Job
         limit,
         filter.exports,
         filter.visible.databases() as _,
-        filter.visible.collections() as _
+        filter.visible.collections() as _,
+        filter.collection.map(|c| c.0),
+        filter.present_name
     )
     .fetch_all(conn)
     .await

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stillframe::service::{Outcome, ServiceSettings};
 
-use crate::formats::adopt::{CREATE_TS, PREFIX, SNAPSHOT, adopt, everything, plan, put_files, write};
+use crate::formats::adopt::{CREATE_TS, PREFIX, SNAPSHOT, adopt, everything, metadata_key, plan, put_files, write};
 use crate::formats::rebuild::{collect, create, files, original, paths, restore, verified};
 use crate::support::app::quick;
 use crate::support::jobs::{act, claim_one, job, run, run_next, start_of};
@@ -47,6 +47,12 @@ async fn bytes_of(app: &TestApp, keys: &[String]) -> Vec<Vec<u8>> {
     found
 }
 
+/// The JSON of a metadata file.
+async fn metadata_at(app: &TestApp, key: &str) -> Value {
+    let bytes = app.objects.get(key, 1 << 20).await.expect("readable").expect("there");
+    serde_json::from_slice(&bytes).expect("JSON")
+}
+
 /// What a snapshot captured, whatever its ids.
 async fn captured(app: &TestApp, name: &str) -> Vec<(String, Vec<u8>)> {
     let target = format!("restored_{name}");
@@ -59,6 +65,12 @@ async fn captured(app: &TestApp, name: &str) -> Vec<(String, Vec<u8>)> {
 async fn adopted_and_materialized(app: TestApp) {
     put_files(&app, PREFIX).await;
     write(&app, &plan(&app)).await;
+    // what this version has no name for, and one of it is of the other system's own ids
+    let mut metadata = metadata_at(&app, &metadata_key()).await;
+    metadata["a_new_key"] = json!({"deep": [1, "2"]});
+    metadata["of_its_snapshot"] = json!([SNAPSHOT.to_string()]);
+    let bytes = metadata.to_string().into_bytes();
+    app.objects.put(&metadata_key(), bytes).await.expect("written");
     adopt(&app, json!({"prefix": PREFIX})).await;
     let own = create(&app, "feas", "own").await;
     assert_eq!(own["protection"], "none");
@@ -142,6 +154,18 @@ async fn adopted_and_materialized(app: TestApp) {
         assert!(location.contains(&format!("/snapshots/{id}/metadata/")), "{location}");
         verified(&app, name).await;
     }
+    let now = snapshot(&app, "of_milvus").await;
+    let (_, key) = now["s3_location"]
+        .as_str()
+        .expect("text")
+        .split_once("/snapshots/")
+        .expect("a key");
+    let anew = metadata_at(&app, &format!("snapshots/{key}")).await;
+    assert_eq!(
+        (&anew["a_new_key"], anew.get("of_its_snapshot")),
+        (&metadata["a_new_key"], None),
+        "what only the other system says is kept where it is true of the copy"
+    );
     let pins = app.get("/v1/snapshots/own/pins").await.ok().json;
     assert_eq!(pins["items"][0]["pin_id"], pin["pin_id"]);
     app.delete("/v1/snapshots/of_milvus").await.refused(409, "snapshot_held");

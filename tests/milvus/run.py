@@ -2,7 +2,8 @@
 
 Milvus is filled, its catalog is imported while it runs, a snapshot is taken and restored. Then it
 is proved that the restored files have the bytes of Milvus' own, and that Milvus reads the same rows
-from them: the restored insert and delete files go into a fresh collection by Milvus' own Import.
+from them: the restored insert and delete files go into a fresh collection by Milvus' own Import, and so do
+those of an exported bundle, from where they lie in it.
 """
 
 import os
@@ -129,21 +130,21 @@ def compare_bytes(stillframe, s3, source, target, job_id):
     return len(targets), count, size
 
 
-def import_rows(stillframe, restored, name):
-    """Milvus reads the restored insert and delete files into a fresh collection."""
+def import_rows(stillframe, copied, name, below=""):
+    """Milvus reads the insert and delete files of a collection, which lie below a key, into a fresh one."""
     from pymilvus import BulkInsertState, Collection, connections, utility
     from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
     collection = Collection(name, schema(), shards_num=2)
     collection.create_partition(PARTITION)
-    described = stillframe.get(f"/v1/collections/{restored}")
+    described = stillframe.get(f"/v1/collections/{copied}")
     stub = connections._fetch_handler("default")._stub
     for partition in described["partitions"]:
         ids = f"{described['collection_id']}/{partition['partition_id']}"
         request = milvus_pb2.ImportRequest(
             collection_name=name,
             partition_name=partition["name"],
-            files=[f"insert_log/{ids}/", f"delta_log/{ids}/"],
+            files=[f"{below}insert_log/{ids}/", f"{below}delta_log/{ids}/"],
             # not one of the options that pymilvus hands on
             options=[common_pb2.KeyValuePair(key="backup", value="true")],
         )
@@ -217,12 +218,16 @@ def run(directory, parts):
     segments, count, size = compare_bytes(stillframe, s3, NAME, "from_bundle", job["job_id"])
     tell(f"export and restore of the bundle: {segments} segments, {count} files, {size} bytes, every one the same")
 
-    proof = import_rows(stillframe, "restored", "proof")
-    imported = all_rows(proof)
-    same("count", len(source), len(imported))
-    same("deleted ids", set(DELETED), {r["id"] for r in rows(0, ROWS) + rows(100_000, PARTITION_ROWS)} - set(imported))
-    same("rows", source, imported)
-    tell(f"Milvus' own Import of the restored files: {len(imported)} rows, the same ids deleted, every value equal")
+    # a bundle keeps the ids of what it was exported from, and here also its rootPath's name
+    for what, copied, name, below in [
+        ("restored files", "restored", "proof", ""),
+        ("files of the exported bundle", NAME, "proof_of_bundle", f"{bundle}/files/"),
+    ]:
+        imported = all_rows(import_rows(stillframe, copied, name, below))
+        same("count", len(source), len(imported))
+        same("deleted ids", set(DELETED), {r["id"] for r in rows(0, ROWS) + rows(100_000, PARTITION_ROWS)} - set(imported))
+        same("rows", source, imported)
+        tell(f"Milvus' own Import of the {what}: {len(imported)} rows, the same ids deleted, every value equal")
 
     collection.insert(rows(300_000, 1500))
     collection.delete("id in [300000, 6]")

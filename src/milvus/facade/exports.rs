@@ -133,7 +133,7 @@ impl Facade {
         };
         match self.service.start_external_restore(&request).await {
             Ok(job) => Ok(job.job_id),
-            Err(error) => Err(target_exists(error, target, call.db_name)),
+            Err(error) => Err(target_exists(error, code::PARAMETER_INVALID, target, call.db_name)),
         }
     }
 }

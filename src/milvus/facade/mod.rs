@@ -1,5 +1,6 @@
 //! What Milvus' snapshot calls mean here, whatever they came over.
 
+mod aliases;
 mod exports;
 mod pages;
 mod pins;

@@ -1,6 +1,7 @@
 //! Restores and their jobs.
 
 use super::{Facade, SnapshotCall, every_page};
+use crate::domain::collection::DEFAULT_DATABASE;
 use crate::domain::id::JobId;
 use crate::domain::restore::{JobState, RestoreJob, RestoreOptions};
 use crate::domain::schedule::Control;
@@ -8,7 +9,7 @@ use crate::domain::{Code, Error};
 use crate::milvus::names;
 use crate::milvus::proto::milvus::RestoreSnapshotState;
 use crate::milvus::status::{Refusal, code};
-use crate::service::RestoreRequest;
+use crate::service::{JobTarget, RestoreRequest};
 
 /// A restore to be started.
 #[derive(Debug, Clone, Copy)]
@@ -32,11 +33,12 @@ pub fn state_number(state: JobState) -> RestoreSnapshotState {
     }
 }
 
-/// A failure to start a restore; that the target exists already has the words of Milvus and of its guide.
-pub(super) fn target_exists(error: Error, target: &str, db_name: &str) -> Refusal {
+/// A failure to start a restore; that the target exists already has the words of Milvus and of its guide. `code` is
+/// Milvus' for the call: its restore meets it while it creates the collection, its external restore looks first.
+pub(super) fn target_exists(error: Error, code: i32, target: &str, db_name: &str) -> Refusal {
     match error.code() {
         Code::CollectionAlreadyExists => Refusal::from(error).say(
-            code::UNTYPED,
+            code,
             format!(
                 "collection already exists (duplicate collection): target collection {target} already exists in database {db_name}"
             ),
@@ -82,32 +84,57 @@ impl Facade {
         };
         match self.service.start_restore(&request).await {
             Ok(job) => Ok(job.job_id),
-            Err(error) if error.code() == Code::CollectionAlreadyExists => Err(target_exists(error, target, target_db)),
+            Err(error) if error.code() == Code::CollectionAlreadyExists => {
+                Err(target_exists(error, code::UNTYPED, target, target_db))
+            }
             Err(error) => Err(self.explained(error, &wanted, "restore snapshot").await),
         }
     }
 
-    /// Finds a job.
+    /// Finds a job. Its target is called as it is now.
     ///
     /// # Errors
     /// In Milvus' words; no gRPC or HTTP failure.
     pub async fn restore_job(&self, job_id: i64) -> Result<RestoreJob, Refusal> {
         let found = self.service.restore_job(JobId(job_id)).await;
         let text = || format!("restore job not found: jobID={job_id}");
-        found.map_err(|error| unknown_job(error, Code::RestoreJobNotFound, text))
+        let found = found.map_err(|error| unknown_job(error, Code::RestoreJobNotFound, text))?;
+        Ok(self.by_present_name(found))
     }
 
-    /// Lists jobs, newest first: to a target, of a database, or all.
+    /// Lists jobs, newest first: of a database, or all; or those of one target, by its name or alias in a
+    /// database. Targets are called as they are now.
     ///
     /// # Errors
     /// In Milvus' words; no gRPC or HTTP failure.
     pub async fn restore_jobs(&self, db_name: Option<&str>, collection_name: &str) -> Result<Vec<RestoreJob>, Refusal> {
-        let target = Some(collection_name.trim()).filter(|name| !name.is_empty());
-        let jobs = every_page(|page| async move {
-            self.service
-                .list_restore_jobs(db_name, target.map(str::to_string), None, None, &page)
-                .await
-        });
-        Ok(jobs.await?)
+        let name = collection_name.trim();
+        let jobs = if name.is_empty() {
+            every_page(|page| async move { self.service.list_restore_jobs(db_name, None, None, None, &page).await }).await?
+        } else {
+            self.jobs_of_target(db_name.unwrap_or(DEFAULT_DATABASE), name).await?
+        };
+        Ok(jobs.into_iter().map(|job| self.by_present_name(job)).collect())
+    }
+
+    /// In Milvus a target is there from the request on, and stays when the job fails. Here it is not there while
+    /// the job runs and after it failed: such jobs are found by the name that the target has, or had.
+    async fn jobs_of_target(&self, db_name: &str, name: &str) -> Result<Vec<RestoreJob>, Refusal> {
+        let (target, unknown) = match self.service.collection(db_name, name).await {
+            Ok(found) => (JobTarget::Living(found.collection_id), None),
+            Err(error) if error.code() == Code::CollectionNotFound => (JobTarget::Named(name.to_string()), Some(error)),
+            Err(error) => return Err(error.into()),
+        };
+        let target = &target;
+        let jobs = every_page(|page| async move { self.service.list_restore_jobs_of(db_name, target, &page).await }).await?;
+        match unknown {
+            Some(error) if jobs.is_empty() => Err(error.into()),
+            _ => Ok(jobs),
+        }
+    }
+
+    fn by_present_name(&self, job: RestoreJob) -> RestoreJob {
+        let collection_name = self.service.name_of_target(&job).to_string();
+        RestoreJob { collection_name, ..job }
     }
 }

@@ -62,10 +62,7 @@ fn explained(error: Error, wanted: &SnapshotRef, call: &str) -> Refusal {
             format!("collection_name is required for {call}: {detail}"),
         ),
         Code::SnapshotAlreadyExists => refusal.say(code::PARAMETER_INVALID, format!("snapshot name {name} already exists")),
-        Code::SnapshotPinned => refusal.say(
-            code::PARAMETER_INVALID,
-            format!("snapshot pinned[snapshot={name}]: active pins, unpin before dropping: {detail}"),
-        ),
+        Code::SnapshotPinned => refusal.say(code::PARAMETER_INVALID, format!("snapshot pinned[snapshot={name}]: {detail}")),
         // Milvus' exports pin their snapshot, too
         Code::SnapshotBeingExported => {
             refusal.say(code::PARAMETER_INVALID, format!("snapshot pinned[snapshot={name}]: {detail}"))
@@ -84,7 +81,11 @@ impl Facade {
     /// of the collection that was named, or that there is no such collection either.
     pub(super) async fn explained(&self, error: Error, wanted: &SnapshotRef, call: &str) -> Refusal {
         let refusal = explained(error, wanted, call);
-        let is_missing = refusal.error().is_some_and(|e| e.code() == Code::SnapshotNotFound);
+        let ours = refusal.error().map(Error::code);
+        if ours == Some(Code::SnapshotPinned) {
+            return self.with_pins(refusal, wanted).await;
+        }
+        let is_missing = ours == Some(Code::SnapshotNotFound);
         let Some(collection) = wanted.collection_name.as_deref().filter(|_| is_missing) else {
             return refusal;
         };
@@ -95,6 +96,14 @@ impl Facade {
             }
             Err(why) => why.into(),
         }
+    }
+
+    /// Milvus says how many pins there are. One that has expired meanwhile was there all the same.
+    async fn with_pins(&self, refusal: Refusal, wanted: &SnapshotRef) -> Refusal {
+        let found = self.service.describe_snapshot(wanted, false).await;
+        let pins = found.map_or(1, |details| details.snapshot.pins.max(1));
+        let text = format!("{pins} active pins, unpin before dropping: {}", refusal.reason());
+        refusal.say(code::PARAMETER_INVALID, text)
     }
 
     /// The collection that a name or an alias stands for; else the dropped one whose snapshots, dropped

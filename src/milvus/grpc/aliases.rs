@@ -16,7 +16,7 @@ pub async fn create_alias(call: Call<CreateAliasRequest>) -> Result<Status, Refu
     let alias = names::checked("alias", &message.alias)?;
     let collection = names::collection(&message.collection_name)?;
     let db = call.db(&message.db_name);
-    call.facade.service.set_alias(db, alias, collection, false).await?;
+    call.facade.create_alias(db, alias, collection).await?;
     Ok(success())
 }
 

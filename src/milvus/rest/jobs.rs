@@ -34,7 +34,7 @@ impl Fields for MilvusDescribeJob {
 pub struct MilvusListJobs {
     /// Database of the target; every one when neither this nor the header names one.
     db_name: String,
-    /// Only jobs with this target.
+    /// Only jobs with this target, by its name or alias; then the database is `default` when none is named.
     collection_name: String,
 }
 

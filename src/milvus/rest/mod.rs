@@ -5,6 +5,7 @@ mod answer;
 mod bodies;
 mod exports;
 mod jobs;
+mod nulls;
 mod passage;
 mod request;
 mod snapshots;

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
 use super::answer::{Failed, Int64};
+use super::nulls;
 use super::passage::Guarded;
 use crate::milvus::names;
 use crate::milvus::status::{Refusal, code};
@@ -15,6 +16,8 @@ use crate::milvus::status::{Refusal, code};
 const DB_NAME: HeaderName = HeaderName::from_static("db-name");
 /// Asks for 64-bit integers as numbers.
 const ALLOW_INT64: HeaderName = HeaderName::from_static("accept-type-allow-int64");
+/// What Go's `strconv.ParseBool`, by which Milvus goes, takes for true.
+const TRUE: [&str; 6] = ["1", "t", "T", "TRUE", "true", "True"];
 
 /// A body of a call.
 pub trait Fields: DeserializeOwned {
@@ -57,7 +60,7 @@ impl<T: Fields> FromRequest<Guarded> for Call<T> {
 
     async fn from_request(request: Request, Guarded(facade): &Guarded) -> Result<Self, Failed> {
         let db_name = text(request.headers(), &DB_NAME);
-        let as_numbers = text(request.headers(), &ALLOW_INT64).is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        let as_numbers = text(request.headers(), &ALLOW_INT64).is_some_and(|text| TRUE.contains(&text.as_str()));
         is_json(request.headers())?;
         let limit = facade.settings.message_bytes();
         let bytes = to_bytes(request.into_body(), limit).await.map_err(|_| {
@@ -101,11 +104,7 @@ fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     let not_json = |why: String| Refusal::new(code::BAD_JSON, format!("can only accept json format request, error: {why}"));
-    // serde would read a list as the fields of a struct, one by one
-    if bytes.trim_ascii_start().starts_with(b"[") {
-        return Err(not_json("expected an object, not a list".into()));
-    }
-    serde_json::from_slice(bytes).map_err(|e| not_json(e.to_string()))
+    nulls::from_slice(bytes).map_err(|e| not_json(e.to_string()))
 }
 
 /// An id as a decimal string; a number is accepted all the same.

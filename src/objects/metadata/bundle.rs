@@ -1,6 +1,8 @@
 //! The metadata file of a bundle: as that of a snapshot, but self-contained, and it says where it
 //! was written (facts §6.6).
 
+use std::collections::HashSet;
+
 use super::json::Enum;
 use super::{MAX_BYTES, decode, encode, lenient, rewrite, wire};
 use crate::domain::Result;
@@ -44,7 +46,7 @@ pub fn encode_bundle(metadata: &SnapshotMetadata, root: &str, location: &str) ->
 /// # Errors
 /// As [`super::rewrite()`].
 pub fn rewrite_bundle(original: &[u8], metadata: &SnapshotMetadata, root: &str, location: &str) -> Result<Vec<u8>> {
-    rewrite::with_unknown_of(original, &self_contained(metadata, root, location))
+    rewrite::with_unknown_of(original, &self_contained(metadata, root, location), &HashSet::new())
 }
 
 fn self_contained(metadata: &SnapshotMetadata, root: &str, location: &str) -> wire::Metadata {

@@ -23,7 +23,7 @@ pub(super) fn metadata(file: wire::Metadata, root: &str) -> Result<SnapshotMetad
     // Milvus' own text (facts §4.4)
     let encoding = encoding_of(version).ok_or_else(|| {
         corrupt(format_args!(
-            "snapshot format version {version} is too new, current supported version: {NEWEST_MILVUS}"
+            "incompatible snapshot format: snapshot format version {version} is too new, current supported version: {NEWEST_MILVUS} (please upgrade Milvus)"
         ))
     })?;
     let info = file.snapshot_info.ok_or_else(|| corrupt("snapshot_info is missing"))?;

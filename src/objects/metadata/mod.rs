@@ -18,7 +18,7 @@ use crate::domain::Result;
 use crate::domain::manifest::SnapshotMetadata;
 
 pub use bundle::{BundleMetadata, decode_bundle, encode_bundle, rewrite_bundle};
-pub use rewrite::rewrite;
+pub use rewrite::{rewrite, rewrite_copy};
 
 /// Bytes of a metadata file at most; 100,000 segments take about 40 MiB.
 pub const MAX_BYTES: usize = 256 * 1024 * 1024;

@@ -1,7 +1,7 @@
 //! Writing a metadata file anew that another writer made: what this version does not know stays.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor, value::Error};
@@ -19,6 +19,15 @@ const MAX_VALUE: usize = 16 * 1024 * 1024;
 /// Known, but written into bundles only: elsewhere it stays as it was.
 const NOT_OURS: [&str; 1] = ["s3_location"];
 
+/// Of a snapshot's info: what its writer's catalog says of it, which is not true of another snapshot.
+const OF_ITS_CATALOG: [&str; 5] = [
+    "s3_location",
+    "pending_start_time",
+    "compaction_expire_time",
+    "pin_ids",
+    "pin_expire_at_ms",
+];
+
 /// Writes the metadata file as [`super::encode()`] does, with every key of `original` that this version
 /// does not know at its place. Members of lists are told by their ids, or names where they have none;
 /// what was taken out of `metadata` is not put back.
@@ -28,23 +37,65 @@ const NOT_OURS: [&str; 1] = ["s3_location"];
 /// # Errors
 /// `corrupt_snapshot`: `original` is no JSON object, or too large.
 pub fn rewrite(original: &[u8], metadata: &SnapshotMetadata, root: &str) -> Result<Vec<u8>> {
-    with_unknown_of(original, &encode::metadata(metadata, root))
+    with_unknown_of(original, &encode::metadata(metadata, root), &HashSet::new())
 }
 
-/// A file with what another one has beside it.
+/// The same of a copy of the snapshot under other ids: without what its catalog says of the original, and without
+/// every unknown key in which one of the original's own ids stands (of the snapshot, its collection, partitions,
+/// channels, segments and index builds).
+///
+/// # Errors
+/// As [`rewrite`]; `original` can't be read.
+pub fn rewrite_copy(original: &[u8], metadata: &SnapshotMetadata, root: &str) -> Result<Vec<u8>> {
+    let wrong = |why: &dyn fmt::Display| corrupt(format_args!("the metadata file can't be rewritten: {why}"));
+    let of: wire::Metadata = lenient::from_slice(original).map_err(|e| wrong(&e))?;
+    with_unknown_of(original, &encode::metadata(metadata, root), &ids(of))
+}
+
+/// What is another one in a copy.
+fn ids(of: wire::Metadata) -> HashSet<String> {
+    let info = of.snapshot_info.unwrap_or_default();
+    let collection = of.collection.unwrap_or_default();
+    let numbers = [info.id, info.collection_id]
+        .into_iter()
+        .chain(info.partition_ids)
+        .chain(collection.partitions.into_values())
+        .chain(of.segment_ids)
+        .chain(of.build_ids);
+    let channels = info.channel_seek_positions.into_iter().map(|position| position.channel_name);
+    numbers
+        .map(|id| id.0.to_string())
+        .chain(channels)
+        .chain(collection.virtual_channel_names)
+        .collect()
+}
+
+/// Whether one of the ids stands anywhere in a value.
+fn names_one(value: &Value, ids: &HashSet<String>) -> bool {
+    match value {
+        Value::String(text) => ids.contains(text),
+        Value::Number(number) => ids.contains(&number.to_string()),
+        Value::Array(items) => items.iter().any(|item| names_one(item, ids)),
+        Value::Object(map) => map.iter().any(|(key, value)| ids.contains(key) || names_one(value, ids)),
+        Value::Null | Value::Bool(_) => false,
+    }
+}
+
+/// A file with what another one has beside it; of a copy, whose original had these ids, without what is the
+/// original's alone.
 ///
 /// # Errors
 /// As [`rewrite`].
-pub(super) fn with_unknown_of(original: &[u8], file: &wire::Metadata) -> Result<Vec<u8>> {
+pub(super) fn with_unknown_of(original: &[u8], file: &wire::Metadata, ids: &HashSet<String>) -> Result<Vec<u8>> {
     let wrong = |why: &dyn fmt::Display| corrupt(format_args!("the metadata file can't be rewritten: {why}"));
     if original.len() > MAX_BYTES {
         return Err(wrong(&format_args!("it has {} bytes", original.len())));
     }
-    let original: BTreeMap<&str, &RawValue> = serde_json::from_slice(original).map_err(|e| wrong(&e))?;
+    let original: BTreeMap<String, &RawValue> = serde_json::from_slice(original).map_err(|e| wrong(&e))?;
     let shape = Shape::metadata();
     let mut old = Map::new();
     for (key, value) in original {
-        let name = shape.name(key);
+        let name = shape.name(&key);
         // the others are as long as the snapshot, and hold nothing unknown
         if name.is_some_and(|name| shape.inner(name).is_none()) {
             continue;
@@ -53,14 +104,15 @@ pub(super) fn with_unknown_of(original: &[u8], file: &wire::Metadata) -> Result<
         if text.len() > MAX_VALUE {
             return Err(wrong(&format_args!("{key} has {} bytes", text.len())));
         }
-        old.insert(
-            name.unwrap_or(key).to_string(),
-            serde_json::from_str(text).map_err(|e| wrong(&e))?,
-        );
+        let mut value: Value = serde_json::from_str(text).map_err(|e| wrong(&e))?;
+        if let (false, Some("snapshot_info"), Value::Object(info)) = (ids.is_empty(), name, &mut value) {
+            info.retain(|key, _| lenient::known(&OF_ITS_CATALOG, key).is_none());
+        }
+        old.insert(name.map_or(key, str::to_string), value);
     }
     let mut new = serde_json::to_value(file).map_err(|e| wrong(&e))?;
     if let Value::Object(new) = &mut new {
-        shape.keep(old, new);
+        shape.keep(old, new, ids);
     }
     serde_json::to_vec_pretty(&new).map_err(|e| wrong(&e))
 }
@@ -132,24 +184,24 @@ impl Shape {
     }
 
     /// Moves what is unknown from the old message to the new one.
-    fn keep(&self, old: Map<String, Value>, new: &mut Map<String, Value>) {
+    fn keep(&self, old: Map<String, Value>, new: &mut Map<String, Value>, ids: &HashSet<String>) {
         for (key, value) in old {
             let name = self.name(&key);
             let key = name.map_or(key, str::to_string);
             if let Some(inner) = self.inner(&key) {
                 match (inner.by, value, new.get_mut(&key)) {
-                    (None, Value::Object(old), Some(Value::Object(new))) => inner.shape.keep(old, new),
-                    (Some(by), Value::Array(old), Some(Value::Array(new))) => inner.shape.keep_members(by, old, new),
+                    (None, Value::Object(old), Some(Value::Object(new))) => inner.shape.keep(old, new, ids),
+                    (Some(by), Value::Array(old), Some(Value::Array(new))) => inner.shape.keep_members(by, old, new, ids),
                     // not there any more
                     _ => {}
                 }
-            } else if name.is_none() || NOT_OURS.contains(&key.as_str()) {
+            } else if (name.is_none() || NOT_OURS.contains(&key.as_str())) && !names_one(&value, ids) {
                 new.entry(key).or_insert(value);
             }
         }
     }
 
-    fn keep_members(&self, by: &str, old: Vec<Value>, new: &mut [Value]) {
+    fn keep_members(&self, by: &str, old: Vec<Value>, new: &mut [Value], ids: &HashSet<String>) {
         let mut old: BTreeMap<String, Map<String, Value>> = old
             .into_iter()
             .filter_map(|member| match member {
@@ -159,7 +211,7 @@ impl Shape {
             .collect();
         for member in new.iter_mut().filter_map(Value::as_object_mut) {
             if let Some(old) = old.remove(&self.identity(member, by)) {
-                self.keep(old, member);
+                self.keep(old, member, ids);
             }
         }
     }

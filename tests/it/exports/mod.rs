@@ -39,7 +39,7 @@ fn stores(named: &[(&str, &Objects)]) -> Stores {
 }
 
 /// A service on a directory of its own, which knows a directory as the store `shared`.
-async fn beside(shared: &Path) -> TestApp {
+pub async fn beside(shared: &Path) -> TestApp {
     let directory = tempfile::tempdir().expect("a directory");
     let url = local_url(directory.path());
     TestApp::with_stores(url, quick(), directory, |_| {
@@ -63,7 +63,7 @@ async fn export_job(app: &TestApp, id: &str) -> Value {
 }
 
 /// Exports a snapshot to its end; gives the URI of the bundle's metadata.
-async fn exported(app: &TestApp, snapshot: &str, body: Value) -> String {
+pub async fn exported(app: &TestApp, snapshot: &str, body: Value) -> String {
     let id = export(app, snapshot, body).await;
     app.drain().await;
     let job = export_job(app, &id).await;
@@ -81,7 +81,7 @@ async fn restore(app: &TestApp, body: Value) -> String {
 }
 
 /// Restores a bundle to its end; gives the job.
-async fn restored(app: &TestApp, body: Value) -> Value {
+pub async fn restored(app: &TestApp, body: Value) -> Value {
     let id = restore(app, body).await;
     app.drain().await;
     let job = app.get(&format!("/v1/restore-jobs/{id}")).await.ok().json;

@@ -43,6 +43,7 @@ fn is_data_read(call: &Call) -> bool {
 async fn another_prefix_of_our_bucket_is_copied_to_by_the_server() {
     let directory = tempfile::tempdir().expect("a directory");
     let faults = Faults::default();
+    let served = directory.path().to_path_buf();
     let (url, options) = s3::start_behind(directory.path(), faults.clone()).await;
     let backups = elsewhere(&url, "back/ups");
     let key = options.credentials.clone();
@@ -58,13 +59,24 @@ async fn another_prefix_of_our_bucket_is_copied_to_by_the_server() {
     );
     restored(&app, json!({"snapshot_metadata_uri": uri, "collection_name": "back"})).await;
     assert_eq!(contents(&app, "back").await, sorted_fixture());
+    // what the file itself says, as every Milvus reads it, leads here too
+    let at = uri.split_once("/bucket/").expect("a key").1;
+    let text = std::fs::read(served.join("bucket").join(at)).expect("readable");
+    let metadata: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
+    let location = metadata["snapshot_info"]["s3_location"].as_str().expect("a URI");
+    assert_eq!(location, uri.replacen("http://", "minio://", 1));
+    let refused = json!({"snapshot_metadata_uri": location, "collection_name": "again", "external_spec": {"use_ssl": true}});
+    app.post("/v1/restores/external", &refused)
+        .await
+        .refused(422, "invalid_request");
+    restored(&app, json!({"snapshot_metadata_uri": location, "collection_name": "again"})).await;
     // looked at the restored files just now; nothing else read them
     let reads = faults.calls(is_data_read);
     assert!(reads.iter().all(|c| !c.path.contains("/exports/")), "{reads:?}");
     assert_eq!(
         faults.calls(Call::is_copy).len(),
-        2 * FILES + 1,
-        "the probe's own, there, and back"
+        3 * FILES + 1,
+        "the probe's own, there, and back twice"
     );
 }
 

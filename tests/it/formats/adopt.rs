@@ -384,7 +384,7 @@ async fn what_is_wrong_is_named_and_nothing_is_half_registered() {
     refused(
         422,
         "unreadable_snapshot",
-        "snapshot format version 6 is too new, current supported version: 5",
+        "incompatible snapshot format: snapshot format version 6 is too new, current supported version: 5 (please upgrade Milvus)",
     )
     .await;
     // what says one thing and is another

@@ -233,7 +233,7 @@ fn what_is_wrong_is_named() {
         (
             "/format_version",
             json!(6),
-            "snapshot format version 6 is too new, current supported version: 5",
+            "incompatible snapshot format: snapshot format version 6 is too new, current supported version: 5 (please upgrade Milvus)",
         ),
         ("/format_version", json!(-1), "snapshot format version -1 is too new"),
         ("/snapshot_info/id", json!("-5"), "snapshot_info.id is -5"),

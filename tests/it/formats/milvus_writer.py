@@ -185,6 +185,9 @@ def snapshot(plan, out):
     segments         ids; all when absent
     without_deltas   ids of segments that are written without their delete files
     without_builds   ids of segments that are written without their index builds
+    deltas_of        by id of a segment: where its delete files lie, as collection/partition/segment (Milvus: of its
+                     compaction's child)
+    deltas_also_of   the same, and its own are there too
     """
     with open(plan["catalog"], encoding="utf-8") as file:
         catalog = json.load(file)
@@ -194,6 +197,12 @@ def snapshot(plan, out):
     for segment in segments:
         if segment["segment_id"] in plan.get("without_deltas", []):
             segment["deltalogs"] = []
+        for key in ("deltas_of", "deltas_also_of"):
+            if place := plan.get(key, {}).get(segment["segment_id"]):
+                own = segment["deltalogs"]
+                segment["deltalogs"] = json.loads(json.dumps(own)) + (own if key == "deltas_also_of" else [])
+                for log in segment["deltalogs"][0]["logs"]:
+                    log["path"] = f"delta_log/{place}/{log['log_id']}"
         if segment["segment_id"] in plan.get("without_builds", []):
             segment["index_builds"] = []
     base = f"{root}snapshots/{catalog['collection']['collection_id']}"

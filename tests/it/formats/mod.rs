@@ -4,6 +4,7 @@
 
 pub mod adopt;
 mod avro;
+mod child_deletes;
 mod fastavro;
 mod golden;
 mod hamba;

@@ -278,7 +278,15 @@ async fn collections_are_found_renamed_changed_and_dropped() {
         ..Default::default()
     };
     app.milvus_ok::<Status>("CreateAlias", alias("live", "c")).await;
-    app.milvus_refused::<Status>("CreateAlias", alias("live", "b"), 1601).await;
+    app.milvus_ok::<Status>("CreateAlias", alias("live", "c")).await;
+    let said = app.milvus_refused::<Status>("CreateAlias", alias("live", "b"), 1602).await;
+    assert_eq!(
+        said,
+        "live is alias to another collection: c: alias already exist[database=default][alias=live]"
+    );
+    let said = app.milvus_refused::<Status>("CreateAlias", alias("b", "c"), 1601).await;
+    let conflict = "alias and collection name conflict[database=default][alias=b]";
+    assert!(said.starts_with(conflict), "{said}");
     let found = described(&app, "live").await;
     assert_eq!(
         (found.collection_name.as_str(), found.aliases),

@@ -301,7 +301,7 @@ async fn what_can_not_be_restored_from_a_bundle_is_refused_in_milvus_words() {
         ),
         (
             restore(&uri, "c"),
-            65_535,
+            1100,
             "target collection c already exists in database default",
         ),
         (nowhere, 800, "nowhere"),

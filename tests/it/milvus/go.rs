@@ -7,16 +7,24 @@ use super::guide::{load, server_errors, service, succeeded};
 use crate::cli::process::directory;
 use crate::cli::service::Service;
 
-/// Builds a Go program of this repository, with the dependencies that its `go.sum` names; none where there is no Go.
+/// Builds a Go program of this repository, with the dependencies that its `go.sum` names; none where there is no Go as
+/// new as its `go.mod` wants, by the rule of `.ci/setup`.
 pub async fn built(directory: &str) -> Option<PathBuf> {
-    if Command::new("go").arg("version").output().is_err() {
-        println!("skipped: no Go toolchain on this machine");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let go = || {
+        let mut go = Command::new("go");
+        // another toolchain is not fetched
+        go.env("GOTOOLCHAIN", "local").current_dir(root.join(directory));
+        go
+    };
+    let usable = go().args(["list", "-m"]).output();
+    if !usable.is_ok_and(|ran| ran.status.success()) {
+        println!("skipped: no Go as new as {directory}/go.mod wants on this machine");
         return None;
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let binary = root.join("target/go").join(directory);
-    let mut build = Command::new("go");
-    build.args(["build", "-o"]).arg(&binary).current_dir(root.join(directory));
+    let mut build = go();
+    build.args(["build", "-o"]).arg(&binary);
     succeeded("go build", build).await;
     Some(binary)
 }

@@ -24,14 +24,26 @@ async fn job(app: &TestApp, job_id: i64) -> m::RestoreSnapshotInfo {
     found.info.expect("a job")
 }
 
-async fn jobs(app: &TestApp, collection: &str, dbname: Option<&str>) -> Vec<i64> {
-    let request = m::ListRestoreSnapshotJobsRequest {
+fn list(collection: &str) -> m::ListRestoreSnapshotJobsRequest {
+    m::ListRestoreSnapshotJobsRequest {
         collection_name: collection.into(),
         ..Default::default()
-    };
+    }
+}
+
+/// The jobs that are listed, with their targets.
+async fn targets(app: &TestApp, collection: &str, dbname: Option<&str>) -> Vec<(i64, String)> {
     let metadata: Vec<_> = dbname.iter().map(|name| ("dbname", *name)).collect();
-    let listed: m::ListRestoreSnapshotJobsResponse = app.milvus_with("ListRestoreSnapshotJobs", request, &metadata).await;
-    listed.jobs.into_iter().map(|j| j.job_id).collect()
+    let listed: m::ListRestoreSnapshotJobsResponse =
+        app.milvus_with("ListRestoreSnapshotJobs", list(collection), &metadata).await;
+    let status = listed.status.expect("a status");
+    assert_eq!((status.code, status.error_code), (0, 0), "{status:?}");
+    listed.jobs.into_iter().map(|j| (j.job_id, j.collection_name)).collect()
+}
+
+async fn jobs(app: &TestApp, collection: &str, dbname: Option<&str>) -> Vec<i64> {
+    let listed = targets(app, collection, dbname).await;
+    listed.into_iter().map(|(id, _)| id).collect()
 }
 
 async fn with_snapshot() -> TestApp {
@@ -141,10 +153,59 @@ async fn jobs_are_listed_by_target_and_database() {
         [ids[2], ids[1], ids[0]],
         "all of them, newest first"
     );
-    assert_eq!(jobs(&app, "r1", None).await, [ids[2], ids[0]]);
+    assert_eq!(
+        jobs(&app, "r1", None).await,
+        [ids[0]],
+        "of the default database, as in Milvus"
+    );
     assert_eq!(jobs(&app, "r1", Some("other")).await, [ids[2]]);
     assert_eq!(jobs(&app, "", Some("default")).await, [ids[1], ids[0]]);
-    assert_eq!(jobs(&app, "never", None).await, Vec::<i64>::new());
+    for unknown in ["never", "r3"] {
+        let said = app
+            .milvus_refused::<m::ListRestoreSnapshotJobsResponse>("ListRestoreSnapshotJobs", list(unknown), 100)
+            .await;
+        assert!(said.starts_with("collection not found"), "{said}");
+    }
+    // a collection that no restore made has none
+    assert_eq!(jobs(&app, "c", None).await, Vec::<i64>::new());
+}
+
+#[tokio::test]
+async fn the_jobs_of_a_target_are_found_by_its_alias_and_its_present_name() {
+    let app = with_snapshot().await;
+    let started: m::RestoreSnapshotResponse = app.milvus_ok("RestoreSnapshot", restore("s", "c", "r")).await;
+    let id = started.job_id;
+    assert_eq!(
+        targets(&app, "r", None).await,
+        [(id, "r".into())],
+        "also while the target is not there yet"
+    );
+    app.drain().await;
+    app.post("/v1/aliases", &json!({"alias": "live", "collection_name": "r"}))
+        .await
+        .created();
+    app.patch("/v1/collections/r", &json!({"name": "renamed"})).await.ok();
+    for name in ["live", "renamed", ""] {
+        assert_eq!(targets(&app, name, None).await, [(id, "renamed".into())], "{name:?}");
+    }
+    assert_eq!(job(&app, id).await.collection_name, "renamed");
+    app.milvus_refused::<m::ListRestoreSnapshotJobsResponse>("ListRestoreSnapshotJobs", list("r"), 100)
+        .await;
+
+    app.delete("/v1/collections/renamed").await.expect(204);
+    assert_eq!(
+        targets(&app, "renamed", None).await,
+        [(id, "renamed".into())],
+        "by its last name"
+    );
+
+    // another target of the old name has its own jobs, and a failed one is found by the name that it had
+    let other: m::RestoreSnapshotResponse = app.milvus_ok("RestoreSnapshot", restore("s", "c", "r")).await;
+    assert_eq!(jobs(&app, "r", None).await, [other.job_id]);
+    app.post(&format!("/v1/restore-jobs/{}/cancel", other.job_id), &json!({}))
+        .await
+        .ok();
+    assert_eq!(jobs(&app, "r", None).await, [other.job_id]);
 }
 
 #[tokio::test]

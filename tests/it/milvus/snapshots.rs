@@ -255,6 +255,8 @@ async fn the_database_comes_from_the_message_or_the_metadata_and_aliases_count_a
 
     let dbname = [("dbname", "other")];
     let listed: m::ListSnapshotsResponse = app.milvus_with("ListSnapshots", list(""), &dbname).await;
+    let status = listed.status.expect("a status");
+    assert_eq!((status.code, status.error_code), (0, 0), "{status:?}");
     assert_eq!(listed.snapshots, Vec::<String>::new());
     let in_message = m::ListSnapshotsRequest {
         db_name: "default".into(),
@@ -294,10 +296,14 @@ async fn a_pin_keeps_a_snapshot_until_it_is_taken_away_or_expires() {
     let second: m::PinSnapshotDataResponse = app.milvus_ok("PinSnapshotData", pin("s", "c", 60)).await;
     assert!(first.pin_id > 0 && second.pin_id > 0 && first.pin_id != second.pin_id);
     let said = app.milvus_refused::<Status>("DropSnapshot", drop_("s", "c"), 1100).await;
-    assert!(said.contains("active pins, unpin before dropping"), "{said}");
+    assert!(
+        said.starts_with("2 active pins, unpin before dropping: snapshot pinned[snapshot=s]"),
+        "{said}"
+    );
     let unpin = |pin_id| m::UnpinSnapshotDataRequest { pin_id };
     app.milvus_ok::<Status>("UnpinSnapshotData", unpin(first.pin_id)).await;
-    app.milvus_refused::<Status>("DropSnapshot", drop_("s", "c"), 1100).await;
+    let said = app.milvus_refused::<Status>("DropSnapshot", drop_("s", "c"), 1100).await;
+    assert!(said.starts_with("1 active pins, unpin before dropping"), "{said}");
     app.set_clock(std::time::Duration::from_secs(61)).await;
     // gone already: success
     app.milvus_ok::<Status>("UnpinSnapshotData", unpin(second.pin_id)).await;

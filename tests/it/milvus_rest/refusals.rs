@@ -16,7 +16,11 @@ async fn a_body_that_is_not_what_milvus_reads_has_its_codes() {
             "",
             "{",
             "[]",
+            "[null]",
             "5",
+            "nul",
+            "{} {}",
+            "{\"dbName\": nul}",
             "{\"dbName\": 5, \"collectionName\": 5, \"pinId\": [], \"jobId\": {}}",
         ] {
             let envelope = rest.send(Method::POST, path, &[], body.into()).await;
@@ -27,14 +31,23 @@ async fn a_body_that_is_not_what_milvus_reads_has_its_codes() {
         for missing in required {
             let whole = required.iter().map(|name| (name.to_string(), json!("1")));
             let mut body: serde_json::Map<String, Value> = whole.collect();
-            for absent in [json!(""), Value::Null] {
-                body.insert(missing.to_string(), absent.clone());
-                if absent.is_null() {
-                    body.remove(*missing);
-                }
+            // and null, which is nothing to Go's decoder
+            for absent in [Some(json!("")), Some(Value::Null), None] {
+                body.remove(*missing);
+                body.extend(absent.map(|value| (missing.to_string(), value)));
                 let text = format!("missing required parameters, error: field {missing} is required");
                 rest.refused(path, Value::Object(body.clone()), 1802, &text).await;
             }
+        }
+    }
+    for (path, required) in PATHS {
+        let nulls = "{\"dbName\": null, \"collectionName\": null, \"snapshotName\": null, \"pinId\": null, \"jobId\": null,
+            \"ttlSeconds\": null, \"compactionProtectionSeconds\": null, \"externalSpec\": null, \"targetS3Path\": null,
+            \"targetCollectionName\": null, \"snapshotMetadataURI\": null, \"description\": null, \"unknown\": null}";
+        for body in ["null", " null ", "{}", nulls] {
+            let code = if required.is_empty() { 0 } else { 1802 };
+            let envelope = rest.send(Method::POST, path, &[], body.into()).await;
+            assert_eq!(envelope["code"], code, "{path} {body}: {envelope}");
         }
     }
     let large = format!("{{\"dbName\": \"{}\"}}", "x".repeat(17 * 1024 * 1024));

@@ -1,10 +1,12 @@
 //! Every Python example of Milvus' snapshot user guide, run by our client.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
 
 use super::{interpreter, root, succeeds};
@@ -40,21 +42,32 @@ fn given() -> BTreeMap<String, String> {
 
 /// The user guide itself lies beside the repository on the machines where this project is developed.
 const GUIDE: &str = "../shared/docs/snapshot-user-guide.md";
+/// SHA-256 of the tokens of its Python blocks, as it was there: a token a line, an empty line behind each block.
+const TOKENS_SHA256: &str = "7201902d29a817ba11a4839f5992bd1aedee9263cdd666d9535410419d23f899";
 
+/// The tokens of blocks of code.
+fn tokens<'a>(blocks: impl Iterator<Item = &'a str>) -> String {
+    let each = blocks.map(|text| text.split_whitespace().collect::<Vec<_>>().join("\n") + "\n\n");
+    each.collect()
+}
+
+/// Where the guide is not at hand its recorded sum is what the blocks are compared with.
 #[test]
 fn the_blocks_are_those_of_the_guide_token_by_token() {
-    let Ok(guide) = std::fs::read_to_string(root().join(GUIDE)) else {
-        println!("skipped: there is no {GUIDE}");
-        return;
-    };
-    let blocks = guide
-        .split("```python\n")
-        .skip(1)
-        .map(|rest| rest.split("```").next().expect("code"));
-    let words = |text: &str| text.split_whitespace().map(str::to_string).collect::<Vec<_>>();
-    let expected: Vec<Vec<String>> = blocks.map(words).collect();
-    let given: Vec<Vec<String>> = given().values().map(|text| words(text)).collect();
-    assert_eq!(given, expected);
+    let given = given();
+    let given = tokens(given.values().map(String::as_str));
+    assert_eq!(format!("{:x}", Sha256::digest(&given)), TOKENS_SHA256);
+    match std::fs::read_to_string(root().join(GUIDE)) {
+        Ok(guide) => {
+            let blocks = guide.split("```python\n").skip(1);
+            assert_eq!(given, tokens(blocks.map(|rest| rest.split("```").next().expect("code"))));
+        }
+        // the harness keeps what is printed by a test that passes
+        Err(_) => {
+            let note = format!("note: there is no {GUIDE}; the examples were compared with its recorded sum only\n");
+            std::io::stderr().write_all(note.as_bytes()).expect("written");
+        }
+    }
 }
 
 #[test]
