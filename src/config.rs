@@ -203,7 +203,7 @@ pub struct ServeArgs {
     #[arg(long, env = "STILLFRAME_RATE_BURST", requires = "rate_limit", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate_burst: Option<u32>,
 
-    /// Origin of pages, such as `https://dashboard.example.com`, that may read answers; several with commas, `*` for any
+    /// Origin of pages, such as `https://dashboard.example.com`, that may read answers of `/v1` (not of Milvus' REST v2); several with commas, `*` for any
     #[arg(long, env = "STILLFRAME_CORS_ORIGINS", value_delimiter = ',')]
     pub cors_origins: Vec<String>,
 

@@ -151,13 +151,16 @@ impl Admission<'_> {
         }
         // probes are never refused, and cost next to nothing
         let free = matches!(*operation, "healthz" | "readyz" | "metrics");
-        let credential = credential(headers);
-        if let Ok(Some(credential)) = &credential
-            && !service.is_open(operation)
-            && service.must_look_up(credential)
+        let mut credential = credential(headers);
+        if let Ok(Some(given)) = &credential
+            && (!service.is_open(operation) || service.tells_more(operation))
+            && service.must_look_up(given)
         {
             // made-up keys would cost a look each
-            limits.look(client)?;
+            match limits.look(client) {
+                Err(_) if service.is_open(operation) => credential = Ok(None),
+                looked => looked?,
+            }
         }
         let principal = match credential {
             Ok(credential) => service.principal_for(operation, credential.as_deref()).await,
@@ -166,10 +169,18 @@ impl Admission<'_> {
         let principal = match principal {
             Ok(principal) => principal,
             Err(error) => {
-                if error.code() == Code::Unauthenticated {
-                    limits.count(client)?;
+                let counted = match error.code() {
+                    Code::Unauthenticated => limits.count(client),
+                    _ => Ok(()),
+                };
+                // what is open to everybody is open to them too, also while the catalog can't tell who they are
+                match service.tells_more(operation) && service.is_open(operation) {
+                    true => service.principal_for(operation, None).await?,
+                    false => {
+                        counted?;
+                        return Err(error.into());
+                    }
                 }
-                return Err(error.into());
             }
         };
         record.by(&principal);

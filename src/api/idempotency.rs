@@ -23,6 +23,9 @@ use crate::service::{Begun, KeyedCall, Service, StoredAnswer};
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Set on an answer that is a repetition.
 pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+/// What the call was about, kept among its answer's headers for the audit log. It can't be the name of one, so that it is
+/// not given again.
+const ABOUT: &str = ":about";
 /// Bytes of an answer that are kept at most; every answer of these operations is far smaller.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
@@ -67,7 +70,7 @@ pub async fn keyed(service: Arc<Service>, request: Request, inside: Inside) -> R
     match begin(&service, &principal, &key, request).await {
         Ok((Begun::Answered(answer), request)) => {
             if let Some(caller) = request.extensions().get::<Caller>() {
-                caller.is_repeated();
+                caller.is_repeated(answer.headers.get(ABOUT).and_then(|text| serde_json::from_str(text).ok()));
             }
             replay(answer)
         }
@@ -106,6 +109,7 @@ async fn begin(service: &Service, principal: &str, key: &str, request: Request) 
 /// Runs the call and keeps its answer when it succeeded. What failed did nothing, so that the
 /// same key may be tried again.
 async fn run(call: Box<KeyedCall>, request: Request, inside: Inside) -> Response {
+    let caller = request.extensions().get::<Caller>().cloned();
     let response = tokio::select! {
         response = inside(request) => response,
         () = call.keep() => unreachable!("it goes on until it is dropped"),
@@ -120,10 +124,12 @@ async fn run(call: Box<KeyedCall>, request: Request, inside: Inside) -> Response
         Err(error) => return ApiError::from(Error::internal(error)).into_response(),
     };
     let headers = [header::CONTENT_TYPE, header::LOCATION].into_iter();
+    let about = caller.and_then(|caller| serde_json::to_string(&caller.touched()).ok());
     let answer = StoredAnswer {
         status: i16::try_from(parts.status.as_u16()).unwrap_or(200),
         headers: headers
             .filter_map(|name| Some((name.to_string(), parts.headers.get(&name)?.to_str().ok()?.to_string())))
+            .chain(about.map(|about| (ABOUT.to_string(), about)))
             .collect::<BTreeMap<_, _>>(),
         body: body.to_vec(),
     };

@@ -170,7 +170,7 @@ impl Whole {
     }
 
     fn again(&self, caller: &Caller) -> Response {
-        caller.repeats(self.touched.clone());
+        caller.is_repeated(Some(self.touched.clone()));
         (self.headers.clone(), KEPT_ANSWER, self.body.clone()).into_response()
     }
 }

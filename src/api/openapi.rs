@@ -22,7 +22,7 @@ use crate::domain::access::{Access, needed};
 #[openapi(
     info(
         title = "Stillframe",
-        description = "Snapshots and restores for vector collections on object storage.\n\nIds and hybrid timestamps are strings, since JavaScript's numbers can't hold them; numbers are accepted in requests. Sizes are bytes, durations milliseconds, times RFC 3339. Errors are RFC 9457 problem documents with a stable `code`.\n\n# Limits\n\nAll of them are answered by a problem document, and are the defaults of settings where one is named. A body has at most 64 MiB (`--max-body-bytes`; 413), also after decompression (`content-encoding: gzip` is taken); it is given up when in 30 seconds of waiting (`--body-timeout-seconds`; 408) fewer than 1 KiB for each of them have come. Bodies beyond 64 KiB share memory for four of the largest size, of which one client (its key or token, else its address) has no more than half; what finds no room in that time is refused (503 `overloaded`). JSON is nested at most 128 deep (400). A page has at most 1000 entries (422). A call is answered within 300 seconds (`--request-timeout-seconds`; 504); waits that it asks for come on top. A client may send as many requests a second as `--rate-limit` says (429, with `Retry-After`), refused ones included; no limit without it; `/healthz`, `/readyz` and `/metrics` are not counted. A process serves 256 event streams, 64 of one client (503 `too_many_streams`). The head of a request has at most 64 KiB and 100 headers (431) and comes within 30 seconds (`--header-timeout-seconds`, else the connection is closed). A client takes some of its answer, 16 KiB or the rest, every 30 seconds (`--send-timeout-seconds`, else the connection is closed). There are at most 8192 connections (`--max-clients`), and half as many of one address (`--max-clients-per-address`): one more closes the one that has been idle longest, or is closed when all of them are busy. A connection of HTTP/2 has at most 200 requests at the same time. Over Milvus' gRPC and REST v2 a message has at most 4 MiB (code 1102 in its status or envelope), a request too many has code 8 over gRPC and 1807 over REST v2; the rest holds there too.\n\n# Conventions\n\nEvery GET has a HEAD. Answers are compressed for clients that accept gzip or br. `x-request-id` is taken over when it is 1 to 128 letters, digits, `-`, `_` and `.`, and is in every answer. 503 and 429 carry `Retry-After`. Lists are stable under concurrent writes: an entry that is there from the first page to the last is seen exactly once.",
+        description = "Snapshots and restores for vector collections on object storage.\n\nIds and hybrid timestamps are strings, since JavaScript's numbers can't hold them; numbers are accepted in requests. Sizes are bytes, durations milliseconds, times RFC 3339. Errors are RFC 9457 problem documents with a stable `code`.\n\n# Limits\n\nThey are the defaults of settings where one is named. What is over one is answered by a problem document; only of the head (431) the answer has no body, and may be lost as the rest of the head is not read, and of connections there is none. A body has at most 64 MiB (`--max-body-bytes`; 413), also after decompression (`content-encoding: gzip` is taken); it is given up when in 30 seconds of waiting (`--body-timeout-seconds`; 408) fewer than 1 KiB for each of them have come. Bodies beyond 64 KiB share memory for four of the largest size, of which one client (its key or token, else its address) has no more than half; what finds no room in that time is refused (503 `overloaded`). JSON is nested at most 128 deep (400). A page has at most 1000 entries (422). A call is answered within 300 seconds (`--request-timeout-seconds`; 504); waits that it asks for come on top. A client may send as many requests a second as `--rate-limit` says (429, with `Retry-After`), refused ones included; no limit without it; `/healthz`, `/readyz` and `/metrics` are not counted. A process serves 256 event streams, 64 of one client (503 `too_many_streams`). The head of a request has at most 64 KiB and 100 headers (431) and comes within 30 seconds (`--header-timeout-seconds`, else the connection is closed). A client takes some of its answer, 16 KiB or the rest, every 30 seconds (`--send-timeout-seconds`, else the connection is closed). There are at most 8192 connections (`--max-clients`), and half as many of one address (`--max-clients-per-address`): one more closes the one that has been idle longest, or is closed when all of them are busy. A connection of HTTP/2 has at most 200 requests at the same time. Over Milvus' gRPC and REST v2 a message has at most 4 MiB (code 1102 in its status or envelope), a request too many has code 8 over gRPC and 1807 over REST v2; the rest holds there too.\n\n# Conventions\n\nEvery GET has a HEAD. Answers are compressed for clients that accept gzip or br. `x-request-id` is taken over when it is 1 to 128 letters, digits, `-`, `_` and `.`, and is in every answer. 503 and 429 carry `Retry-After`. Lists are stable under concurrent writes: an entry that is there from the first page to the last, and keeps what the list is sorted by, is seen exactly once. Collections are listed by name: one that is renamed meanwhile may be seen twice or not at all.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     components(schemas(Problem, ProblemField)),
@@ -53,6 +53,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
         .iter()
         .map(|c| (c.as_str().to_string(), RefOr::T(example(*c))))
         .collect();
+    components.headers = openapi_http::answer_headers();
     for (path, item) in &mut document.paths.paths {
         openapi_http::describe(path, item);
         let operations = [
@@ -65,6 +66,14 @@ pub fn document() -> utoipa::openapi::OpenApi {
         let [get, changes @ ..] = operations;
         get.iter_mut().for_each(|o| add_errors(o, false));
         changes.into_iter().flatten().for_each(|o| add_errors(o, true));
+        let operations = [
+            &mut item.get,
+            &mut item.put,
+            &mut item.post,
+            &mut item.patch,
+            &mut item.delete,
+        ];
+        operations.into_iter().flatten().for_each(openapi_http::describe_answers);
     }
     add_security(&mut document);
     document

@@ -13,6 +13,10 @@ pub fn converted(document: &Value) -> Value {
     if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
         schemas.values_mut().for_each(schema);
     }
+    let headers = document["components"]["headers"].as_object_mut();
+    for header in headers.into_iter().flat_map(Map::values_mut) {
+        header.get_mut("schema").into_iter().for_each(schema);
+    }
     let mut answers = Vec::new();
     for item in document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut) {
         for operation in item.as_object_mut().into_iter().flat_map(Map::values_mut) {
@@ -87,7 +91,7 @@ fn schemas_of_operation(operation: &mut Value) {
             .into_iter()
             .flat_map(Map::values_mut)
         {
-            schema(&mut header["schema"]);
+            header.get_mut("schema").into_iter().for_each(schema);
         }
     }
 }

@@ -1,10 +1,12 @@
 //! What the document says of conditions, entity tags and idempotency keys: the same for every
 //! operation of a kind, so it is said here.
 
-use utoipa::openapi::header::HeaderBuilder;
+use std::collections::BTreeMap;
+
+use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
-use utoipa::openapi::{RefOr, Required, ResponseBuilder};
+use utoipa::openapi::{Ref, RefOr, Required, ResponseBuilder};
 
 use super::idempotency::takes_key;
 use crate::domain::Code;
@@ -12,6 +14,9 @@ use crate::domain::Code;
 const KEY: &str = "idempotency-key";
 const IF_MATCH: &str = "if-match";
 const IF_NONE_MATCH: &str = "if-none-match";
+const REQUEST_ID: &str = "x-request-id";
+const RETRY_AFTER: &str = "retry-after";
+const REPLAYED: &str = "idempotent-replayed";
 
 /// Adds the headers of an operation, and the answers that they lead to.
 pub fn describe(path: &str, item: &mut PathItem) {
@@ -43,10 +48,65 @@ pub fn describe(path: &str, item: &mut PathItem) {
             let text = "Entity tags of GET with the same query: 412 when the resource has another one by now.";
             add(operation, header(IF_MATCH, text, None));
         }
+        if let Some(put) = &mut item.put {
+            let text = "`*`: 412 when the resource is there, so that nothing is replaced; entity tags: when it has one of them.";
+            add(put, header(IF_NONE_MATCH, text, None));
+        }
     }
     if let Some(post) = item.post.as_mut().filter(|_| takes_key("POST", path)) {
         let text = "A name of this call that the client makes up: the same call with the same key is answered as before, for 24 hours, and has no effect of its own.";
         add(post, header(KEY, text, Some("^[!-~]{1,255}$")));
+    }
+}
+
+/// Headers of answers that are the same wherever they occur, by name: what the document refers to.
+pub fn answer_headers() -> BTreeMap<String, RefOr<Header>> {
+    let of = |schema: ObjectBuilder, description: &str| {
+        let header = HeaderBuilder::new().schema(Some(schema)).description(Some(description));
+        RefOr::T(header.build())
+    };
+    let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0));
+    let replayed = text(None).enum_values(Some(["true"]));
+    BTreeMap::from([
+        (
+            REQUEST_ID.to_string(),
+            of(
+                text(None),
+                "The request's id: what the client sent, where that is fit for one, else a new one.",
+            ),
+        ),
+        (
+            RETRY_AFTER.to_string(),
+            of(seconds, "Seconds after which it is worth trying again."),
+        ),
+        (
+            REPLAYED.to_string(),
+            of(
+                replayed,
+                "There when this is the answer of an earlier call with the same idempotency-key.",
+            ),
+        ),
+    ])
+}
+
+/// Says which headers the answers of an operation have.
+pub fn describe_answers(operation: &mut Operation) {
+    let keyed = operation.parameters.iter().flatten();
+    let keyed = keyed.into_iter().any(|p| matches!(p, RefOr::T(p) if p.name == KEY));
+    for (status, response) in &mut operation.responses.responses {
+        let RefOr::T(response) = response else { continue };
+        let mut has = |name: &str| {
+            let reference = Ref::new(format!("#/components/headers/{name}"));
+            response.headers.insert(name.into(), RefOr::Ref(reference));
+        };
+        has(REQUEST_ID);
+        match status.as_str() {
+            "429" | "503" => has(RETRY_AFTER),
+            // the call that has the key may have ended by then
+            "409" if keyed => has(RETRY_AFTER),
+            success if keyed && success.starts_with('2') => has(REPLAYED),
+            _ => {}
+        }
     }
 }
 

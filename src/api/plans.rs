@@ -82,10 +82,10 @@ pub struct RestorePlanResponse {
     /// Free bytes of the filesystem; absent where the store does not tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub free_bytes: Option<Count>,
-    /// The setting; absent: no quota.
+    /// The setting; absent: no quota, or the caller may not read everything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quota_bytes: Option<Count>,
-    /// How much of the quota is in use.
+    /// How much of the quota everybody together uses; absent as `quota_bytes` is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quota_used_bytes: Option<Count>,
     /// Why there is not enough room, with the figures; absent when there is.
@@ -125,8 +125,8 @@ impl From<RestorePlan> for RestorePlanResponse {
             problem_count: Count(plan.problems.total),
             problems: plan.problems.listed.into_iter().map(FileProblemBody::from).collect(),
             free_bytes: plan.room.free_bytes.map(Count),
-            quota_bytes: plan.room.quota_bytes.map(Count),
-            quota_used_bytes: plan.room.used_bytes.map(Count),
+            quota_bytes: plan.room.quota_bytes.filter(|_| plan.shows_quota).map(Count),
+            quota_used_bytes: plan.room.used_bytes.filter(|_| plan.shows_quota).map(Count),
             insufficient_storage: plan.room.lacks(plan.bytes).map(|e| e.detail().into()),
             warnings: plan.warnings,
             estimated_ms,

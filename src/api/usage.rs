@@ -84,7 +84,7 @@ impl From<Freed> for FreedBody {
             data_bytes: Count(freed.data_bytes),
             metadata_object_count: Count(freed.metadata_objects),
             metadata_bytes: Count(freed.metadata_bytes),
-            total_bytes: Count(freed.data_bytes + freed.metadata_bytes),
+            total_bytes: Count(freed.data_bytes.saturating_add(freed.metadata_bytes)),
         }
     }
 }

@@ -129,6 +129,7 @@ impl SecurityArgs {
             claim: self.oidc_claim.clone(),
             grants: self.oidc_grant.clone(),
             pause: OidcSettings::PAUSE,
+            refresh: OidcSettings::REFRESH,
         });
         if let Some(oidc) = &oidc {
             ensure!(

@@ -38,7 +38,8 @@ pub struct BuildContent {
 
 impl BuildContent {
     pub fn size_bytes(&self) -> u64 {
-        self.files.iter().map(|f| f.size_bytes).sum()
+        // what was registered unseen may be anything
+        self.files.iter().fold(0, |sum, f| sum.saturating_add(f.size_bytes))
     }
 }
 

@@ -16,7 +16,8 @@ pub struct Room {
 }
 
 impl Room {
-    /// Why there is no room for so many bytes, with the figures; none when there is.
+    /// Why there is no room for so many bytes, with the figures; none when there is. Who reads it need not
+    /// know how much everybody together uses.
     pub fn lacks(&self, needed: i64) -> Option<Error> {
         if needed <= 0 {
             return None;
@@ -30,7 +31,7 @@ impl Room {
         let available = quota.saturating_sub(used).max(0);
         (needed > available).then(|| {
             Code::InsufficientStorage.error(format!(
-                "the restore needs {needed} bytes, {available} are available: {used} of the quota of {quota} bytes are in use"
+                "the restore needs {needed} bytes, {available} are available within the quota of the service"
             ))
         })
     }
@@ -74,6 +75,8 @@ pub struct RestorePlan {
     /// Source files that are not as they were recorded.
     pub problems: Problems,
     pub room: Room,
+    /// Whether the caller may know how much everybody together uses.
+    pub shows_quota: bool,
     pub warnings: Vec<String>,
     /// None: no job has completed yet.
     pub pace: Option<Pace>,
@@ -126,10 +129,7 @@ mod tests {
         };
         assert!(room.lacks(5).is_none());
         let text = room.lacks(6).expect("over the quota").to_string();
-        assert!(
-            text.contains("needs 6 bytes, 5 are available: 95 of the quota of 100"),
-            "{text}"
-        );
+        assert!(text.contains("needs 6 bytes, 5 are available within the quota"), "{text}");
         let text = room.lacks(11).expect("disk full").to_string();
         assert!(text.contains("needs 11 bytes, 10 are available"), "{text}");
         assert!(Room::default().lacks(i64::MAX).is_none(), "nothing is known");

@@ -221,7 +221,8 @@ impl SegmentFiles {
     }
 
     pub fn size_bytes(&self) -> u64 {
-        self.files().map(|(f, _)| f.size_bytes).sum()
+        // what was registered unseen may be anything
+        self.files().fold(0, |sum, (f, _)| sum.saturating_add(f.size_bytes))
     }
 
     /// Adds the files of another set; logs of a field that is there join its group.

@@ -22,6 +22,7 @@ impl Service {
         self.caller.need_collection(db_name, collection_name)?;
         self.caller.need_collection(db_name, alias)?;
         check_name("/alias", alias)?;
+        self.caller.note(format!("alias {alias:?}"));
         let mut tx = self.begin().await?;
         let found = collection(&mut tx, &self.caller, db_name, collection_name).await?;
         if !store::collections::hold(&mut tx, found.collection_id).await? {
@@ -93,6 +94,7 @@ impl Service {
     /// # Errors
     /// `alias_not_found`.
     pub async fn drop_alias(&self, db_name: &str, alias: &str) -> Result<()> {
+        self.caller.note(format!("alias {alias:?}"));
         self.caller.need_collection(db_name, alias)?;
         let mut tx = self.begin().await?;
         let db = database(&mut tx, &self.caller, db_name).await?;

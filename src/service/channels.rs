@@ -20,6 +20,7 @@ impl Service {
         channel: &str,
         position: &Position,
     ) -> Result<Channel> {
+        self.caller.note(format!("channel {channel:?}"));
         let mut conn = self.conn().await?;
         let found = collection(&mut conn, &self.caller, db_name, collection_name).await?;
         store::channels::report(&mut conn, found.collection_id, channel, position).await?;

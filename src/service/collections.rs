@@ -159,9 +159,11 @@ impl Service {
     /// # Errors
     /// `collection_not_found`, `collection_already_exists` for the new name, `invalid_request`.
     pub async fn change_collection(&self, db_name: &str, name: &str, change: CollectionChange) -> Result<CollectionDescription> {
+        self.caller.need_collection(db_name, name)?;
         if let Some(new_name) = &change.name {
             self.caller.need_collection(db_name, new_name)?;
             check_name("/name", new_name)?;
+            self.caller.note(format!("new name {new_name:?}"));
         }
         let mut tx = self.begin().await?;
         let mut found = lock_by_name(&mut tx, &self.caller, db_name, name).await?;
@@ -214,6 +216,7 @@ impl Service {
     ) -> Result<Partition> {
         check_name("/name", name)?;
         self.caller.need_collection(db_name, collection_name)?;
+        self.caller.note(format!("partition {name:?}"));
         if id.is_some() {
             self.may_choose_ids()?;
         }
@@ -260,6 +263,7 @@ impl Service {
     /// # Errors
     /// `partition_not_found`, `partition_required` for the default one.
     pub async fn drop_partition(&self, db_name: &str, collection_name: &str, name: &str) -> Result<()> {
+        self.caller.note(format!("partition {name:?}"));
         let mut tx = self.begin().await?;
         let found = collection(&mut tx, &self.caller, db_name, collection_name).await?;
         if !store::collections::lock(&mut tx, found.collection_id).await? {

@@ -44,6 +44,7 @@ impl Service {
     /// `invalid_request`, `collection_not_found`, `index_already_exists`.
     pub async fn create_index(&self, db_name: &str, collection_name: &str, new: NewIndex) -> Result<Index> {
         check_name("/index_name", &new.index_name)?;
+        self.caller.note(format!("index {:?}", new.index_name));
         let mut tx = self.begin().await?;
         let found = collection(&mut tx, &self.caller, db_name, collection_name).await?;
         if !store::collections::hold(&mut tx, found.collection_id).await? {
@@ -107,6 +108,7 @@ impl Service {
         index_name: &str,
         change: IndexChange,
     ) -> Result<Index> {
+        self.caller.note(format!("index {index_name:?}"));
         let mut tx = self.begin().await?;
         let found = collection(&mut tx, &self.caller, db_name, collection_name).await?;
         if !store::collections::lock(&mut tx, found.collection_id).await? {
@@ -149,6 +151,7 @@ impl Service {
     /// # Errors
     /// `collection_not_found`, `index_not_found`.
     pub async fn drop_index(&self, db_name: &str, collection_name: &str, index_name: &str) -> Result<()> {
+        self.caller.note(format!("index {index_name:?}"));
         let index = self.index(db_name, collection_name, index_name).await?;
         let mut tx = self.begin().await?;
         let found = collection(&mut tx, &self.caller, db_name, collection_name).await?;

@@ -10,13 +10,13 @@ use super::restore_run::{Outcome, RunError};
 use super::restore_validate::{Mapping, map_manifest};
 use super::{Service, commit};
 use crate::crash_point;
+use crate::domain::Result;
 use crate::domain::id::{BuildId, SegmentId};
 use crate::domain::index::IndexBuild;
 use crate::domain::manifest::Manifest;
 use crate::domain::restore::{ClaimedTask, RestoreJob};
 use crate::domain::segment::{FieldIndexFiles, FieldLogs, Segment, SegmentFiles};
 use crate::domain::verification::Level;
-use crate::domain::{Error, Result};
 use crate::store::id_blocks::Purpose;
 use crate::store::materialize::NeededSegment;
 use crate::store::tasks::{LaidOut, NewCopy};
@@ -45,13 +45,20 @@ impl Service {
         }
         let mapping = self.restore_source(job).await?.mapping;
         let mut done = store::tasks::laid_out(&mut *self.conn().await?, job.job_id).await?;
+        let mut jumps = 0;
         loop {
+            let before = done;
             let mut tx = self.begin().await?;
             let page = store::materialize::needed(&mut tx, source, done.last, PAGE).await?;
             if page.is_empty() {
                 break;
             }
-            insert_targets(&mut tx, job, &mapping, page, &mut done).await?;
+            if let Some(taken) = insert_targets(&mut tx, job, &mapping, page, &mut done).await? {
+                tx.rollback().await.map_err(store::failed)?;
+                self.jump_over(taken, &mut jumps).await?;
+                done = before;
+                continue;
+            }
             // the fence comes last: a heartbeat waits for whoever has locked the task's row
             if !store::tasks::holds(&mut tx, task).await? {
                 return Ok(Outcome::Lost);
@@ -66,13 +73,14 @@ impl Service {
     }
 }
 
+/// Inserts a page of the target. Gives a new id that is in use already: the caller must then roll back.
 async fn insert_targets(
     conn: &mut PgConnection,
     job: &RestoreJob,
     mapping: &Mapping,
     page: Vec<NeededSegment>,
     totals: &mut LaidOut,
-) -> Result<(), RunError> {
+) -> Result<Option<i64>, RunError> {
     let count = |n: &NeededSegment| {
         let of_files = |s: &Segment| s.content.files.build_ids().count();
         2 + n.builds.len() + n.dropped_builds.len() + n.versions.iter().map(of_files).sum::<usize>()
@@ -108,7 +116,9 @@ async fn insert_targets(
             segment.version = version.version;
             captured.push(segment);
         }
-        let (files, bytes) = files(&source).fold((0, 0), |(n, bytes), (f, _)| (n + 1, bytes + f.size_bytes as i64));
+        let (files, bytes) = files(&source).fold((0, 0), |(n, bytes): (i64, i64), (f, _)| {
+            (n + 1, bytes.saturating_add(i64::try_from(f.size_bytes).unwrap_or(i64::MAX)))
+        });
         copies.push(NewCopy {
             task_id: take(),
             source_segment: source.segment.segment_id.0,
@@ -120,7 +130,7 @@ async fn insert_targets(
         });
         totals.segments += 1;
         totals.files += files;
-        totals.bytes += bytes;
+        totals.bytes = totals.bytes.saturating_add(bytes);
         let new_dropped: HashSet<BuildId> = dropped.iter().filter_map(|b| new_builds.get(b).copied()).collect();
         for build in mapped.builds {
             match new_dropped.contains(&build.build_id) {
@@ -134,20 +144,20 @@ async fn insert_targets(
         });
         sources.push(source);
     }
-    // ids come from our own allocator: one that is taken means that a foreign id lies above ours
-    let in_use = |what: &str, id: i64| RunError::Retry(Error::internal(format!("the new {what} id {id} is in use")));
     if let Some(id) = store::materialize::insert_segments(conn, &segments, &captured).await?.first() {
-        return Err(in_use("segment", *id));
+        return Ok(Some(*id));
     }
     let taken = store::builds::insert_many(conn, mapping.collection(), &builds, true).await?;
     if let Some(id) = taken.first() {
-        return Err(in_use("build", id.0));
+        return Ok(Some(id.0));
     }
-    store::materialize::insert_dropped_builds(conn, mapping.collection(), &dropped_builds).await?;
+    if let Some(id) = store::materialize::insert_dropped_builds(conn, mapping.collection(), &dropped_builds).await? {
+        return Ok(Some(id));
+    }
     store::bundles::set_sources(conn, job.job_id, &sources).await?;
     store::targets::insert_build_ids(conn, job.job_id, &build_ids).await?;
     store::tasks::enqueue_copies(conn, job.job_id, &copies).await?;
-    Ok(())
+    Ok(None)
 }
 
 /// A segment with the files of every version of it and every build: its newest version where that names

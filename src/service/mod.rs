@@ -26,6 +26,7 @@ mod job_watch;
 mod materialize;
 mod materialize_lay_out;
 mod materialize_publish;
+mod new_ids;
 mod paths;
 mod pins;
 mod plan;
@@ -182,7 +183,8 @@ pub struct Shared {
     collecting: Arc<tokio::sync::Mutex<()>>,
     /// Turns of verifications, which read much.
     verifying: Arc<tokio::sync::Semaphore>,
-    gauges: Arc<tokio::sync::Mutex<gauges::Cache>>,
+    counts: Arc<gauges::Cache<crate::domain::gauges::Gauges>>,
+    bytes: Arc<gauges::Cache<crate::domain::usage::Usage>>,
     /// Whether it could do its work, a moment ago.
     looked: Arc<tokio::sync::Mutex<Option<health::Look>>>,
     looks: Arc<catalog_state::Looks>,
@@ -207,7 +209,8 @@ impl Service {
             watches: Arc::default(),
             collecting: Arc::default(),
             verifying: Arc::new(tokio::sync::Semaphore::new(verify::AT_ONCE)),
-            gauges: Arc::default(),
+            counts: Arc::default(),
+            bytes: Arc::default(),
             looked: Arc::default(),
             looks: Arc::default(),
             auth: Arc::new(Auth::off()),

@@ -49,6 +49,7 @@ impl Service {
             return Err(not_found(wanted));
         }
         let id = PinId(store::catalog::allocate_ids(&mut tx, 1).await?);
+        self.caller.note(format!("pin {id}"));
         let pin = store::pins::insert(&mut tx, id, snapshot.snapshot_id, owner, reason, ttl_seconds).await?;
         commit(tx).await?;
         Ok(pin)
@@ -72,6 +73,7 @@ impl Service {
     /// # Errors
     /// `pin_not_found`, `snapshot_not_found`, `snapshot_name_ambiguous`.
     pub async fn unpin_snapshot(&self, wanted: &SnapshotRef, pin: PinId) -> Result<()> {
+        self.caller.note(format!("pin {pin}"));
         let mut tx = self.begin().await?;
         let snapshot = find(&mut tx, &self.caller, wanted, true).await?;
         if !store::pins::delete(&mut tx, snapshot.snapshot_id, pin).await? {

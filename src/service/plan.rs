@@ -5,6 +5,7 @@ use super::paths::{check_name, database};
 use super::restore::{RestoreRequest, may_take_aliases};
 use super::restore_check::{check_aliases, check_options, warnings};
 use super::snapshots::find;
+use crate::domain::access::Permission;
 use crate::domain::id::PartitionId;
 use crate::domain::plan::RestorePlan;
 use crate::domain::verification::Level;
@@ -65,6 +66,7 @@ impl Service {
             conflicts,
             problems: found.problems,
             room: self.room(&mut conn).await?,
+            shows_quota: self.caller.principal().may_everywhere(Permission::Read),
             warnings: warnings(&snapshot, &captured, &request.options, now_ms),
             pace: store::job_history::pace(&mut conn).await?,
             max_bytes_per_second: request.control.max_bytes_per_second,

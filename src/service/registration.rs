@@ -11,13 +11,15 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::child_deletes::{is_of_child, refuse_one_name};
+use crate::domain::access::{Caller, Permission};
 use crate::domain::collection::{Channel, Collection, Ownership, Partition};
 use crate::domain::id::{BuildId, FieldId, IndexId, PartitionId, SegmentId};
 use crate::domain::index::{BuildContent, Index, IndexBuild};
 use crate::domain::key::DataPath;
 use crate::domain::segment::{File, Level, Segment, SegmentState};
-use crate::domain::{Code, Error, FieldError, Result};
+use crate::domain::{Code, Error, FieldError, Result, timestamp};
 use crate::objects::{Entry, Objects};
+use crate::store::{self, PgConnection};
 
 /// Whether files are looked for at registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +64,22 @@ const MAX_FILES: usize = 100_000;
 /// Rows of a segment at most.
 const MAX_ROWS: i64 = 1 << 46;
 
+/// How far above the present time, as [`timestamp::from_millis`] makes ids of it, chosen ids may lie:
+/// the clocks of engines differ from the database's.
+pub(super) const ID_SLACK_MS: i64 = 10 * 60 * 1000;
+
+/// The highest segment or build id that a caller may choose. Ids are one set over the whole catalog,
+/// and new ones are given out by the time: whoever might take those of the future would stand in the
+/// way of everybody's restores. An engine's ids are of the past. Whoever may write everywhere may
+/// choose any.
+pub(super) async fn highest_choice(conn: &mut PgConnection, caller: &Caller) -> Result<i64> {
+    if caller.principal().may_everywhere(Permission::Write) {
+        return Ok(i64::MAX);
+    }
+    let now = store::catalog::now_millis(conn).await?;
+    Ok(timestamp::from_millis(now.saturating_add(ID_SLACK_MS)))
+}
+
 /// What segments of a collection are checked against.
 pub(super) struct Context<'a> {
     pub collection: &'a Collection,
@@ -71,6 +89,8 @@ pub(super) struct Context<'a> {
     pub fields: HashSet<FieldId>,
     /// Another system's files may lie below a prefix; this is what all of their paths begin with.
     below: Option<String>,
+    /// Ids of segments and builds at most.
+    highest_id: i64,
 }
 
 impl<'a> Context<'a> {
@@ -82,7 +102,14 @@ impl<'a> Context<'a> {
             indexes,
             fields: collection.schema.field_ids(),
             below: None,
+            highest_id: i64::MAX,
         }
+    }
+
+    /// Refuses ids of segments and builds above this one, see [`highest_choice`].
+    pub fn up_to(mut self, highest_id: i64) -> Self {
+        self.highest_id = highest_id;
+        self
     }
 
     /// Takes paths of another system, below this prefix.
@@ -94,6 +121,7 @@ impl<'a> Context<'a> {
     /// Checks a segment and fills in its ids; `at` is where it stands in the request.
     pub fn segment(&self, new: NewSegment, at: &str) -> Result<(Segment, Vec<IndexBuild>)> {
         let mut segment = new.segment;
+        self.chosen(segment.segment_id.0, &format!("{at}/segment_id"))?;
         segment.collection_id = self.collection.collection_id;
         segment.partition_id = self.partition(&new.partition, segment.level, at)?;
         if matches!(segment.state, SegmentState::Dropped | SegmentState::Condemned) {
@@ -115,6 +143,19 @@ impl<'a> Context<'a> {
             builds.push(self.build(build, &segment, &format!("{at}/index_builds/{n}"))?);
         }
         Ok((segment, builds))
+    }
+
+    fn chosen(&self, id: i64, at: &str) -> Result<()> {
+        if id <= self.highest_id {
+            return Ok(());
+        }
+        let why = format!(
+            "{id} is an id of the future (now at most {}), which needs the permission \"write\" on every database",
+            self.highest_id
+        );
+        Err(Code::PermissionDenied
+            .error(why.clone())
+            .with_fields(vec![FieldError::new(at, why)]))
     }
 
     fn partition(&self, partition: &PartitionRef, level: Level, at: &str) -> Result<PartitionId> {
@@ -205,6 +246,7 @@ impl<'a> Context<'a> {
 
     /// Checks an index build of a segment.
     pub fn build(&self, new: NewBuild, segment: &Segment, at: &str) -> Result<IndexBuild> {
+        self.chosen(new.build_id.0, &format!("{at}/build_id"))?;
         let index = match (new.index_id, &new.index_name) {
             (Some(id), _) => self.indexes.iter().find(|i| i.index_id == id),
             (None, Some(name)) => self.indexes.iter().find(|i| i.index_name == *name),

@@ -73,7 +73,7 @@ impl Service {
             found.index_builds += manifest.builds.len() as i64;
             for (file, _) in files(manifest) {
                 found.files += 1;
-                found.bytes += i64::try_from(file.size_bytes).unwrap_or(i64::MAX);
+                found.bytes = found.bytes.saturating_add(i64::try_from(file.size_bytes).unwrap_or(i64::MAX));
                 let segment = manifest.segment.segment_id;
                 if let Some(problem) = judge(file, segment, listed.get(&file.path), level, compares_etags) {
                     found.wrong.insert(problem.path.clone());

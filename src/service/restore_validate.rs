@@ -76,13 +76,20 @@ impl Service {
     /// attempt goes on after the last page of an earlier one.
     pub(super) async fn lay_out(&self, task: &ClaimedTask, job: &RestoreJob, source: &Source) -> Result<Outcome, RunError> {
         let mut done = store::tasks::laid_out(&mut *self.conn().await?, job.job_id).await?;
+        let mut jumps = 0;
         loop {
+            let before = done;
             let mut tx = self.begin().await?;
             let page = source.page(&mut tx, done.last).await?;
             let Some(last) = page.last() else { break };
             done.last = Some(last.segment.segment_id.0);
             let chosen: Vec<Manifest> = page.into_iter().filter(|m| source.mapping.takes(&m.segment)).collect();
-            insert_targets(&mut tx, job, &source.mapping, &chosen, &mut done).await?;
+            if let Some(taken) = insert_targets(&mut tx, job, &source.mapping, &chosen, &mut done).await? {
+                tx.rollback().await.map_err(store::failed)?;
+                self.jump_over(taken, &mut jumps).await?;
+                done = before;
+                continue;
+            }
             // the fence comes last: a heartbeat waits for whoever has locked the task's row
             if !store::tasks::holds(&mut tx, task).await? {
                 return Ok(Outcome::Lost);
@@ -163,15 +170,17 @@ impl Mapping {
     }
 }
 
+/// Inserts a page of the target. Gives a new id that is in use already, chosen by somebody who registered
+/// it: the caller must then roll back.
 async fn insert_targets(
     conn: &mut PgConnection,
     job: &RestoreJob,
     mapping: &Mapping,
     sources: &[Manifest],
     totals: &mut LaidOut,
-) -> Result<(), RunError> {
+) -> Result<Option<i64>, RunError> {
     if sources.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let build_count = |m: &Manifest| m.builds.len() + m.segment.content.files.build_ids().count();
     let ids = 2 * sources.len() + sources.iter().map(build_count).sum::<usize>();
@@ -194,7 +203,9 @@ async fn insert_targets(
         }
         build_ids.extend(new_builds.iter().map(|(from, to)| (from.0, to.0, target.0)));
         let mapped = map_manifest(source, mapping, target, &new_builds)?;
-        let (files, bytes) = files(source).fold((0, 0), |(n, bytes), (f, _)| (n + 1, bytes + f.size_bytes as i64));
+        let (files, bytes) = files(source).fold((0, 0), |(n, bytes): (i64, i64), (f, _)| {
+            (n + 1, bytes.saturating_add(i64::try_from(f.size_bytes).unwrap_or(i64::MAX)))
+        });
         copies.push(NewCopy {
             task_id: take(),
             source_segment: source.segment.segment_id.0,
@@ -206,24 +217,21 @@ async fn insert_targets(
         });
         totals.segments += 1;
         totals.files += files;
-        totals.bytes += bytes;
+        totals.bytes = totals.bytes.saturating_add(bytes);
         segments.push(mapped.segment);
         builds.extend(mapped.builds);
     }
-    // ids come from our own allocator: one that is taken means that a foreign id lies above ours
     let taken = store::segments::insert_many(conn, &segments).await?;
     if let Some(id) = taken.first() {
-        return Err(RunError::Retry(Error::internal(format!("the new segment id {id} is in use"))));
+        return Ok(Some(id.0));
     }
-    if let Some(id) = store::builds::insert_many(conn, mapping.collection, &builds, true)
-        .await?
-        .first()
-    {
-        return Err(RunError::Retry(Error::internal(format!("the new build id {id} is in use"))));
+    let taken = store::builds::insert_many(conn, mapping.collection, &builds, true).await?;
+    if let Some(id) = taken.first() {
+        return Ok(Some(id.0));
     }
     store::targets::insert_build_ids(conn, job.job_id, &build_ids).await?;
     store::tasks::enqueue_copies(conn, job.job_id, &copies).await?;
-    Ok(())
+    Ok(None)
 }
 
 /// A captured segment under the target's ids, with all paths mapped. Field, index and log ids

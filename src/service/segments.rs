@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::paths::{collection, gone, partition};
-use super::registration::{Check, Context, NewBuild, NewSegment, check_files, refuse_twice};
+use super::registration::{Check, Context, NewBuild, NewSegment, check_files, highest_choice, refuse_twice};
 use super::{Service, commit};
 use crate::domain::collection::Collection;
 use crate::domain::id::{IndexId, PartitionId, SegmentId};
@@ -49,7 +49,8 @@ impl Service {
     /// # Errors
     /// `invalid_request`, `invalid_path`, `file_missing`, `file_size_mismatch`,
     /// `unsupported_storage_version`, `collection_not_found`, `segment_already_exists`,
-    /// `index_build_already_exists`; nothing is written then.
+    /// `index_build_already_exists`, `permission_denied` for ids of the future; nothing is written
+    /// then.
     pub async fn register_segments(
         &self,
         db_name: &str,
@@ -82,13 +83,16 @@ impl Service {
                 format!("at most {MAX_BATCH} segments can be given at once"),
             ));
         }
+        self.caller
+            .note_all("segment", segments.iter().map(|s| s.segment.segment_id.0));
         let mut conn = self.conn().await?;
         let found = collection(&mut conn, &self.caller, db_name, collection_name).await?;
         let partitions = store::partitions::list(&mut conn, found.collection_id, None, None).await?;
         let channels = store::channels::list(&mut conn, found.collection_id).await?;
         let indexes = store::indexes::list(&mut conn, found.collection_id, None, None).await?;
+        let highest = highest_choice(&mut conn, &self.caller).await?;
         drop(conn);
-        let context = Context::new(&found, &partitions, &channels, &indexes);
+        let context = Context::new(&found, &partitions, &channels, &indexes).up_to(highest);
         let mut checked = Vec::with_capacity(segments.len());
         for (n, segment) in segments.into_iter().enumerate() {
             checked.push(context.segment(segment, &at(n))?);
@@ -114,6 +118,7 @@ impl Service {
             .check_segments(db_name, collection_name, compaction.outputs, check, at)
             .await?;
         let inputs: Vec<i64> = compaction.inputs.iter().map(|s| s.0).collect();
+        self.caller.note_all("input segment", inputs.iter().copied());
         let mut tx = self.begin().await?;
         // not only held: a snapshot that is choosing segments must see the inputs or the outputs,
         // never neither
@@ -204,6 +209,7 @@ impl Service {
         change: SegmentChange,
         check: Check,
     ) -> Result<(Segment, Vec<IndexBuild>)> {
+        self.caller.note(format!("segment {id}"));
         let mut appended = change.append.clone();
         if let Some(files) = &mut appended {
             let (mut only_new, _) = self.segment(db_name, collection_name, id).await?;
@@ -271,6 +277,7 @@ impl Service {
     /// # Errors
     /// `collection_not_found`, `segment_not_found`.
     pub async fn drop_segment(&self, db_name: &str, collection_name: &str, id: SegmentId) -> Result<()> {
+        self.caller.note(format!("segment {id}"));
         let mut tx = self.begin().await?;
         let found = collection(&mut tx, &self.caller, db_name, collection_name).await?;
         if !store::collections::hold(&mut tx, found.collection_id).await? {
@@ -297,14 +304,19 @@ impl Service {
         new: NewBuild,
         check: Check,
     ) -> Result<IndexBuild> {
+        self.caller.note(format!("segment {id}"));
+        self.caller.note(format!("index build {}", new.build_id));
         let mut conn = self.conn().await?;
         let found = collection(&mut conn, &self.caller, db_name, collection_name).await?;
         let indexes = store::indexes::list(&mut conn, found.collection_id, None, None).await?;
         let segment = store::segments::find(&mut conn, found.collection_id, id)
             .await?
             .ok_or_else(|| not_found(id, &found))?;
+        let highest = highest_choice(&mut conn, &self.caller).await?;
         drop(conn);
-        let build = Context::new(&found, &[], &[], &indexes).build(new, &segment, "")?;
+        let build = Context::new(&found, &[], &[], &indexes)
+            .up_to(highest)
+            .build(new, &segment, "")?;
         let mut pair = [(
             Segment {
                 content: Default::default(),

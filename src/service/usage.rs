@@ -36,7 +36,7 @@ impl Service {
         let freed = store::usage::freed_by(&mut conn, &[snapshot.snapshot_id.0]).await?;
         Ok(SnapshotUsage {
             logical_bytes: snapshot.totals.size_bytes,
-            shared_bytes: snapshot.totals.size_bytes - freed.captured_bytes,
+            shared_bytes: snapshot.totals.size_bytes.saturating_sub(freed.captured_bytes),
             freed,
         })
     }

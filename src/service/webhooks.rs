@@ -58,6 +58,7 @@ impl Service {
         )
         .await?;
         let created_at = made.ok_or_else(|| Code::TooManyWebhooks.error(format!("there are {MAX_WEBHOOKS} webhooks already")))?;
+        self.caller.note(format!("webhook {webhook_id}"));
         let webhook = Webhook {
             webhook_id,
             url: url.to_string(),
@@ -152,6 +153,7 @@ impl Service {
     /// # Errors
     /// `webhook_not_found`.
     pub async fn delete_webhook(&self, id: WebhookId) -> Result<()> {
+        self.caller.note(format!("webhook {id}"));
         if store::webhooks::delete(&mut *self.conn().await?, id).await? {
             Ok(())
         } else {
@@ -181,6 +183,8 @@ impl Service {
     /// # Errors
     /// `webhook_not_found`, `webhook_delivery_not_found`.
     pub async fn replay_delivery(&self, id: WebhookId, delivery: Uuid) -> Result<Delivery> {
+        self.caller.note(format!("webhook {id}"));
+        self.caller.note(format!("delivery {delivery}"));
         self.webhook(id).await?;
         let replayed = store::deliveries::replay(&mut *self.conn().await?, id, delivery).await?;
         replayed.ok_or_else(|| {

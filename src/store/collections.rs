@@ -249,9 +249,9 @@ pub struct Statistics {
 /// Counts the living segments of a collection, index files included in the bytes.
 pub async fn statistics(conn: &mut PgConnection, id: CollectionId) -> Result<Statistics> {
     let row = sqlx::query!(
-        r#"select count(*) as "segments!", coalesce(sum(num_of_rows) filter (where level <> 'L0'), 0)::bigint as "rows!",
-                  (coalesce(sum(size_bytes), 0) + (select coalesce(sum(b.size_bytes), 0) from index_builds b
-                     where b.collection_id = $1 and b.state = 'finished'))::bigint as "bytes!"
+        r#"select count(*) as "segments!", least(coalesce(sum(num_of_rows) filter (where level <> 'L0'), 0), 9223372036854775807)::bigint as "rows!",
+                  least(coalesce(sum(size_bytes), 0) + (select coalesce(sum(b.size_bytes), 0) from index_builds b
+                     where b.collection_id = $1 and b.state = 'finished'), 9223372036854775807)::bigint as "bytes!"
              from segments where collection_id = $1 and state not in ('dropped', 'condemned')"#,
         id.0
     )

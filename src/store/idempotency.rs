@@ -32,6 +32,7 @@ pub struct Recorded {
 pub struct StoredAnswer {
     /// HTTP status, 200 to 299.
     pub status: i16,
+    /// By name; what can't be a name is not for the client.
     pub headers: BTreeMap<String, String>,
     pub body: Vec<u8>,
 }

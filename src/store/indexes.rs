@@ -108,7 +108,7 @@ pub async fn set_params(conn: &mut PgConnection, collection: CollectionId, index
 /// are left out.
 pub async fn coverage(conn: &mut PgConnection, collection: CollectionId) -> Result<(i64, HashMap<IndexId, i64>)> {
     let total = sqlx::query_scalar!(
-        r#"select coalesce(sum(num_of_rows), 0)::bigint as "rows!" from segments
+        r#"select least(coalesce(sum(num_of_rows), 0), 9223372036854775807)::bigint as "rows!" from segments
             where collection_id = $1 and state = 'flushed' and level <> 'L0'"#,
         collection.0
     )
@@ -116,7 +116,7 @@ pub async fn coverage(conn: &mut PgConnection, collection: CollectionId) -> Resu
     .await
     .map_err(failed)?;
     let rows = sqlx::query!(
-        r#"select b.index_id, sum(s.num_of_rows)::bigint as "rows!"
+        r#"select b.index_id, least(sum(s.num_of_rows), 9223372036854775807)::bigint as "rows!"
              from index_builds b join segments s using (segment_id)
             where b.collection_id = $1 and b.state = 'finished' and s.state = 'flushed' and s.level <> 'L0'
             group by b.index_id"#,

@@ -34,7 +34,7 @@ pub async fn sums(conn: &mut PgConnection, job: JobId) -> Result<Sums> {
              select coalesce(sum(extract(epoch from until - since)) filter (where copies and until > since), 0) as copying,
                     coalesce(sum(extract(epoch from until - since)) filter (where not copies and until > since), 0) as working from apart
            )
-           select coalesce(sum(t.done_files), 0)::bigint as "files!", coalesce(sum(t.done_bytes), 0)::bigint as "bytes!",
+           select coalesce(sum(t.done_files), 0)::bigint as "files!", least(coalesce(sum(t.done_bytes), 0), 9223372036854775807)::bigint as "bytes!",
                   count(*) filter (where t.state = 'succeeded') as "segments!", coalesce(sum(t.retries), 0)::bigint as "retries!",
                   (select ceil(copying * 1000) from times)::bigint as "copy_ms!", (select ceil(working * 1000) from times)::bigint as "work_ms!"
              from restore_tasks t where t.job_id = $1 and t.kind = 'copy'"#,
@@ -76,7 +76,7 @@ pub async fn keep_sums(conn: &mut PgConnection, job: JobId, sums: &Sums) -> Resu
 /// them; none when there is no such job. Those with a limit of bytes say nothing about speed.
 pub async fn pace(conn: &mut PgConnection) -> Result<Option<Pace>> {
     let row = sqlx::query!(
-        r#"select count(*) as "jobs!", coalesce(sum(total_files), 0)::bigint as "files!", coalesce(sum(total_bytes), 0)::bigint as "bytes!",
+        r#"select count(*) as "jobs!", coalesce(sum(total_files), 0)::bigint as "files!", least(coalesce(sum(total_bytes), 0), 9223372036854775807)::bigint as "bytes!",
                   coalesce(sum(coalesce(work_ms, (extract(epoch from finished_at - created_at) * 1000)::bigint)), 0)::bigint as "millis!"
              from (select * from restore_jobs
                     where state = 'Completed' and kind = 'restore' and total_files > 0 and max_bytes_per_second is null

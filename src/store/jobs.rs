@@ -197,7 +197,7 @@ pub async fn list(conn: &mut PgConnection, filter: &JobFilter, after: Option<Job
              left join job_bundles b on b.job_id = j.job_id
              left join collections c on c.collection_id = j.collection_id
              cross join lateral (
-               select coalesce(sum(t.done_files), 0)::bigint as files, coalesce(sum(t.done_bytes), 0)::bigint as bytes,
+               select coalesce(sum(t.done_files), 0)::bigint as files, least(coalesce(sum(t.done_bytes), 0), 9223372036854775807)::bigint as bytes,
                       count(*) filter (where t.state = 'succeeded') as segments, coalesce(sum(t.retries), 0)::bigint as retries
                  from restore_tasks t where t.job_id = j.job_id and t.kind = 'copy' and j.done_files is null
              ) p

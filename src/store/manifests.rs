@@ -84,8 +84,8 @@ pub async fn capture(
              insert into snapshot_manifests (snapshot_id, segment_id, owner_snapshot_id)
              select $1, segment_id, coalesce(owner, $1) from matched
            )
-           select count(*) as "segments!", coalesce(sum(builds), 0)::bigint as "builds!", coalesce(sum(rows), 0)::bigint as "rows!",
-                  coalesce(sum(files), 0)::bigint as "files!", coalesce(sum(bytes), 0)::bigint as "bytes!",
+           select count(*) as "segments!", coalesce(sum(builds), 0)::bigint as "builds!", least(coalesce(sum(rows), 0), 9223372036854775807)::bigint as "rows!",
+                  coalesce(sum(files), 0)::bigint as "files!", least(coalesce(sum(bytes), 0), 9223372036854775807)::bigint as "bytes!",
                   count(*) filter (where owner is null) as "new!", (select count(*) from locked) as "locked!"
              from matched"#,
         snapshot.0,
@@ -116,7 +116,7 @@ pub async fn left_out(
     collection: CollectionId,
 ) -> Result<Vec<(String, bool, i64, i64)>> {
     let rows = sqlx::query!(
-        r#"select s.state, s.has_data, count(*) as "segments!", coalesce(sum(s.num_of_rows), 0)::bigint as "rows!"
+        r#"select s.state, s.has_data, count(*) as "segments!", least(coalesce(sum(s.num_of_rows), 0), 9223372036854775807)::bigint as "rows!"
              from segments s
             where s.collection_id = $2 and s.state not in ('dropped', 'condemned')
               and not exists (select from snapshot_manifests r where r.snapshot_id = $1 and r.segment_id = s.segment_id)

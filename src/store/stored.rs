@@ -400,9 +400,9 @@ pub async fn set_totals(conn: &mut PgConnection, snapshot: SnapshotId, metadata_
         "update snapshots p set segment_count = t.segments, index_build_count = t.builds, num_of_rows = t.rows,
                 file_count = t.files, size_bytes = t.bytes, metadata_bytes = $2
            from (select count(*) as segments, coalesce(sum(b.builds), 0)::bigint as builds,
-                        coalesce(sum(v.num_of_rows) filter (where s.level <> 'L0'), 0)::bigint as rows,
+                        least(coalesce(sum(v.num_of_rows) filter (where s.level <> 'L0'), 0), 9223372036854775807)::bigint as rows,
                         coalesce(sum(v.file_count + b.files), 0)::bigint as files,
-                        coalesce(sum(v.size_bytes + b.bytes), 0)::bigint as bytes
+                        least(coalesce(sum(v.size_bytes + b.bytes), 0), 9223372036854775807)::bigint as bytes
                    from snapshot_manifests r
                    join manifests m using (segment_id, owner_snapshot_id)
                    join segments s using (segment_id)

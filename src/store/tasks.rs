@@ -370,7 +370,7 @@ pub struct LaidOut {
 pub async fn laid_out(conn: &mut PgConnection, job: JobId) -> Result<LaidOut> {
     let row = sqlx::query!(
         r#"select count(*) as "segments!", coalesce(sum(total_files), 0)::bigint as "files!",
-                  coalesce(sum(total_bytes), 0)::bigint as "bytes!", max(source_segment_id) as last
+                  least(coalesce(sum(total_bytes), 0), 9223372036854775807)::bigint as "bytes!", max(source_segment_id) as last
              from restore_tasks where job_id = $1 and kind = 'copy'"#,
         job.0
     )

@@ -1,4 +1,7 @@
 //! What takes how much room, and what a drop would free.
+//!
+//! Sizes and rows are what was registered, with `check=none` unseen: their sums may be larger than a `bigint` and
+//! are capped, here and wherever else they are made.
 
 use sqlx::PgConnection;
 
@@ -20,12 +23,12 @@ pub async fn totals(conn: &mut PgConnection, db: Option<i64>) -> Result<Usage> {
                     exists (select from manifests m where m.segment_id = b.segment_id and b.build_id = any (m.build_ids))
                from index_builds b join collections c using (collection_id) where ($1::bigint is null or c.db_id = $1)
            ), sums as (
-             select coalesce(sum(size_bytes) filter (where ownership = 'owned' and not gone), 0)::bigint as live,
-                    coalesce(sum(size_bytes) filter (where ownership = 'owned' and not gone and needed), 0)::bigint as shared,
-                    coalesce(sum(size_bytes) filter (where ownership = 'owned' and gone and needed), 0)::bigint as held,
-                    coalesce(sum(size_bytes) filter (where ownership = 'owned' and gone and not needed), 0)::bigint as waiting,
-                    coalesce(sum(size_bytes) filter (where ownership <> 'owned' and not gone), 0)::bigint as external,
-                    coalesce(sum(files) filter (where ownership = 'owned'), 0)::bigint as files
+             select least(coalesce(sum(size_bytes) filter (where ownership = 'owned' and not gone), 0), 9223372036854775807)::bigint as live,
+                    least(coalesce(sum(size_bytes) filter (where ownership = 'owned' and not gone and needed), 0), 9223372036854775807)::bigint as shared,
+                    least(coalesce(sum(size_bytes) filter (where ownership = 'owned' and gone and needed), 0), 9223372036854775807)::bigint as held,
+                    least(coalesce(sum(size_bytes) filter (where ownership = 'owned' and gone and not needed), 0), 9223372036854775807)::bigint as waiting,
+                    least(coalesce(sum(size_bytes) filter (where ownership <> 'owned' and not gone), 0), 9223372036854775807)::bigint as external,
+                    least(coalesce(sum(files) filter (where ownership = 'owned'), 0), 9223372036854775807)::bigint as files
                from things
            )
            select sums.*,
@@ -98,10 +101,10 @@ pub async fn freed_by(conn: &mut PgConnection, snapshots: &[i64]) -> Result<Free
            select (select count(*) from free_segments) as "segments!",
                   (select count(*) from free_builds) as "builds!",
                   (select count(*) from gone) as "manifests!",
-                  (select coalesce(sum(size_bytes), 0)::bigint from free_segments)
-                  + (select coalesce(sum(size_bytes), 0)::bigint from free_builds) as "data_bytes!",
-                  (select coalesce(sum(captured), 0)::bigint from free_segments)
-                  + (select coalesce(sum(captured), 0)::bigint from free_builds) as "captured_bytes!",
+                  least((select coalesce(sum(size_bytes), 0) from free_segments)
+                        + (select coalesce(sum(size_bytes), 0) from free_builds), 9223372036854775807)::bigint as "data_bytes!",
+                  least((select coalesce(sum(captured), 0) from free_segments)
+                        + (select coalesce(sum(captured), 0) from free_builds), 9223372036854775807)::bigint as "captured_bytes!",
                   (select coalesce(sum(file_count) filter (where ownership = 'owned'), 0)::bigint from free_segments)
                   + (select coalesce(sum(file_count) filter (where ownership = 'owned'), 0)::bigint from free_builds) as "files!",
                   (select coalesce(sum(s.metadata_bytes - (select coalesce(sum(m.size_bytes), 0) from manifests m
@@ -137,8 +140,9 @@ pub async fn owned_bytes(conn: &mut PgConnection) -> Result<i64> {
                 and not exists (select from restore_jobs j where j.collection_id = c.collection_id and j.kind <> 'export'
                                    and coalesce(j.resume_state, j.state) in ('Pending', 'Validating'))
            )
-           select (coalesce((select sum(s.size_bytes) from segments s join counted using (collection_id)), 0)
-                 + coalesce((select sum(b.size_bytes) from index_builds b join counted using (collection_id)), 0))::bigint as "bytes!""#
+           select least(coalesce((select sum(s.size_bytes) from segments s join counted using (collection_id)), 0)
+                      + coalesce((select sum(b.size_bytes) from index_builds b join counted using (collection_id)), 0),
+                        9223372036854775807)::bigint as "bytes!""#
     )
     .fetch_one(conn)
     .await

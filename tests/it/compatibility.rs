@@ -36,6 +36,17 @@ fn breaks(old: &Value, new: &Value) -> BTreeSet<String> {
             }
         }
     }
+    for (name, scheme) in entries(&old["components"]["securitySchemes"]) {
+        let now = &new["components"]["securitySchemes"][name];
+        for key in ["type", "scheme", "in", "name", "flows", "openIdConnectUrl"] {
+            if scheme[key] != now[key] {
+                comparison.say(
+                    name,
+                    &format!("the {key} of this security scheme was {} and is {}", scheme[key], now[key]),
+                );
+            }
+        }
+    }
     comparison.breaks
 }
 
@@ -64,6 +75,7 @@ impl Comparison<'_> {
         if old["operationId"] != new["operationId"] {
             self.say(at, "another operationId: generated functions are named by it");
         }
+        self.security(at, old, new);
         self.parameters(at, old, new);
         let body = |o: &Value| o.pointer("/requestBody/content/application~1json/schema").cloned();
         let required = |o: &Value| o["requestBody"]["required"] == json!(true);
@@ -80,6 +92,7 @@ impl Comparison<'_> {
                 self.say(at, &format!("response {status} is gone"));
                 continue;
             };
+            self.headers(&format!("{at} {status}"), response, now);
             for (media, content) in entries(&response["content"]) {
                 match now["content"].get(media) {
                     None => self.say(at, &format!("response {status} is no {media} any more")),
@@ -218,33 +231,141 @@ impl Comparison<'_> {
     }
 
     fn values(&mut self, at: &str, old: &Value, new: &Value, way: Way) {
-        let (was, is) = (texts(&old["type"]), texts(&new["type"]));
+        self.types(at, old, new, way);
+        let (was, is) = (texts(&old["enum"]), texts(&new["enum"]));
+        match way {
+            Way::Request if was.is_empty() && !is.is_empty() => {
+                self.say(at, &format!("only {} are values now", join(&is)));
+            }
+            Way::Request if is.is_empty() => {}
+            Way::Request => was
+                .difference(&is)
+                .for_each(|value| self.say(at, &format!("{value} is no value any more"))),
+            Way::Response if was.is_empty() => {}
+            Way::Response if is.is_empty() => {
+                self.say(at, &format!("its values were {} and may be any now", join(&was)));
+            }
+            Way::Response => is
+                .difference(&was)
+                .for_each(|value| self.say(at, &format!("{value} is a new value, which clients don't know"))),
+        }
+        // generated types are chosen by it, so that a new one breaks clients in both directions
+        if old["format"] != new["format"] {
+            self.say(at, &format!("its format was {} and is {}", old["format"], new["format"]));
+        }
+        if way == Way::Request {
+            self.bounds(at, old, new);
+        }
+    }
+
+    fn types(&mut self, at: &str, old: &Value, new: &Value, way: Way) {
+        let (was, is) = (types_of(old), types_of(new));
+        let has_choices = |s: &Value| s["oneOf"].is_array() || s["anyOf"].is_array();
+        // no type: anything, unless it is said by choices, which are compared one by one
         let fits = match way {
+            Way::Request if was.is_empty() => is.is_empty() || has_choices(old),
+            Way::Response if is.is_empty() => was.is_empty() || has_choices(new),
             Way::Request => is.is_superset(&was) || is.is_empty(),
             Way::Response => is.is_subset(&was) || was.is_empty(),
         };
         if !fits {
             self.say(at, &format!("its type was {} and is {}", join(&was), join(&is)));
         }
-        let (was, is) = (texts(&old["enum"]), texts(&new["enum"]));
-        let lost: Vec<&String> = match way {
-            Way::Request if is.is_empty() => Vec::new(),
-            Way::Request => was.difference(&is).collect(),
-            Way::Response if was.is_empty() => Vec::new(),
-            Way::Response => is.difference(&was).collect(),
-        };
-        for value in lost {
-            let what = if way == Way::Request {
-                "is no value any more"
-            } else {
-                "is a new value, which clients don't know"
+    }
+
+    /// What a request may hold: every bound that is new or closer refuses what was taken.
+    fn bounds(&mut self, at: &str, old: &Value, new: &Value) {
+        for key in [
+            "minimum",
+            "exclusiveMinimum",
+            "minLength",
+            "minItems",
+            "minProperties",
+            "maximum",
+            "exclusiveMaximum",
+            "maxLength",
+            "maxItems",
+            "maxProperties",
+        ] {
+            let is_low = key.to_lowercase().contains("min");
+            // nothing is shorter than 0
+            let was = old[key]
+                .as_f64()
+                .or((is_low && key != "minimum" && key != "exclusiveMinimum").then_some(0.0));
+            let closer = match (was, new[key].as_f64()) {
+                (_, None) => false,
+                (None, Some(_)) => true,
+                (Some(was), Some(is)) if is_low => is > was,
+                (Some(was), Some(is)) => is < was,
             };
-            self.say(at, &format!("{value} {what}"));
+            if closer {
+                self.say(at, &format!("its {key} was {} and is {}", old[key], new[key]));
+            }
         }
-        if old["format"] != new["format"] && !old["format"].is_null() {
-            self.say(at, &format!("its format was {} and is {}", old["format"], new["format"]));
+        for key in ["pattern", "multipleOf", "const"] {
+            if !new[key].is_null() && new[key] != old[key] {
+                self.say(at, &format!("its {key} was {} and is {}", old[key], new[key]));
+            }
+        }
+        if new["uniqueItems"] == json!(true) && old["uniqueItems"] != json!(true) {
+            self.say(at, "its entries must differ now");
+        }
+        if new["additionalProperties"] == json!(false) && old["additionalProperties"] != json!(false) {
+            self.say(at, "other fields are refused now");
         }
     }
+
+    /// Who showed enough before shows enough now, in the same way.
+    fn security(&mut self, at: &str, old: &Value, new: &Value) {
+        let ways = |document: &Value, operation: &Value| -> BTreeSet<String> {
+            let own = match &operation["security"] {
+                Value::Null => &document["security"],
+                own => own,
+            };
+            let ways: BTreeSet<String> = own.as_array().into_iter().flatten().map(ToString::to_string).collect();
+            // no requirement at all is the same as an empty one
+            if ways.is_empty() {
+                BTreeSet::from(["{}".into()])
+            } else {
+                ways
+            }
+        };
+        let (was, is) = (ways(self.old, old), ways(self.new, new));
+        for way in was.difference(&is) {
+            self.say(at, &format!("the security {way} is not enough any more"));
+        }
+    }
+
+    fn headers(&mut self, at: &str, old: &Value, new: &Value) {
+        for (name, header) in entries(&old["headers"]) {
+            let now = entries(&new["headers"]).find(|(n, _)| n.eq_ignore_ascii_case(name));
+            let Some((_, now)) = now else {
+                self.say(at, &format!("header {name} is gone"));
+                continue;
+            };
+            let (was, now) = (Self::resolved(self.old, header).0, Self::resolved(self.new, now).0);
+            self.schema(&format!("{at} header {name}"), &was["schema"], &now["schema"], Way::Response);
+        }
+    }
+}
+
+/// Types of a schema; of one without, those of its values.
+fn types_of(schema: &Value) -> BTreeSet<String> {
+    let said = texts(&schema["type"]);
+    if !said.is_empty() {
+        return said;
+    }
+    let kind = |value: &Value| match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(n) if n.is_i64() || n.is_u64() => "integer",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let values = schema["enum"].as_array().into_iter().flatten();
+    values.map(|value| kind(value).to_string()).collect()
 }
 
 fn join(texts: &BTreeSet<String>) -> String {
@@ -255,16 +376,20 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(format!("{}/openapi/{name}", env!("CARGO_MANIFEST_DIR"))).expect("is there")
 }
 
+/// The entries of a list. `make publish-openapi` keeps its head, which ends with a line of dashes, and nothing else.
+fn listed(name: &str) -> BTreeSet<String> {
+    let list = read(name);
+    let (head, list) = list.split_once("# ---\n").expect("the end of the head");
+    assert!(head.lines().all(|l| l.starts_with('#')), "{name}: the head has entries");
+    let entries = list.lines().filter(|l| !l.is_empty() && !l.starts_with('#'));
+    entries.map(ToString::to_string).collect()
+}
+
 #[test]
 fn no_client_of_the_published_document_is_broken_unless_that_is_intended() {
     let document = |name: &str| serde_json::from_str::<Value>(&read(name)).expect("JSON");
     let found = breaks(&document("published.json"), &document("openapi.json"));
-    let list = read("intended-breaks.txt");
-    let intended: BTreeSet<String> = list
-        .lines()
-        .filter(|l| !l.is_empty() && !l.starts_with('#'))
-        .map(ToString::to_string)
-        .collect();
+    let intended = listed("intended-breaks.txt");
     let unexpected: Vec<&String> = found.difference(&intended).collect();
     assert!(
         unexpected.is_empty(),
@@ -288,14 +413,9 @@ fn every_operation_is_published_or_listed_as_new() {
     let of = |name: &str| operations(&serde_json::from_str(&read(name)).expect("JSON"));
     let (now, published) = (of("openapi.json"), of("published.json"));
     let unprotected: BTreeSet<String> = now.difference(&published).cloned().collect();
-    let list = read("new-operations.txt");
-    let listed: BTreeSet<String> = list
-        .lines()
-        .filter(|l| !l.is_empty() && !l.starts_with('#'))
-        .map(ToString::to_string)
-        .collect();
     assert_eq!(
-        unprotected, listed,
+        unprotected,
+        listed("new-operations.txt"),
         "left: operations that published.json lacks; right: openapi/new-operations.txt. Add new ones there, or run `make publish-openapi`"
     );
 }
@@ -306,9 +426,10 @@ fn small() -> Value {
         "operationId": "change_t",
         "parameters": [{"name": "id", "in": "path", "required": true, "schema": {"type": "string"}}, {"name": "q", "in": "query", "schema": {"type": ["string", "null"]}}],
         "requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/In"}}}},
-        "responses": {"200": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Out"}}}}, "404": {}}
-    }}}, "components": {"schemas": {
-        "In": {"type": "object", "required": ["a"], "properties": {"a": {"type": "string"}, "mode": {"enum": ["x", "y"]}, "in": {"$ref": "#/components/schemas/In"}}},
+        "responses": {"200": {"headers": {"etag": {"schema": {"type": "string"}}}, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Out"}}}}, "404": {}}
+    }}}, "security": [{"bearer": []}, {}], "components": {"securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}}, "schemas": {
+        "In": {"type": "object", "required": ["a"], "properties": {"a": {"type": "string"}, "any": {}, "mode": {"enum": ["x", "y"]}, "in": {"$ref": "#/components/schemas/In"},
+            "size": {"type": "integer", "minimum": 0, "maximum": 10}, "name": {"type": "string", "pattern": "^a", "minLength": 1, "maxLength": 9}, "list": {"type": "array", "maxItems": 5}}},
         "Out": {"allOf": [{"$ref": "#/components/schemas/Base"}, {"type": "object", "required": ["b"], "properties": {"b": {"oneOf": [{"type": "null"}, {"type": "integer", "format": "int64"}]}}}]},
         "Base": {"type": "object", "properties": {"state": {"enum": ["on"]}, "list": {"type": "array", "items": {"type": "string"}}}}
     }}})
@@ -385,7 +506,123 @@ fn what_breaks_clients_is_told_from_what_does_not() {
             Some(json!("int32")),
             "its format was",
         ),
+        // a request that was taken is refused
+        (
+            format!("{schema}/In/properties/a/pattern"),
+            Some(json!("^a")),
+            "request In.a: its pattern was null and is \"^a\"",
+        ),
+        (
+            format!("{schema}/In/properties/name/pattern"),
+            Some(json!("^aa")),
+            "its pattern was \"^a\" and is \"^aa\"",
+        ),
+        (
+            format!("{schema}/In/properties/size/minimum"),
+            Some(json!(1)),
+            "its minimum was 0 and is 1",
+        ),
+        (
+            format!("{schema}/In/properties/size/maximum"),
+            Some(json!(9)),
+            "its maximum was 10 and is 9",
+        ),
+        (
+            format!("{schema}/In/properties/name/maxLength"),
+            Some(json!(8)),
+            "its maxLength was 9 and is 8",
+        ),
+        (
+            format!("{schema}/In/properties/a/minLength"),
+            Some(json!(1)),
+            "its minLength was null and is 1",
+        ),
+        (
+            format!("{schema}/In/properties/list/maxItems"),
+            Some(json!(4)),
+            "its maxItems was 5 and is 4",
+        ),
+        (
+            format!("{schema}/In/properties/a/enum"),
+            Some(json!(["u", "v"])),
+            "request In.a: only u or v are values now",
+        ),
+        (
+            format!("{schema}/In/properties/any/type"),
+            Some(json!("string")),
+            "request In.any: its type was  and is string",
+        ),
+        (
+            format!("{schema}/In/properties/a/format"),
+            Some(json!("uuid")),
+            "its format was null and is \"uuid\"",
+        ),
+        (
+            format!("{schema}/In/additionalProperties"),
+            Some(json!(false)),
+            "other fields are refused now",
+        ),
+        (
+            format!("{operation}/parameters/0/schema/pattern"),
+            Some(json!("^[0-9]+$")),
+            "parameter id: its pattern",
+        ),
+        // an answer that may hold what it could not
+        (
+            format!("{schema}/Base/properties/state/enum"),
+            None,
+            "response Out.state: its values were on and may be any now",
+        ),
+        (
+            format!("{schema}/Base/properties/list/items/type"),
+            None,
+            "list[]: its type was string and is ",
+        ),
+        (
+            format!("{operation}/responses/200/headers/etag"),
+            None,
+            "PATCH /t/{id} 200: header etag is gone",
+        ),
+        (
+            format!("{operation}/responses/200/headers/etag/schema/type"),
+            Some(json!("integer")),
+            "header etag: its type was string and is integer",
+        ),
+        // who may call
+        (
+            "/security".to_string(),
+            Some(json!([{"bearer": []}])),
+            "the security {} is not enough any more",
+        ),
+        (
+            format!("{operation}/security"),
+            Some(json!([{"other": []}, {}])),
+            "the security {\"bearer\":[]} is not enough any more",
+        ),
+        (
+            "/components/securitySchemes/bearer/scheme".to_string(),
+            Some(json!("basic")),
+            "the scheme of this security scheme was",
+        ),
         // doesn't
+        (format!("{schema}/In/properties/name/pattern"), None, ""),
+        (format!("{schema}/In/properties/name/maxLength"), Some(json!(20)), ""),
+        (format!("{schema}/In/properties/size/minimum"), Some(json!(-1)), ""),
+        (format!("{schema}/In/properties/a/minLength"), Some(json!(0)), ""),
+        (format!("{schema}/In/properties/mode/type"), Some(json!("string")), ""),
+        (format!("{schema}/Base/properties/list/maxItems"), Some(json!(3)), ""),
+        (format!("{schema}/Base/properties/state/pattern"), Some(json!("^on$")), ""),
+        (format!("{schema}/Base/properties/state/type"), Some(json!("string")), ""),
+        (
+            format!("{operation}/responses/200/headers/retry-after"),
+            Some(json!({"schema": {"type": "integer"}})),
+            "",
+        ),
+        (
+            format!("{operation}/security"),
+            Some(json!([{"bearer": []}, {}, {"other": []}])),
+            "",
+        ),
         (format!("{schema}/In/properties/more"), Some(json!({"type": "string"})), ""),
         (format!("{schema}/In/required"), Some(json!([])), ""),
         (format!("{schema}/In/properties/mode/enum"), Some(json!(["x", "y", "z"])), ""),

@@ -558,3 +558,29 @@ async fn an_empty_collection_without_snapshots_becomes_our_own_at_once() {
     assert_eq!(ended["total_files"], 0);
     assert_eq!(app.get("/v1/collections/empty").await.ok().json["ownership"], "owned");
 }
+
+#[tokio::test]
+async fn new_ids_that_somebody_has_chosen_before_use_up_no_try() {
+    let app = TestApp::local().await;
+    put_files(&app, PREFIX).await;
+    write(&app, &plan(&app)).await;
+    adopt(&app, json!({"prefix": PREFIX})).await;
+    app.small_collection("other", 9000).await;
+    // new ids come from ten thousand seconds ahead, where an engine has chosen some
+    let ahead: i64 = sqlx::query_scalar(
+        "select setval('id_allocator', ((extract(epoch from stillframe_now()) * 1000)::bigint + 10000000) << 18)",
+    )
+    .fetch_one(&app.pool)
+    .await
+    .expect("set");
+    let segment = |id: i64| json!({"segment_id": id.to_string(), "partition_name": "_default", "channel_name": "ch_9000", "num_of_rows": 0});
+    let batch = json!({"segments": (ahead..ahead + 60).map(segment).collect::<Vec<Value>>()});
+    app.post("/v1/collections/other/segments:batch", &batch).await.created();
+    let ended = materialize(&app, "feas").await;
+    let failures: i64 = sqlx::query_scalar("select sum(failures) from restore_tasks where job_id = $1")
+        .bind(ended["job_id"].as_str().expect("id").parse::<i64>().expect("a number"))
+        .fetch_one(&app.pool)
+        .await
+        .expect("counts");
+    assert_eq!(failures, 0);
+}

@@ -123,3 +123,46 @@ fn every_code_has_a_title_and_stays_what_it_is() {
         assert!(codes.contains(&Value::from(own)), "the guide's {own}");
     }
 }
+
+#[test]
+fn the_document_says_which_headers_calls_take_and_answers_have() {
+    let document: Value = serde_json::from_str(&stillframe::app::document_text(false)).expect("JSON");
+    let mut puts = 0;
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("operations") {
+            let at = format!("{method} {path}");
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            let taken: Vec<&str> = parameters
+                .filter(|p| p["in"] == "header")
+                .filter_map(|p| p["name"].as_str())
+                .collect();
+            if method == "put" && item["get"].is_object() {
+                puts += 1;
+                assert!(
+                    taken.contains(&"if-none-match") && taken.contains(&"if-match"),
+                    "{at}: {taken:?}"
+                );
+            }
+            // Milvus' envelope is always 200
+            if path.starts_with("/v2/") {
+                continue;
+            }
+            let keyed = taken.contains(&"idempotency-key");
+            for (status, response) in operation["responses"].as_object().expect("responses") {
+                let has = |name: &str| {
+                    let header = &response["headers"][name];
+                    let header = match header["$ref"].as_str() {
+                        Some(reference) => document.pointer(reference.trim_start_matches('#')).expect("a header"),
+                        None => header,
+                    };
+                    header["schema"]["type"].is_string() && header["description"].is_string()
+                };
+                let waits = matches!(status.as_str(), "429" | "503") || (keyed && status == "409");
+                assert!(has("x-request-id"), "{at} {status}");
+                assert_eq!(has("retry-after"), waits, "{at} {status}");
+                assert_eq!(has("idempotent-replayed"), keyed && status.starts_with('2'), "{at} {status}");
+            }
+        }
+    }
+    assert!(puts >= 2, "{puts}");
+}

@@ -2,11 +2,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Access, Permission, Principal, PrincipalKind, Visible, needed};
 use crate::domain::{Code, Error, Result};
 
 /// What a call was about, for the audit log.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Touched {
     /// Whether the caller's rights were looked at.
     pub judged: bool,
@@ -14,12 +16,16 @@ pub struct Touched {
     pub db_name: Option<String>,
     /// The first collection.
     pub collection_name: Option<String>,
-    /// Names of snapshots, ids of jobs and keys.
+    /// Names of snapshots, partitions, indexes and the like, ids of segments, jobs and keys.
     pub subjects: Vec<String>,
 }
 
 /// Subjects of one call that are noted at most.
-const MAX_SUBJECTS: usize = 10;
+const MAX_SUBJECTS: usize = 20;
+/// Characters of one.
+const MAX_SUBJECT: usize = 300;
+/// Of these so many are named when there are more of one kind.
+const NAMED: usize = 5;
 
 /// One call: who makes it, and the permission that its operation needs. Clones are the same call.
 #[derive(Debug, Clone)]
@@ -89,14 +95,14 @@ impl Caller {
     }
 
     /// The answer is one that the same principal was given before to the same call: its rights were
-    /// looked at then.
-    pub fn is_repeated(&self) {
-        self.judged(|_| ());
-    }
-
-    /// The same, when it is known what that call was about.
-    pub fn repeats(&self, touched: Touched) {
-        *self.touched.lock().unwrap_or_else(PoisonError::into_inner) = touched;
+    /// looked at then. `about`: what that call was about.
+    pub fn is_repeated(&self, about: Option<Touched>) {
+        self.judged(|touched| {
+            *touched = Touched {
+                judged: true,
+                ..about.unwrap_or_default()
+            };
+        });
     }
 
     /// What it has been about so far.
@@ -107,9 +113,21 @@ impl Caller {
     /// Notes what the call is about, for the audit log.
     pub fn note(&self, subject: impl Into<String>) {
         let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
-        let subject = subject.into();
+        // names are noted before they are checked
+        let subject: String = subject.into().chars().take(MAX_SUBJECT).collect();
         if touched.subjects.len() < MAX_SUBJECTS && !touched.subjects.contains(&subject) {
             touched.subjects.push(subject);
+        }
+    }
+
+    /// Notes several things of one kind: each of a few, else the first and how many there are.
+    pub fn note_all(&self, kind: &str, ids: impl ExactSizeIterator<Item = i64>) {
+        let count = ids.len();
+        for id in ids.take(NAMED) {
+            self.note(format!("{kind} {id}"));
+        }
+        if count > NAMED {
+            self.note(format!("{count} {kind}s in all"));
         }
     }
 
@@ -154,6 +172,12 @@ impl Caller {
     /// `permission_denied`.
     pub fn need_named(&self, db_name: &str, given: &str, meant: &str) -> Result<()> {
         self.judge(db_name, Some(meant));
+        self.judged(|touched| {
+            // an alias was noted before it was known what it stands for
+            if touched.collection_name.as_deref() == Some(given) {
+                touched.collection_name = Some(meant.into());
+            }
+        });
         if self.principal.may(self.permission, db_name, meant) {
             return Ok(());
         }

@@ -1,6 +1,5 @@
 //! The public keys of an OpenID provider, as it publishes them (RFC 7517).
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -12,13 +11,15 @@ use tokio::sync::Mutex;
 use url::{Host, Url};
 
 /// Keys are fetched again after this time, so that one that was withdrawn is no longer taken.
-const REFRESH: Duration = Duration::from_secs(600);
+pub const REFRESH: Duration = Duration::from_secs(600);
 /// Between two fetches at least: anybody can send tokens with unknown key ids.
 pub const PAUSE: Duration = Duration::from_secs(10);
 /// A provider that takes longer is down.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a document at most.
 const MAX_BYTES: usize = 1 << 20;
+/// Keys at most that one token is tried with.
+const MAX_TRIED: usize = 16;
 
 /// A key that verifies.
 #[derive(Clone)]
@@ -31,7 +32,9 @@ pub struct VerifyingKey {
 
 #[derive(Default)]
 struct Fetched {
-    keys: HashMap<String, VerifyingKey>,
+    /// As the provider lists them, each with its id where it has one. Nothing keeps a provider from publishing
+    /// several without, or several under one id.
+    keys: Vec<(Option<String>, VerifyingKey)>,
     at: Option<Instant>,
 }
 
@@ -46,6 +49,7 @@ pub struct Jwks {
     /// Held while fetching; when that was begun last.
     fetching: Mutex<Option<Instant>>,
     pause: Duration,
+    refresh: Duration,
 }
 
 impl std::fmt::Debug for Jwks {
@@ -67,9 +71,10 @@ pub fn is_safe(url: &str) -> bool {
 }
 
 impl Jwks {
-    pub fn new(issuer: String, url: Option<String>, pause: Duration) -> Self {
+    pub fn new(issuer: String, url: Option<String>, pause: Duration, refresh: Duration) -> Self {
         Self {
             pause,
+            refresh,
             issuer,
             url,
             // a redirect may lead to where anybody in between can change the keys
@@ -86,18 +91,20 @@ impl Jwks {
         self.fetched.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The key with this id; without an id the only one there is.
-    pub async fn key(self: &Arc<Self>, kid: Option<&str>) -> Option<VerifyingKey> {
+    /// The keys that a token may be signed with: those of its key id; of one without, the only key there is, or those
+    /// that have no id either.
+    pub async fn keys(self: &Arc<Self>, kid: Option<&str>) -> Vec<VerifyingKey> {
         let known = self.known();
-        if let Some(found) = pick(&known, kid) {
-            if known.at.is_none_or(|at| at.elapsed() > REFRESH) {
-                let this = self.clone();
-                tokio::spawn(async move { this.refresh(known.at).await });
-            }
-            return Some(found);
+        let found = pick(&known, kid);
+        if found.is_empty() {
+            self.refresh(known.at).await;
+            return pick(&self.known(), kid);
         }
-        self.refresh(known.at).await;
-        pick(&self.known(), kid)
+        if known.at.is_none_or(|at| at.elapsed() > self.refresh) {
+            let this = self.clone();
+            tokio::spawn(async move { this.refresh(known.at).await });
+        }
+        found
     }
 
     /// Fetches the keys unless somebody has done so since, or tried a moment ago.
@@ -128,7 +135,7 @@ impl Jwks {
         }
     }
 
-    async fn fetch(&self) -> Result<HashMap<String, VerifyingKey>, String> {
+    async fn fetch(&self) -> Result<Vec<(Option<String>, VerifyingKey)>, String> {
         #[derive(Deserialize)]
         struct Discovery {
             issuer: String,
@@ -182,15 +189,15 @@ impl Jwks {
     }
 }
 
-fn pick(fetched: &Fetched, kid: Option<&str>) -> Option<VerifyingKey> {
-    match kid {
-        Some(kid) => fetched.keys.get(kid).cloned(),
-        None if fetched.keys.len() == 1 => fetched.keys.values().next().cloned(),
-        None => None,
-    }
+fn pick(fetched: &Fetched, kid: Option<&str>) -> Vec<VerifyingKey> {
+    let keys = match (kid, fetched.keys.as_slice()) {
+        (None, [(_, only)]) => return vec![only.clone()],
+        (kid, keys) => keys.iter().filter(move |(id, _)| id.as_deref() == kid),
+    };
+    keys.take(MAX_TRIED).map(|(_, key)| key.clone()).collect()
 }
 
-fn usable(jwk: Jwk) -> Option<(String, VerifyingKey)> {
+fn usable(jwk: Jwk) -> Option<(Option<String>, VerifyingKey)> {
     if !matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature)) {
         return None;
     }
@@ -219,7 +226,7 @@ fn usable(jwk: Jwk) -> Option<(String, VerifyingKey)> {
         }
     };
     let key = DecodingKey::from_jwk(&jwk).ok()?;
-    Some((jwk.common.key_id.unwrap_or_default(), VerifyingKey { key, algorithms }))
+    Some((jwk.common.key_id, VerifyingKey { key, algorithms }))
 }
 
 #[cfg(test)]

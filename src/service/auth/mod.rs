@@ -119,15 +119,21 @@ impl Service {
         }
     }
 
-    /// The principal of a call of an operation; nobody in particular where it is open.
+    /// The principal of a call of an operation; nobody in particular where it is open, unless it tells some
+    /// callers more.
     ///
     /// # Errors
     /// As [`Service::authenticate`].
     pub async fn principal_for(&self, operation: &str, credential: Option<&str>) -> Result<Arc<Principal>> {
-        if self.is_open(operation) {
+        if self.is_open(operation) && (credential.is_none() || !self.tells_more(operation)) {
             return Ok(self.auth.nobody.clone());
         }
         self.authenticate(credential).await
+    }
+
+    /// Whether an operation that is open tells some callers more.
+    pub fn tells_more(&self, operation: &str) -> bool {
+        needed(operation) == Some(Access::Monitoring)
     }
 
     /// Refuses what a stranger's page makes a browser send; where a credential is needed, it can't have one.

@@ -33,11 +33,15 @@ pub struct OidcSettings {
     pub grants: Vec<(String, Grant)>,
     /// Between two fetches of the provider's keys at least.
     pub pause: Duration,
+    /// The keys are fetched again when they are older.
+    pub refresh: Duration,
 }
 
 impl OidcSettings {
     /// Pause between fetches of the keys unless a test wants another.
     pub const PAUSE: Duration = super::jwks::PAUSE;
+    /// Age of the keys unless a test wants another.
+    pub const REFRESH: Duration = super::jwks::REFRESH;
 
     /// Whether the provider is asked in a way that nobody in between can change.
     pub fn is_safe(&self) -> bool {
@@ -54,7 +58,13 @@ pub struct Oidc {
 
 impl Oidc {
     pub fn new(settings: OidcSettings) -> Self {
-        let jwks = Arc::new(Jwks::new(settings.issuer.clone(), settings.jwks_url.clone(), settings.pause));
+        let jwks = Jwks::new(
+            settings.issuer.clone(),
+            settings.jwks_url.clone(),
+            settings.pause,
+            settings.refresh,
+        );
+        let jwks = Arc::new(jwks);
         Self { settings, jwks }
     }
 
@@ -71,19 +81,24 @@ impl Oidc {
         if header.crit.is_some() {
             return Err(refused());
         }
-        let key = self.jwks.key(header.kid.as_deref()).await.ok_or_else(|| {
-            Code::Unauthenticated.error("the token is signed with a key that the OpenID provider does not publish")
-        })?;
         let mut validation = Validation::new(header.alg);
-        // what the key is for decides, not what the token says
-        validation.algorithms = key.algorithms;
         validation.leeway = LEEWAY_SECONDS;
         validation.validate_nbf = true;
         validation.set_audience(&[&self.settings.audience]);
         validation.set_issuer(&[&self.settings.issuer]);
         // else a token without them would pass
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        let token = decode::<Map<String, Value>>(token, &key.key, &validation).map_err(|e| refused().because(e))?;
+        let mut verified =
+            Err(Code::Unauthenticated.error("the token is signed with a key that the OpenID provider does not publish"));
+        for key in self.jwks.keys(header.kid.as_deref()).await {
+            // what the key is for decides, not what the token says
+            validation.algorithms = key.algorithms;
+            verified = decode::<Map<String, Value>>(token, &key.key, &validation).map_err(|e| refused().because(e));
+            if verified.is_ok() {
+                break;
+            }
+        }
+        let token = verified?;
         let subject = token.claims.get("sub").and_then(Value::as_str).filter(|s| !s.is_empty());
         let values = values(&token.claims, &self.settings.claim);
         let grants = self

@@ -141,7 +141,7 @@ impl Ledger {
     /// Counts objects that are gone, or in a dry run would be, and gives the item that says so.
     pub fn deleted(&mut self, kind: ItemKind, name: String, objects: i64, size_bytes: i64) -> Item {
         self.report.objects += objects;
-        self.report.bytes += size_bytes;
+        self.report.bytes = self.report.bytes.saturating_add(size_bytes);
         let outcome = match self.dry_run {
             true => Outcome::WouldDelete,
             false => Outcome::Deleted,

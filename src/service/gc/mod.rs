@@ -105,6 +105,10 @@ impl Service {
         let mut conn = self.conn().await?;
         let run_id = RunId(store::catalog::allocate_ids(&mut conn, 1).await?);
         store::gc_runs::start(&mut conn, run_id, request.dry_run, scope.grace_seconds, tolerance).await?;
+        self.caller.note(match request.dry_run {
+            true => format!("dry collector run {run_id}"),
+            false => format!("collector run {run_id}"),
+        });
         crash_point::reached("collect.started");
         drop(conn);
         let mut ledger = Ledger::new(alone, Some(run_id)).dry(request.dry_run).on_time(!request.asked);
@@ -231,6 +235,10 @@ impl Service {
     /// # Errors
     /// Database errors.
     pub async fn allow_orphan_deletion(&self, allowed: bool) -> Result<()> {
+        self.caller.note(match allowed {
+            true => "orphan deletion allowed",
+            false => "orphan deletion forbidden",
+        });
         store::orphans::set_may_delete(&mut *self.conn().await?, allowed).await
     }
 

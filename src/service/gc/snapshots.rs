@@ -87,7 +87,7 @@ impl Service {
             ledger.report.candidates += count;
             ledger.report.manifests += count;
             ledger.report.objects += count;
-            ledger.report.bytes += bytes;
+            ledger.report.bytes = ledger.report.bytes.saturating_add(bytes);
             return Ok(());
         }
         let mut after = (-1, -1);

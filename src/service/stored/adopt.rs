@@ -56,6 +56,7 @@ impl Service {
     /// `partition_already_exists`, `segment_already_exists`, `index_build_already_exists`,
     /// `snapshot_already_exists`; storage errors.
     pub async fn adopt_snapshots(&self, request: &Adopt) -> Result<Adopted> {
+        self.caller.note(format!("prefix {:?}", request.prefix));
         let below = key::check_prefix(&request.prefix).map_err(|why| Error::invalid("/prefix", why))?;
         if let Some(given) = &request.collection_name {
             name::check(given).map_err(|why| Error::invalid("/collection_name", why))?;

@@ -173,20 +173,27 @@ pub async fn insert_segments(conn: &mut PgConnection, whole: &[Segment], capture
 }
 
 /// Inserts index builds of a target that only snapshots need: dropped, and out of the collector's
-/// reach until the job has ended.
-pub async fn insert_dropped_builds(conn: &mut PgConnection, collection: CollectionId, builds: &[IndexBuild]) -> Result<()> {
+/// reach until the job has ended. Gives a build id that is in use already; the caller must then roll
+/// back.
+pub async fn insert_dropped_builds(
+    conn: &mut PgConnection,
+    collection: CollectionId,
+    builds: &[IndexBuild],
+) -> Result<Option<i64>> {
     let column = |f: fn(&IndexBuild) -> i64| builds.iter().map(f).collect::<Vec<i64>>();
     let contents: Vec<Vec<u8>> = builds
         .iter()
         .map(|b| super::codec::encode(&b.content))
         .collect::<Result<_>>()?;
-    sqlx::query!(
+    let inserted = sqlx::query_scalar!(
         "insert into index_builds (build_id, collection_id, segment_id, index_id, state, content, file_count, size_bytes,
                                    created_at, dropped_at, collect_after)
          select build_id, $1, segment_id, index_id, 'dropped', content, file_count, size_bytes, (select stillframe_now()),
                 (select stillframe_now()), (select stillframe_now()) + interval '100 years'
            from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::int[], $7::bigint[])
-                as u (build_id, segment_id, index_id, content, file_count, size_bytes)",
+                as u (build_id, segment_id, index_id, content, file_count, size_bytes)
+         on conflict on constraint index_builds_pkey do nothing
+         returning build_id",
         collection.0,
         &column(|b| b.build_id.0),
         &column(|b| b.segment_id.0),
@@ -198,10 +205,11 @@ pub async fn insert_dropped_builds(conn: &mut PgConnection, collection: Collecti
             .collect::<Vec<_>>(),
         &column(|b| i64::try_from(b.content.size_bytes()).unwrap_or(i64::MAX)),
     )
-    .execute(conn)
+    .fetch_all(conn)
     .await
     .map_err(failed)?;
-    Ok(())
+    let ids = builds.iter().map(|b| b.build_id.0);
+    Ok(ids.into_iter().find(|id| !inserted.contains(id)))
 }
 
 /// Gives what was kept out of the collector's reach back to it.

@@ -3,9 +3,11 @@
 mod across;
 mod audit;
 mod bundles;
+mod chosen_ids;
 mod command;
 mod keys;
 mod milvus;
+mod monitoring;
 mod pages;
 mod provider;
 mod roles;

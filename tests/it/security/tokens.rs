@@ -22,6 +22,7 @@ fn settings(provider: &Provider) -> AuthSettings {
             claim: "groups".into(),
             grants: vec![("ops".into(), grant("admin")), ("team-a".into(), grant("operator@team_a"))],
             pause: OidcSettings::PAUSE,
+            refresh: OidcSettings::REFRESH,
         }),
         ..required()
     }
@@ -242,4 +243,67 @@ async fn keys_that_a_redirect_leads_to_are_not_taken() {
     let app = TestApp::with_auth(settings(&provider)).await;
     assert_eq!(status(&app, &theirs.token("k", &claims(&provider))).await, 401);
     assert_eq!((provider.fetches(), other.fetches()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_provider_that_gives_its_keys_no_ids_has_all_of_them_tried() {
+    let keyless = |signer: &Signer| {
+        let mut jwk = signer.jwk("");
+        jwk.as_object_mut().expect("an object").remove("kid");
+        jwk
+    };
+    let (first, second, third, other) = (Signer::ec(), Signer::ec(), Signer::rsa(), Signer::ec());
+    let with_id = Signer::ec();
+    let published = vec![keyless(&first), keyless(&second), keyless(&third), with_id.jwk("k")];
+    let provider = Provider::start(published).await;
+    let app = TestApp::with_auth(settings(&provider)).await;
+    let claims = claims(&provider);
+    let header = |alg: &str| json!({"alg": alg, "typ": "JWT"});
+    for (signer, alg) in [(&first, "ES256"), (&second, "ES256"), (&third, "RS256")] {
+        assert_eq!(status(&app, &signer.token_with(&header(alg), &claims)).await, 200, "{alg}");
+    }
+    assert_eq!(status(&app, &with_id.token("k", &claims)).await, 200);
+    // what is not among them, what names an id that is another's, and a key of an id without it
+    for forged in [
+        other.token_with(&header("ES256"), &claims),
+        third.token_with(&header("PS256"), &claims),
+        first.token("k", &claims),
+        first.token("", &claims),
+        with_id.token_with(&header("ES256"), &claims),
+    ] {
+        assert_eq!(status(&app, &forged).await, 401, "{forged}");
+    }
+}
+
+#[tokio::test]
+async fn of_two_keys_under_one_id_both_are_tried() {
+    let (one, two, other) = (Signer::ec(), Signer::ec(), Signer::ec());
+    let provider = Provider::start(vec![one.jwk("k"), two.jwk("k")]).await;
+    let app = TestApp::with_auth(settings(&provider)).await;
+    let claims = claims(&provider);
+    assert_eq!(status(&app, &one.token("k", &claims)).await, 200);
+    assert_eq!(status(&app, &two.token("k", &claims)).await, 200);
+    assert_eq!(status(&app, &other.token("k", &claims)).await, 401);
+}
+
+#[tokio::test]
+async fn a_key_that_was_withdrawn_goes_when_the_keys_are_fetched_again() {
+    let (stays, goes) = (Signer::ec(), Signer::ec());
+    let provider = Provider::start(vec![stays.jwk("stays"), goes.jwk("goes")]).await;
+    let mut auth = settings(&provider);
+    let oidc = auth.oidc.as_mut().expect("set");
+    (oidc.pause, oidc.refresh) = (std::time::Duration::ZERO, std::time::Duration::ZERO);
+    let app = TestApp::with_auth(auth).await;
+    let claims = claims(&provider);
+    assert_eq!(status(&app, &goes.token("goes", &claims)).await, 200);
+    provider.publish(Some(vec![stays.jwk("stays")]));
+    // no unknown id makes the service ask: the age of what it knows does, beside a call
+    super::who::soon(async || {
+        let status = status(&app, &goes.token("goes", &claims)).await;
+        (status == 401).then_some(())
+    })
+    .await;
+    assert_eq!(status(&app, &stays.token("stays", &claims)).await, 200);
+    // the real age is ten minutes
+    assert_eq!(OidcSettings::REFRESH, std::time::Duration::from_secs(600));
 }

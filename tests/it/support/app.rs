@@ -137,9 +137,14 @@ impl TestApp {
 
     /// On memory, with authentication or other settings of it.
     pub async fn with_auth(auth: AuthSettings) -> Self {
+        Self::with_auth_and(auth, quick()).await
+    }
+
+    /// The same with other settings of the service too.
+    pub async fn with_auth_and(auth: AuthSettings, settings: ServiceSettings) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let options = StorageOptions::default();
-        Self::start_with(StorageUrl::Memory, options, quick(), directory, |_| Stores::default(), auth).await
+        Self::start_with(StorageUrl::Memory, options, settings, directory, |_| Stores::default(), auth).await
     }
 
     async fn start(url: StorageUrl, options: StorageOptions, settings: ServiceSettings, directory: tempfile::TempDir) -> Self {

@@ -155,6 +155,17 @@ fn compose_is_accepted_by_docker_compose_and_names_settings_that_exist() {
     for name in environment.keys() {
         assert!(known.contains(name), "{name} is no setting");
     }
+    // who reaches the port needs a key, and there is one to begin with
+    assert_eq!(environment["STILLFRAME_AUTH"], "true");
+    let key = environment["STILLFRAME_ADMIN_KEY"].as_str().expect("an admin key");
+    assert!(key.len() >= 32, "{key}");
+    assert!(!environment.contains_key("STILLFRAME_INSECURE"));
+    assert!(!environment.contains_key("STILLFRAME_OPEN_METRICS"));
+    let ports = compose[0]["services"]["stillframe"]["ports"].as_array().expect("ports");
+    assert!(
+        ports.iter().all(|p| p.as_str().is_some_and(|p| p.starts_with("127.0.0.1:"))),
+        "the key is in the file: {ports:?}"
+    );
     let output = compose_config(Path::new("docker-compose.yml"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let directory = tempfile::tempdir().expect("a directory");

@@ -3,6 +3,7 @@
 
 mod deploy;
 mod doctor;
+mod logs;
 mod metrics;
 mod rules;
 mod traces;
