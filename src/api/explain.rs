@@ -128,7 +128,7 @@ pub struct ExplainResponse {
     pub exists: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<Count>,
-    /// Whether the catalog has a row for what it belongs to.
+    /// Whether the catalog has a row for what it belongs to, which names it.
     pub known: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub collection_id: Option<Id>,

@@ -313,7 +313,7 @@ pub struct ListGcRunItemsQuery {
 
 /// List what a collector run dealt with
 ///
-/// What it deleted, what it kept and why, what it could not delete. At most 10,000 of each outcome are listed: of what was kept 1,000, in runs that were asked for or looked for orphans; of failures 100 in runs of the timer. The counts of the run are complete.
+/// What it deleted, what it kept and why, what it could not delete. At most 10,000 of each outcome are listed: of what was kept 1,000 of each kind, in runs that were asked for or looked for orphans; of failures 100 in runs of the timer. The counts of the run are complete.
 #[utoipa::path(get, path = "/v1/gc/runs/{run_id}/items", operation_id = "list_gc_run_items", tag = "operations",
     params(("run_id" = Id, Path, description = "The run", example = "470700000000000200"), ListGcRunItemsQuery),
     responses((status = 200, description = "A page of items", body = List<GcItemBody>)))]

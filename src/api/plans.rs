@@ -79,7 +79,7 @@ pub struct RestorePlanResponse {
     pub problem_count: Count,
     /// The first 100 of them.
     pub problems: Vec<FileProblemBody>,
-    /// Free bytes of the filesystem; absent where the store does not tell.
+    /// Free bytes of the filesystem, less those that running jobs have yet to copy there; absent where the store does not tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub free_bytes: Option<Count>,
     /// The setting; absent: no quota, or the caller may not read everything.

@@ -180,7 +180,7 @@ pub struct RestoreTaskResponse {
     pub total_bytes: Count,
     pub done_bytes: Count,
     pub retries: Count,
-    /// The last error, with the file it is about.
+    /// The last error, with the file it is about; of a clean-up also what it waits for.
     pub last_error: String,
     /// The worker that has it, or had it last.
     #[serde(skip_serializing_if = "Option::is_none")]

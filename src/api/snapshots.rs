@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::guard::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::{Extension, Json};
 use serde::{Deserialize, Deserializer};
 use utoipa::{IntoParams, ToSchema};
@@ -321,7 +321,7 @@ pub async fn change_snapshot(
 
 /// Drop a snapshot
 ///
-/// It is gone at once; the collector deletes its files, and what only it needed, after the grace period, and until then it can be taken back. Refused while it is being restored, pinned or on hold.
+/// It is gone at once; the collector deletes its files, and what only it needed, after the grace period, and until then it can be taken back. Dropping one again that can be taken back is answered as the first time, unless `If-Match` is given. Refused while it is being restored, pinned or on hold.
 #[utoipa::path(delete, path = "/v1/snapshots/{snapshot_name}", operation_id = "drop_snapshot", tag = "snapshots",
     params(("snapshot_name" = String, Path, description = "Name", example = "backup_20240101"), SnapshotQuery),
     responses((status = 204, description = "Dropped")))]
@@ -329,8 +329,11 @@ pub async fn drop_snapshot(
     State(state): State<ApiState>,
     Name(snapshot_name): Name,
     Query(query): Query<SnapshotQuery>,
+    headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
-    state.service.drop_snapshot(&query.of(snapshot_name)).await?;
+    // a condition speaks of a snapshot that is there
+    let must_be_there = headers.contains_key(header::IF_MATCH);
+    state.service.drop_snapshot(&query.of(snapshot_name), must_be_there).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

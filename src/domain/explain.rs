@@ -56,7 +56,7 @@ pub struct Explanation {
     pub segment: Option<SegmentId>,
     pub build: Option<BuildId>,
     pub snapshot: Option<SnapshotId>,
-    /// Whether the catalog has a row for what it belongs to.
+    /// Whether the catalog has a row for what it belongs to, which names it.
     pub known: bool,
     /// The first of them.
     pub kept_by: Vec<Keeper>,

@@ -7,8 +7,11 @@ use super::{Code, Error};
 /// The room that a restore has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Room {
-    /// Free bytes of the filesystem; none where the store does not tell.
+    /// Free bytes of the filesystem, less those that running jobs have yet to copy; none where the store
+    /// does not tell.
     pub free_bytes: Option<i64>,
+    /// Bytes that running jobs have yet to copy into the own storage.
+    pub claimed_bytes: i64,
     /// The setting; none: no quota.
     pub quota_bytes: Option<i64>,
     /// Bytes of the owned segments and index builds in the catalog; known where there is a quota.
@@ -23,8 +26,12 @@ impl Room {
             return None;
         }
         if let Some(free) = self.free_bytes.filter(|free| needed > *free) {
+            let claimed = match self.claimed_bytes {
+                0 => String::new(),
+                bytes => format!("; jobs that run have yet to copy {bytes} bytes there"),
+            };
             return Some(Code::InsufficientStorage.error(format!(
-                "the restore needs {needed} bytes, {free} are available on the filesystem of the object storage"
+                "the restore needs {needed} bytes, {free} are available on the filesystem of the object storage{claimed}"
             )));
         }
         let (quota, used) = (self.quota_bytes?, self.used_bytes?);
@@ -124,6 +131,7 @@ mod tests {
     fn the_figures_are_named_when_there_is_no_room() {
         let room = Room {
             free_bytes: Some(10),
+            claimed_bytes: 3,
             quota_bytes: Some(100),
             used_bytes: Some(95),
         };
@@ -131,7 +139,10 @@ mod tests {
         let text = room.lacks(6).expect("over the quota").to_string();
         assert!(text.contains("needs 6 bytes, 5 are available within the quota"), "{text}");
         let text = room.lacks(11).expect("disk full").to_string();
-        assert!(text.contains("needs 11 bytes, 10 are available"), "{text}");
+        assert!(
+            text.contains("needs 11 bytes, 10 are available") && text.ends_with("have yet to copy 3 bytes there"),
+            "{text}"
+        );
         assert!(Room::default().lacks(i64::MAX).is_none(), "nothing is known");
     }
 

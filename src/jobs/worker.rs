@@ -1,7 +1,7 @@
 //! The workers of a process: claim tasks, keep their leases, run them.
 //!
-//! A worker acts on a task only while it trusts its lease: from the start of the last heartbeat
-//! that succeeded, for the length of the lease less a margin. After that another process may
+//! A worker acts on a task only while it trusts its lease: from the start of the claim, or of the last
+//! heartbeat that succeeded, for the length of the lease less a margin. After that another process may
 //! have the task, so the work is dropped whatever it is doing.
 
 use std::sync::Arc;
@@ -83,13 +83,15 @@ impl Worker {
                 listener = self.listen().await;
             }
             let free = slots.available_permits();
+            // the lease begins somewhere in the claim
+            let began = Instant::now();
             let claimed = if free == 0 { Vec::new() } else { self.claim(free).await };
             let found = claimed.len();
             for task in claimed {
                 let Ok(slot) = slots.clone().try_acquire_owned() else { break };
                 let worker = self.clone();
                 running.spawn(async move {
-                    worker.work(task).await;
+                    worker.work(task, began).await;
                     drop(slot);
                     worker.ended.notify_one();
                 });
@@ -109,11 +111,14 @@ impl Worker {
     /// Database errors.
     pub async fn drain(&self) -> crate::domain::Result<usize> {
         let mut ran = 0;
-        while let Some(task) = self.service.claim_tasks(self.id, 1).await?.pop() {
-            self.work(task).await;
+        loop {
+            let began = Instant::now();
+            let Some(task) = self.service.claim_tasks(self.id, 1).await?.pop() else {
+                return Ok(ran);
+            };
+            self.work(task, began).await;
             ran += 1;
         }
-        Ok(ran)
     }
 
     async fn listen(&self) -> Option<PgListener> {
@@ -183,7 +188,8 @@ impl Worker {
         }
     }
 
-    async fn work(&self, task: ClaimedTask) {
+    /// Runs a task whose claim began then.
+    async fn work(&self, task: ClaimedTask, claimed: Instant) {
         let span = tracing::info_span!("job", job.id = %task.job_id, task.id = %task.task_id, kind = task.kind.as_str(), attempt = task.attempt);
         if telemetry::traces_on()
             && let Ok(Some(traceparent)) = self.service.job_traceparent(task.job_id).await
@@ -197,7 +203,7 @@ impl Worker {
             }
             metrics::gauge!(RUNNING_TASKS).increment(1.0);
             let progress = Arc::new(CopyProgress::of(&task));
-            let outcome = self.run_under_lease(&task, &progress).await;
+            let outcome = self.run_under_lease(&task, claimed, &progress).await;
             metrics::gauge!(RUNNING_TASKS).decrement(1.0);
             self.count(&task, &progress, outcome);
             if outcome == "failed" || (outcome == "done" && task.kind == TaskKind::Publish) {
@@ -208,13 +214,17 @@ impl Worker {
         .await;
     }
 
-    async fn run_under_lease(&self, task: &ClaimedTask, progress: &Arc<CopyProgress>) -> &'static str {
+    async fn run_under_lease(&self, task: &ClaimedTask, claimed: Instant, progress: &Arc<CopyProgress>) -> &'static str {
+        if Instant::now() >= self.trust(claimed) {
+            tracing::warn!("the claim took longer than its lease can be trusted, the task is not begun");
+            return "lost";
+        }
         // in a task of its own, so that a panic is an error like others
         let (service, running, counters) = (self.service.clone(), task.clone(), progress.clone());
         let mut work = tokio::spawn(async move { service.run_task(&running, &counters).await }.in_current_span());
         let stopped = tokio::select! {
             done = &mut work => return self.ended(task, done).await,
-            stopped = self.keep_lease(task, progress) => stopped,
+            stopped = self.keep_lease(task, claimed, progress) => stopped,
         };
         work.abort();
         // what it was doing is over before anybody else is told
@@ -264,21 +274,22 @@ impl Worker {
     }
 
     /// Renews the lease until it is lost, the task is to be handed back, or the process stops hard.
-    async fn keep_lease(&self, task: &ClaimedTask, progress: &CopyProgress) -> Stopped {
-        let lease = self.settings.lease;
+    async fn keep_lease(&self, task: &ClaimedTask, claimed: Instant, progress: &CopyProgress) -> Stopped {
         // often enough for a progress bar; far more often than the lease needs
-        let (beat_every, margin) = ((lease / 3).min(Duration::from_secs(1)), lease / 10);
-        let mut trusted_until = Instant::now() + lease - margin;
+        let beat_every = (self.settings.lease / 3).min(Duration::from_secs(1));
+        let mut trusted_until = self.trust(claimed);
         loop {
+            // not longer than the claim is trusted: it may have taken a while
+            let pause = beat_every.min(trusted_until.saturating_duration_since(Instant::now()));
             tokio::select! {
                 () = self.hard.cancelled() => return Stopped::Aborted,
-                () = tokio::time::sleep(beat_every) => {}
+                () = tokio::time::sleep(pause) => {}
             }
             let began = Instant::now();
             let left = trusted_until.saturating_duration_since(began);
             match tokio::time::timeout(left, self.service.heartbeat(task, progress)).await {
                 Ok(Ok(Beat::Continue)) => {
-                    trusted_until = began + lease - margin;
+                    trusted_until = self.trust(began);
                     if self.should_make_room(task).await {
                         if task.kind != TaskKind::Copy {
                             return Stopped::MakesRoom;
@@ -297,6 +308,11 @@ impl Worker {
                 return Stopped::LeaseLost;
             }
         }
+    }
+
+    /// Until when a lease is trusted that was taken or renewed by a call which began then.
+    fn trust(&self, began: Instant) -> Instant {
+        began + self.settings.lease - self.settings.lease / 10
     }
 
     /// Whether to hand a task back, since every worker of this process is busy and another job

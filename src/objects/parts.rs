@@ -41,7 +41,7 @@ const TRIES: u32 = 5;
 const PATIENCE: u32 = 30;
 /// What is under way gets so long to end before an abort: an abort may miss a part that the
 /// server is still writing.
-const GRACE: Duration = Duration::from_secs(5);
+pub(super) const GRACE: Duration = Duration::from_secs(5);
 
 /// One object on its way.
 struct Upload {
@@ -309,16 +309,21 @@ impl Upload {
     async fn abort(&self, writer: &mut Writer) {
         self.parts.running.close();
         let _ = tokio::time::timeout(GRACE, self.parts.running.wait()).await;
-        for attempt in 1..=TRIES {
-            match writer.abort().await {
-                Ok(()) => return,
-                Err(error) if says(&error, "NoSuchUpload") => return,
-                Err(error) if attempt == TRIES => {
-                    let error = storage_error(&format!("aborting the multipart upload of {}", self.target), error);
-                    tracing::error!(error = %error, cause = error.cause_chain(), "a multipart upload is left behind");
-                }
-                Err(_) => tokio::time::sleep(Duration::from_millis(backoff_ms(attempt, 100, 2000, rand::random()))).await,
+        abort(writer, &self.target).await;
+    }
+}
+
+/// Aborts an upload, with some tries: what is left behind costs money until somebody finds it.
+pub(super) async fn abort(writer: &mut Writer, key: &str) {
+    for attempt in 1..=TRIES {
+        match writer.abort().await {
+            Ok(()) => return,
+            Err(error) if says(&error, "NoSuchUpload") => return,
+            Err(error) if attempt == TRIES => {
+                let error = storage_error(&format!("aborting the multipart upload of {key}"), error);
+                tracing::error!(error = %error, cause = error.cause_chain(), "a multipart upload is left behind");
             }
+            Err(_) => tokio::time::sleep(Duration::from_millis(backoff_ms(attempt, 100, 2000, rand::random()))).await,
         }
     }
 }

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::error::{io_error, storage_error};
 use super::local::LocalRoot;
 use super::observe::observed;
+use super::parts::{GRACE, abort};
 use super::storage::Objects;
 use crate::domain::{Error, Result};
 
@@ -32,32 +33,66 @@ enum To {
         temporary: PathBuf,
         file: Arc<File>,
     },
-    Remote(Upload),
+    /// None while a step is under way, and after one that was lost.
+    Remote(Option<Upload>),
 }
 
 /// A multipart upload. One that is dropped before its end (its task was called off) is aborted in
-/// the background, and waited for as those of copies are.
+/// the background, and waited for as those of copies are. Requests run in tasks of their own: one whose
+/// asker is gone comes to its end first, since its answer may name the upload.
 struct Upload {
+    key: String,
     writer: Option<Box<opendal::Writer>>,
     uploads: TaskTracker,
 }
 
+/// What is asked of an upload.
+enum Step {
+    Write(Vec<u8>),
+    Complete,
+}
+
 impl Upload {
-    fn writer(&mut self) -> Result<&mut opendal::Writer> {
-        self.writer
-            .as_deref_mut()
-            .ok_or_else(|| Error::internal("the upload has ended"))
+    /// Does one step; gives the upload back.
+    async fn step(mut self, step: Step) -> (Self, opendal::Result<()>) {
+        let completes = matches!(step, Step::Complete);
+        let done = match (self.writer.as_deref_mut(), step) {
+            (None, _) => Err(opendal::Error::new(opendal::ErrorKind::Unexpected, "the upload has ended")),
+            (Some(writer), Step::Write(bytes)) => writer.write(bytes).await,
+            (Some(writer), Step::Complete) => writer.close().await.map(drop),
+        };
+        if completes && done.is_ok() {
+            self.writer = None;
+        }
+        (self, done)
+    }
+
+    /// The same in a task that nobody can call off.
+    async fn step_to_its_end(self, step: Step) -> Result<(Self, opendal::Result<()>)> {
+        let (mut give, given) = tokio::sync::oneshot::channel();
+        self.uploads.clone().spawn(async move {
+            let unasked = async {
+                give.closed().await;
+                tokio::time::sleep(GRACE).await;
+            };
+            let ended = tokio::select! {
+                ended = self.step(step) => Some(ended),
+                () = unasked => None,
+            };
+            // where nobody takes it any more, dropping it aborts
+            if let Some(ended) = ended {
+                let _ = give.send(ended);
+            }
+        });
+        given.await.map_err(Error::internal)
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
         if let Some(mut writer) = self.writer.take() {
-            self.uploads.spawn(async move {
-                if let Err(error) = writer.abort().await {
-                    tracing::warn!(%error, "a multipart upload could not be aborted");
-                }
-            });
+            let key = std::mem::take(&mut self.key);
+            self.uploads.spawn(async move { abort(&mut writer, &key).await });
         }
     }
 }
@@ -88,10 +123,11 @@ impl Objects {
             }
         } else {
             let writer = self.operator.writer_with(key).chunk(PART_BYTES).await;
-            To::Remote(Upload {
+            To::Remote(Some(Upload {
+                key: key.to_string(),
                 writer: Some(Box::new(writer.map_err(|e| storage_error(&format!("writing {key}"), e))?)),
                 uploads: self.uploads.clone(),
-            })
+            }))
         };
         Ok(Sink {
             key: key.to_string(),
@@ -189,7 +225,9 @@ impl Sink {
                 written.map_err(|e| io_error(&what(), e))
             }
             To::Remote(upload) => {
-                let written = upload.writer()?.write(bytes).await;
+                let begun = upload.take().ok_or_else(|| Error::internal("the upload has ended"))?;
+                let (begun, written) = begun.step_to_its_end(Step::Write(bytes)).await?;
+                *upload = Some(begun);
                 written.map_err(|e| storage_error(&what(), e))
             }
         }
@@ -218,13 +256,11 @@ impl Sink {
                 .await?;
                 done.map_err(|e| io_error(&what, e))
             }
-            To::Remote(mut upload) => {
-                let closed = upload.writer()?.close().await;
-                if closed.is_ok() {
-                    upload.writer = None;
-                }
-                // else dropping it tidies up
-                closed.map(|_| ()).map_err(|e| storage_error(&what, e))
+            To::Remote(upload) => {
+                let begun = upload.ok_or_else(|| Error::internal("the upload has ended"))?;
+                let (_, closed) = begun.step_to_its_end(Step::Complete).await?;
+                // what failed is aborted as it is dropped
+                closed.map_err(|e| storage_error(&what, e))
             }
         }
     }

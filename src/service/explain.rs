@@ -163,11 +163,21 @@ impl Service {
         let Some(owner) = owner else {
             return self.explain_unknown(conn, found).await;
         };
-        found.known = true;
         found.collection = Some(owner.collection);
+        let is_recorded = match (found.build, found.segment) {
+            (Some(build), _) => store::explain::build_names(conn, build, &found.key).await?,
+            (None, Some(segment)) => store::explain::segment_names(conn, segment, &found.key).await?,
+            (None, None) => false,
+        };
         if owner.external {
             found.kept_by.push(Keeper::ExternalCollection(owner.collection));
         }
+        if !is_recorded {
+            found.kept_by_total = found.kept_by.len() as i64;
+            found.reason = self.explain_stray(found, &owner).await?;
+            return Ok(());
+        }
+        found.known = true;
         let given_up = owner.target.is_some_and(|t| t.given_up);
         if let (None, Some(keeper), false) = (owner.dropped_at, alive, given_up) {
             found.kept_by.push(keeper);
@@ -183,6 +193,25 @@ impl Service {
             },
         };
         self.explain_needed(conn, found, needed, Some(&owner)).await
+    }
+
+    /// A file in the directory of something with a row that does not name it.
+    async fn explain_stray(&self, found: &Explanation, owner: &Owner) -> Result<String> {
+        let of = match (found.build, found.segment) {
+            (Some(build), _) => format!("index build {build}"),
+            (None, Some(segment)) => format!("segment {segment}"),
+            (None, None) => "a segment".to_string(),
+        };
+        let end = if owner.external {
+            "its collection is external: nothing in there is ever deleted here"
+        } else if self.given_ids().await?.owner(&found.key).is_some() {
+            "it stays as long as that has a row; then the collector finds it as an orphan, and deletes it after the tolerance where that is allowed"
+        } else {
+            "it is never deleted here, since the id of its directory was not given out by this catalog"
+        };
+        Ok(format!(
+            "it is not a recorded file of {of}, in whose directory it lies: no snapshot needs it and no restore copies it; {end}"
+        ))
     }
 
     /// What snapshots and jobs have to do with it, and the sentence that says all of it.

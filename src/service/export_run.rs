@@ -44,6 +44,7 @@ impl Service {
         let free_bytes = tree.objects().free_bytes().await?;
         let room = Room {
             free_bytes: free_bytes.map(|n| i64::try_from(n).unwrap_or(i64::MAX)),
+            claimed_bytes: 0,
             quota_bytes: None,
             used_bytes: None,
         };
@@ -89,6 +90,9 @@ impl Service {
     /// Writes manifests and metadata of a bundle whose files are all there. The metadata file comes last,
     /// so that a reader sees a whole bundle or none. A later attempt writes the same again.
     pub(super) async fn publish_export(&self, task: &ClaimedTask, job: &RestoreJob) -> Result<Outcome, RunError> {
+        if let Some(outcome) = self.prove_again(task, job).await? {
+            return Ok(outcome);
+        }
         let target = self.bundle_of(job).await?;
         let objects = self.bundle_tree(job.job_id, &target)?.objects().clone();
         let mut conn = self.conn().await?;

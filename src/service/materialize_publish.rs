@@ -39,6 +39,9 @@ impl Service {
         {
             return self.wait_for_readers(task).await;
         }
+        if let Some(outcome) = self.prove_again(task, job).await? {
+            return Ok(outcome);
+        }
         let Some(receipt) = self.write_receipt(job).await? else {
             return Ok(Outcome::Lost);
         };

@@ -37,6 +37,7 @@ mod restore_check;
 mod restore_control;
 mod restore_copy;
 mod restore_prove;
+mod restore_prove_again;
 mod restore_run;
 mod restore_validate;
 mod sealed;

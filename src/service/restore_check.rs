@@ -84,12 +84,16 @@ impl Service {
         Ok(())
     }
 
-    /// The room that a restore has now.
+    /// The room that a restore has now: what running jobs have yet to copy is not free any more.
     pub(super) async fn room(&self, conn: &mut PgConnection) -> Result<Room> {
         let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         let quota_bytes = self.settings.quota_bytes.map(signed);
+        // asked before the storage: what is copied in between counts twice, never not at all
+        let claimed_bytes = store::usage::claimed_bytes(conn).await?;
+        let free_bytes = self.objects.free_bytes().await?.map(signed);
         Ok(Room {
-            free_bytes: self.objects.free_bytes().await?.map(signed),
+            free_bytes: free_bytes.map(|free| free.saturating_sub(claimed_bytes).max(0)),
+            claimed_bytes,
             quota_bytes,
             used_bytes: match quota_bytes {
                 Some(_) => Some(store::usage::owned_bytes(conn).await?),
@@ -98,19 +102,14 @@ impl Service {
         })
     }
 
-    /// Holds what was laid out against the quota, in the transaction in which the job moves on: of
+    /// Holds what was laid out against the room, in the transaction in which the job moves on: of
     /// two jobs that fit only one by one, the second fails.
-    pub(super) async fn hold_quota(&self, conn: &mut PgConnection, needed: i64) -> Result<()> {
-        let Some(quota) = self.settings.quota_bytes else {
+    pub(super) async fn hold_room(&self, conn: &mut PgConnection, needed: i64) -> Result<()> {
+        if self.settings.quota_bytes.is_none() && self.objects.free_bytes().await?.is_none() {
             return Ok(());
-        };
-        store::usage::lock_quota(conn).await?;
-        let room = Room {
-            free_bytes: None,
-            quota_bytes: Some(i64::try_from(quota).unwrap_or(i64::MAX)),
-            used_bytes: Some(store::usage::owned_bytes(conn).await?),
-        };
-        room.lacks(needed).map_or(Ok(()), Err)
+        }
+        store::usage::lock_room(conn).await?;
+        self.room(conn).await?.lacks(needed).map_or(Ok(()), Err)
     }
 }
 

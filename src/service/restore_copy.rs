@@ -13,7 +13,7 @@ use super::restore_run::{Outcome, RunError};
 use super::throttle::Throttle;
 use super::{Service, commit};
 use crate::crash_point;
-use crate::domain::id::{SegmentId, TaskId};
+use crate::domain::id::{JobId, SegmentId, TaskId};
 use crate::domain::manifest::Manifest;
 use crate::domain::restore::{ClaimedTask, JobKind, JobState, Progress, TaskKind, backoff_ms};
 use crate::domain::segment::{File, is_md5};
@@ -84,7 +84,11 @@ impl Service {
     /// A later attempt first lists what an earlier one left: a copy appears whole or not at all,
     /// and nobody else writes under the new ids, so a file that is there with its size is done.
     pub(super) async fn copy_segment(&self, task: &ClaimedTask, progress: &CopyProgress) -> Result<Outcome, RunError> {
-        let (route, Plan { copies, target }) = self.plan_copies(task, progress).await?;
+        let plan = self.plan_copies(task.job_id, task.task_id).await?;
+        progress.throttle.set(plan.bytes_per_second);
+        let Plan {
+            route, copies, target, ..
+        } = plan;
         let there = if task.attempt > 1 {
             self.list_targets(&route, &copies).await?
         } else {
@@ -122,24 +126,23 @@ impl Service {
     }
 
     /// The files of one segment: those that the catalog has of it, or the job noted of it.
-    /// Sets how fast they may be copied before the first heartbeat does.
-    async fn plan_copies(&self, task: &ClaimedTask, progress: &CopyProgress) -> Result<(Route, Plan), RunError> {
+    pub(super) async fn plan_copies(&self, job: JobId, task: TaskId) -> Result<Plan, RunError> {
         let mut conn = self.conn().await?;
-        let copy = store::tasks::copy_task(&mut conn, task.task_id).await?;
-        progress.throttle.set(copy.bytes_per_second);
+        let copy = store::tasks::copy_task(&mut conn, task).await?;
+        let bytes_per_second = copy.bytes_per_second;
         let bundle = match copy.kind {
             JobKind::Restore | JobKind::Materialize => None,
-            JobKind::Export | JobKind::External => store::bundles::find(&mut conn, task.job_id).await?,
+            JobKind::Export | JobKind::External => store::bundles::find(&mut conn, job).await?,
         };
-        let route = self.route(task.job_id, bundle.as_ref())?;
+        let route = self.route(job, bundle.as_ref())?;
         let target = SegmentId(copy.target_segment);
         let ids = copy.builds;
         let from: Vec<i64> = ids.keys().copied().collect();
         let to: Vec<i64> = ids.values().copied().collect();
-        let gone = |what: &str| RunError::Fail(Error::internal(format!("the {what} of copy task {} is gone", task.task_id)));
+        let gone = |what: &str| RunError::Fail(Error::internal(format!("the {what} of copy task {task} is gone")));
         let source_segment = SegmentId(copy.source_segment);
         let source = match copy.kind {
-            JobKind::External | JobKind::Materialize => store::bundles::source(&mut conn, task.job_id, source_segment).await?,
+            JobKind::External | JobKind::Materialize => store::bundles::source(&mut conn, job, source_segment).await?,
             JobKind::Restore | JobKind::Export => {
                 store::targets::manifest(&mut conn, source_segment, Some(copy.source_version), &from).await?
             }
@@ -147,7 +150,12 @@ impl Service {
         if copy.kind == JobKind::Export {
             let source = source.ok_or_else(|| gone("source"))?;
             let copies = files(&source).map(FileCopy::into_bundle).collect();
-            return Ok((route, Plan { copies, target: None }));
+            return Ok(Plan {
+                route,
+                copies,
+                target: None,
+                bytes_per_second,
+            });
         }
         let target = store::targets::manifest(&mut conn, target, None, &to).await?;
         let (source, mut target) = (source.ok_or_else(|| gone("source"))?, target.ok_or_else(|| gone("target"))?);
@@ -163,8 +171,12 @@ impl Service {
         if files(&source).count() != copies.len() || files(&target).count() != copies.len() {
             return Err(RunError::Fail(Error::internal("source and target have different files")));
         }
-        let target = Some(target);
-        Ok((route, Plan { copies, target }))
+        Ok(Plan {
+            route,
+            copies,
+            target: Some(target),
+            bytes_per_second,
+        })
     }
 
     /// Copies files that belong together; what that leaves open, one by one with its tries.
@@ -276,10 +288,13 @@ impl Service {
 }
 
 /// What a copy task is to do.
-struct Plan {
-    copies: Vec<FileCopy>,
+pub(super) struct Plan {
+    pub route: Route,
+    pub copies: Vec<FileCopy>,
     /// What the copies make, its files in their order; an export makes nothing of the catalog.
     target: Option<Manifest>,
+    /// How fast they may be copied before the first heartbeat says it; none: no limit.
+    bytes_per_second: Option<i64>,
 }
 
 /// The target with the ETags of its files, so that a later restore of it is pinned and proved by

@@ -253,6 +253,9 @@ impl Service {
 
     /// Makes the target visible: collection, segments and builds in one transaction.
     async fn publish_restore(&self, task: &ClaimedTask, job: &RestoreJob) -> Result<Outcome, RunError> {
+        if let Some(outcome) = self.prove_again(task, job).await? {
+            return Ok(outcome);
+        }
         // before the job is completed, and outside of any transaction
         let Some(receipt) = self.write_receipt(job).await? else {
             return Ok(Outcome::Lost);
@@ -354,7 +357,12 @@ impl Service {
             Ok(report) => report,
             // waiting is not failing, and keeps no worker busy
             Err(error) if error.code() == Code::GcRunInProgress => {
-                let kept = store::tasks::release(&mut *self.conn().await?, task, Release::HandedBack, CLEANUP_WAIT_MS).await?;
+                let mut conn = self.conn().await?;
+                let what = match store::gc_runs::running(&mut conn).await? {
+                    Some(run) => format!("waits for collector run {run}"),
+                    None => "waits for the clean-up of another job".to_string(),
+                };
+                let kept = store::tasks::release(&mut conn, task, Release::Waits(&what), CLEANUP_WAIT_MS).await?;
                 return Ok(if kept { Outcome::HandedBack } else { Outcome::Lost });
             }
             Err(error) => return Err(error.into()),

@@ -97,7 +97,7 @@ impl Service {
             commit(tx).await?;
         }
         let mut tx = self.begin().await?;
-        self.hold_quota(&mut tx, done.bytes).await?;
+        self.hold_room(&mut tx, done.bytes).await?;
         self.end_validation(tx, task, job, &done).await
     }
 

@@ -96,6 +96,18 @@ pub(super) async fn find_dropped(conn: &mut PgConnection, caller: &Caller, wante
     find_shown(conn, caller, wanted, true, Shown::Dropped).await
 }
 
+/// Whether what a request names has just been dropped: of one collection all of that name are, and can be taken back.
+async fn was_dropped(conn: &mut PgConnection, caller: &Caller, wanted: &SnapshotRef) -> Result<bool> {
+    let filter = named(conn, caller, wanted, true, Shown::Dropped).await?;
+    let found = store::snapshots::list(conn, &filter, false, None, NAMESAKES).await?;
+    let Some(first) = found.first() else { return Ok(false) };
+    caller.need_collection(&first.db_name, &first.collection_name)?;
+    Ok(found.iter().all(|s| s.collection_id == first.collection_id))
+}
+
+/// Dropped snapshots of one name that are looked at.
+const NAMESAKES: i64 = 1000;
+
 async fn find_shown(
     conn: &mut PgConnection,
     caller: &Caller,
@@ -104,6 +116,27 @@ async fn find_shown(
     shown: Shown,
 ) -> Result<Snapshot> {
     caller.note(format!("snapshot {:?}", wanted.snapshot_name));
+    let filter = named(conn, caller, wanted, for_write, shown).await?;
+    let mut found = store::snapshots::list(conn, &filter, false, None, 2).await?;
+    if found.len() > 1 {
+        return Err(Code::SnapshotNameAmbiguous.error(format!(
+            "several snapshots are named {:?}, for example of the collections {:?} ({}) and {:?} ({}); add collection_name or snapshot_id",
+            wanted.snapshot_name, found[0].collection_name, found[0].snapshot_id, found[1].collection_name, found[1].snapshot_id
+        )));
+    }
+    let found = found.pop().ok_or_else(|| not_found(wanted))?;
+    caller.need_collection(&found.db_name, &found.collection_name)?;
+    Ok(found)
+}
+
+/// The snapshots that a request may mean.
+async fn named(
+    conn: &mut PgConnection,
+    caller: &Caller,
+    wanted: &SnapshotRef,
+    for_write: bool,
+    shown: Shown,
+) -> Result<SnapshotFilter> {
     let db = database(conn, caller, &wanted.db_name).await?;
     let mut filter = SnapshotFilter {
         db: Some(db.db_id),
@@ -116,16 +149,7 @@ async fn find_shown(
     if let Some(name) = &wanted.collection_name {
         of_collection(conn, caller, &db, name, !for_write, &mut filter).await?;
     }
-    let mut found = store::snapshots::list(conn, &filter, false, None, 2).await?;
-    if found.len() > 1 {
-        return Err(Code::SnapshotNameAmbiguous.error(format!(
-            "several snapshots are named {:?}, for example of the collections {:?} ({}) and {:?} ({}); add collection_name or snapshot_id",
-            wanted.snapshot_name, found[0].collection_name, found[0].snapshot_id, found[1].collection_name, found[1].snapshot_id
-        )));
-    }
-    let found = found.pop().ok_or_else(|| not_found(wanted))?;
-    caller.need_collection(&found.db_name, &found.collection_name)?;
-    Ok(found)
+    Ok(filter)
 }
 
 pub(super) fn not_found(wanted: &SnapshotRef) -> Error {
@@ -323,14 +347,24 @@ impl Service {
     }
 
     /// Drops a snapshot: it is gone for every reader at once; the collector deletes its files
-    /// after the grace period. Calls that drop the same snapshot at the same time all succeed.
+    /// after the grace period. Calls that drop the same snapshot at the same time all succeed; so does,
+    /// unless `must_be_there`, one that comes later, as long as the dropped one can be taken back.
     ///
     /// # Errors
     /// `snapshot_not_found`, `snapshot_name_ambiguous`, `snapshot_being_restored`, `snapshot_held`,
     /// `snapshot_pinned`, `collection_being_materialized`.
-    pub async fn drop_snapshot(&self, wanted: &SnapshotRef) -> Result<()> {
+    pub async fn drop_snapshot(&self, wanted: &SnapshotRef, must_be_there: bool) -> Result<()> {
         let mut tx = self.begin().await?;
-        let snapshot = find(&mut tx, &self.caller, wanted, true).await?;
+        let snapshot = match find(&mut tx, &self.caller, wanted, true).await {
+            Err(error) if error.code() == Code::SnapshotNotFound && !must_be_there => {
+                return if was_dropped(&mut tx, &self.caller, wanted).await? {
+                    Ok(())
+                } else {
+                    Err(error)
+                };
+            }
+            found => found?,
+        };
         // refuses while the collection is being materialized; that it may be dropped is all right
         store::collections::hold(&mut tx, snapshot.collection_id).await?;
         drop_locked(&mut tx, snapshot.snapshot_id).await?;

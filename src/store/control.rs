@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::failed;
+use super::{failed, proofs};
 use crate::domain::id::JobId;
 use crate::domain::restore::{JobKind, JobState};
 use crate::domain::schedule::Control;
@@ -61,7 +61,8 @@ pub async fn pause(conn: &mut PgConnection, job: JobId) -> Result<()> {
     notify_watchers(conn, job).await
 }
 
-/// Lets a locked, paused job go on from where it was. The pause does not count as time of copying.
+/// Lets a locked, paused job go on from where it was. The pause does not count as time of copying; what was proved before it
+/// does not count as proved.
 pub async fn resume(conn: &mut PgConnection, job: JobId) -> Result<()> {
     sqlx::query!(
         "update restore_jobs set state = resume_state, resume_state = null, paused_at = null,
@@ -72,6 +73,7 @@ pub async fn resume(conn: &mut PgConnection, job: JobId) -> Result<()> {
     .execute(&mut *conn)
     .await
     .map_err(failed)?;
+    proofs::forget(conn, job).await?;
     // patience is for tries: the pause has had none
     sqlx::query!(
         "update restore_tasks set waiting_since = null, waited_ms = 0, outages = 0, denials = 0

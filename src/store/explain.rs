@@ -1,12 +1,16 @@
 //! What is known about the owner of an object.
 
+use futures::TryStreamExt as _;
 use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 
+use super::codec::decode;
 use super::failed;
 use crate::domain::Result;
 use crate::domain::explain::Keeper;
 use crate::domain::id::{BuildId, CollectionId, JobId, PinId, SegmentId, SnapshotId};
+use crate::domain::index::BuildContent;
+use crate::domain::segment::SegmentContent;
 use crate::domain::snapshot::Pin;
 
 /// The row of a segment or an index build, as far as it matters for its files.
@@ -81,6 +85,28 @@ pub async fn build(conn: &mut PgConnection, id: BuildId) -> Result<Option<Owner>
         dropped_at: r.dropped_at,
         collect_after: r.collect_after,
     }))
+}
+
+/// Whether a path is among the recorded files of a segment, of whichever version.
+pub async fn segment_names(conn: &mut PgConnection, id: SegmentId, path: &str) -> Result<bool> {
+    let mut versions = sqlx::query_scalar!("select content from segment_versions where segment_id = $1", id.0).fetch(conn);
+    while let Some(content) = versions.try_next().await.map_err(failed)? {
+        let content: SegmentContent = decode(&content)?;
+        if content.files.files().any(|(file, _)| file.path == path) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a path is among the recorded files of an index build.
+pub async fn build_names(conn: &mut PgConnection, id: BuildId, path: &str) -> Result<bool> {
+    let content = sqlx::query_scalar!("select content from index_builds where build_id = $1", id.0)
+        .fetch_optional(conn)
+        .await
+        .map_err(failed)?;
+    let content: Option<BuildContent> = content.map(|bytes| decode(&bytes)).transpose()?;
+    Ok(content.is_some_and(|c| c.files.iter().any(|file| file.path == path)))
 }
 
 /// The snapshots that need something, the first of them, and how many there are.

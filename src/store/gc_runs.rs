@@ -37,6 +37,15 @@ pub async fn start(
     Ok(())
 }
 
+/// The run that is under way; one that has died counts until the next begins.
+pub async fn running(conn: &mut PgConnection) -> Result<Option<RunId>> {
+    let found = sqlx::query_scalar!("select run_id from gc_runs where state = 'running' order by run_id desc limit 1")
+        .fetch_optional(conn)
+        .await
+        .map_err(failed)?;
+    Ok(found.map(RunId))
+}
+
 /// Adds items to a run, in their order after `first`.
 pub async fn add_items(conn: &mut PgConnection, id: RunId, first: i64, items: &[Item]) -> Result<()> {
     let text = |f: fn(&Item) -> String| items.iter().map(f).collect::<Vec<String>>();

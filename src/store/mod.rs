@@ -40,6 +40,7 @@ pub mod names;
 pub mod orphans;
 pub mod partitions;
 pub mod pins;
+pub mod proofs;
 pub mod receipts;
 pub mod segments;
 pub mod snapshots;

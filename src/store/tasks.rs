@@ -191,6 +191,8 @@ pub async fn succeed_copy(conn: &mut PgConnection, task: &ClaimedTask, progress:
 pub enum Release<'a> {
     /// Shutdown, pause, a lowered limit: not charged to the task.
     HandedBack,
+    /// Something else has to end first, and this says what: not charged either.
+    Waits(&'a str),
     /// Another job had been waiting for a worker: not charged, but its job stands behind all
     /// others for two seconds.
     MadeRoom,
@@ -208,6 +210,7 @@ pub enum Release<'a> {
 pub async fn release(conn: &mut PgConnection, task: &ClaimedTask, why: Release<'_>, delay_ms: i64) -> Result<bool> {
     let (why, error) = match why {
         Release::HandedBack => ("handed_back", None),
+        Release::Waits(what) => ("handed_back", Some(what)),
         Release::MadeRoom => ("made_room", None),
         Release::Outage(error) => ("outage", Some(error)),
         Release::Denied(error) => ("denied", Some(error)),
@@ -295,6 +298,17 @@ pub async fn waited(conn: &mut PgConnection, task: &ClaimedTask) -> Result<Optio
 pub async fn has_copied(conn: &mut PgConnection, job: JobId) -> Result<bool> {
     sqlx::query_scalar!(
         r#"select exists (select from restore_tasks where job_id = $1 and kind = 'copy' and done_files > 0) as "copied!""#,
+        job.0
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(failed)
+}
+
+/// Whether every segment of a job is copied.
+pub async fn is_copied(conn: &mut PgConnection, job: JobId) -> Result<bool> {
+    sqlx::query_scalar!(
+        r#"select not exists (select from restore_tasks where job_id = $1 and kind = 'copy' and state <> 'succeeded') as "copied!""#,
         job.0
     )
     .fetch_one(conn)

@@ -149,8 +149,22 @@ pub async fn owned_bytes(conn: &mut PgConnection) -> Result<i64> {
     .map_err(failed)
 }
 
+/// Bytes that running jobs have yet to copy into the own storage. What a heartbeat has not told yet counts
+/// too: somewhat too much, never too little.
+pub async fn claimed_bytes(conn: &mut PgConnection) -> Result<i64> {
+    sqlx::query_scalar!(
+        r#"select coalesce(sum(greatest(t.total_bytes - t.done_bytes, 0)), 0)::bigint as "bytes!"
+             from restore_jobs j join restore_tasks t using (job_id)
+            where j.finished_at is null and j.kind <> 'export' and coalesce(j.resume_state, j.state) not in ('Pending', 'Validating')
+              and t.kind = 'copy' and t.state <> 'succeeded'"#
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(failed)
+}
+
 /// Waits until no other transaction is between adding to what is used and its end.
-pub async fn lock_quota(conn: &mut PgConnection) -> Result<()> {
+pub async fn lock_room(conn: &mut PgConnection) -> Result<()> {
     sqlx::query!("select pg_advisory_xact_lock(7234689104)")
         .fetch_one(conn)
         .await

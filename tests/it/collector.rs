@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::TestApp;
+use crate::support::{TestApp, fixture};
 
 const C: i64 = 100;
 
@@ -74,13 +74,38 @@ async fn dropped_segments_go_after_their_grace_period_and_not_before() {
 async fn no_file_of_any_class_goes_while_a_snapshot_needs_it() {
     let app = TestApp::local().await;
     app.small_collection("c", C).await;
-    app.add_segment("c", C, 5).await;
-    app.add_segment("c", C, 6).await;
+    let mut files = Vec::new();
+    for segment in [5, 6] {
+        let body = app.full_segment(C, segment).await;
+        app.post("/v1/collections/c/segments", &body).await.created();
+        files.extend(fixture::paths(&body));
+    }
+    for class in [
+        "insert_log/",
+        "delta_log/",
+        "stats_log/",
+        "bm25_stats/",
+        "text_log/",
+        "json_key_index_log/",
+        "json_stats/",
+        "index_files/",
+    ] {
+        assert!(files.iter().any(|f| f.starts_with(class)), "{class}");
+    }
+    let missing = async || {
+        let mut missing = files.clone();
+        for file in &files {
+            if app.objects.size(file).await.expect("asked").is_some() {
+                missing.retain(|m| m != file);
+            }
+        }
+        missing
+    };
     snapshot(&app, "s").await;
     // in turn: drop index, compaction, drop partition, drop collection
     app.delete("/v1/collections/c/indexes/vec_idx").await.expect(204);
     collect(&app).await;
-    assert_eq!((segment_keys(&app, 5).await, segment_keys(&app, 6).await), (4, 4));
+    assert!(missing().await.is_empty(), "{:?}", missing().await);
     let output = app.small_segment(C, 7).await;
     let mut output = output;
     output["index_builds"] = json!([]);
@@ -100,11 +125,11 @@ async fn no_file_of_any_class_goes_while_a_snapshot_needs_it() {
     app.delete("/v1/collections/c").await.expect(204);
     let run = collect(&app).await;
     assert_eq!(run["segments"], 1, "the compaction's output is in no snapshot");
-    assert_eq!((segment_keys(&app, 5).await, segment_keys(&app, 6).await), (4, 4));
+    assert!(missing().await.is_empty(), "{:?}", missing().await);
     assert_eq!(run["kept_by_snapshots"], 4);
     app.delete("/v1/snapshots/s").await.expect(204);
     collect(&app).await;
-    assert_eq!((segment_keys(&app, 5).await, segment_keys(&app, 6).await), (0, 0));
+    assert_eq!(missing().await, files, "nobody needs any of them");
     let left: i64 = sqlx::query_scalar("select (select count(*) from segments) + (select count(*) from index_builds) + (select count(*) from collections) + (select count(*) from snapshots)")
         .fetch_one(&app.pool)
         .await
@@ -180,26 +205,113 @@ async fn a_row_stays_while_its_objects_cannot_be_deleted() {
     assert_eq!((&run["failed_objects"], &run["segments"]), (&json!(0), &json!(1)), "{run}");
 }
 
+/// What a run dealt with: kind, name, objects and bytes, in an order of its own.
+async fn items(app: &TestApp, run: &Value, outcome: &str) -> Vec<String> {
+    let id = run["run_id"].as_str().expect("an id");
+    let path = format!("/v1/gc/runs/{id}/items?page_size=1000&outcome={outcome}");
+    let listed = app.get(&path).await.ok().json;
+    let mut items: Vec<String> = listed["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .map(|i| format!("{} {} {} {}", i["kind"], i["name"], i["objects"], i["size_bytes"]))
+        .collect();
+    items.sort();
+    items
+}
+
 #[tokio::test]
 async fn a_dry_run_says_what_the_real_run_does_also_behind_dropped_snapshots() {
     let app = TestApp::local().await;
+    // one that goes as a whole: everything of it is behind its snapshots, which share a manifest
     app.small_collection("c", C).await;
     app.add_segment("c", C, 5).await;
     snapshot(&app, "s").await;
+    app.add_segment("c", C, 6).await;
+    snapshot(&app, "s2").await;
+    app.post("/v1/snapshots/s/restore", &json!({"collection_name": "r"}))
+        .await
+        .expect(202);
+    app.drain().await;
     app.delete("/v1/collections/c?cascade=true").await.expect(204);
+    // one that lives: its dropped partition and index are named by what is going
+    app.small_collection("d", 200).await;
+    let segment = app.small_segment(200, 15).await.to_string();
+    let mut segment: Value = serde_json::from_str(&segment.replace("/201/", "/202/")).expect("JSON");
+    segment["partition_name"] = json!("p2");
+    app.post("/v1/collections/d/segments?check=none", &segment).await.created();
+    app.add_segment("d", 200, 16).await;
+    for name in ["d1", "d2"] {
+        let body = json!({"collection_name": "d", "snapshot_name": name});
+        app.post("/v1/snapshots", &body).await.created();
+        app.delete(&format!("/v1/snapshots/{name}")).await.expect(204);
+    }
+    for path in ["partitions/p2", "indexes/vec_idx"] {
+        app.delete(&format!("/v1/collections/d/{path}")).await.expect(204);
+    }
+    // and a dropped segment that a snapshot keeps
+    let mut kept = app.small_segment(200, 17).await;
+    kept["index_builds"] = json!([]);
+    app.post("/v1/collections/d/segments", &kept).await.created();
+    let body = json!({"collection_name": "d", "snapshot_name": "lives"});
+    app.post("/v1/snapshots", &body).await.created();
+    app.delete("/v1/collections/d/segments/17").await.expect(204);
+
     let dry = app
         .post("/v1/gc/runs", &json!({"grace_seconds": 0, "dry_run": true}))
         .await
         .created()
         .json;
     let real = collect(&app).await;
-    for count in ["snapshots", "segments", "index_builds", "objects", "bytes"] {
-        assert_eq!(dry[count], real[count], "{count}");
+    let counts = |run: &Value| {
+        let mut run = run.clone();
+        for own in ["run_id", "dry_run", "started_at", "finished_at"] {
+            assert!(run.as_object_mut().expect("an object").remove(own).is_some(), "{own}");
+        }
+        run
+    };
+    assert_eq!(counts(&dry), counts(&real));
+    assert_eq!(items(&app, &dry, "would_delete").await, items(&app, &real, "deleted").await);
+    assert_eq!(items(&app, &dry, "kept").await, items(&app, &real, "kept").await);
+    for (count, number) in [
+        ("snapshots", 4),
+        ("manifests", 4),
+        ("segments", 3),
+        ("index_builds", 4),
+        ("collections", 1),
+        ("partitions", 1),
+        ("indexes", 1),
+        ("kept_by_snapshots", 1),
+    ] {
+        assert_eq!(real[count], number, "{count}: {real}");
     }
-    assert_eq!(real["segments"], 1);
     app.post("/v1/gc/runs", &json!({"grace_seconds": i64::MAX.to_string()}))
         .await
         .refused(422, "invalid_request");
+}
+
+#[tokio::test]
+async fn of_each_kind_some_of_what_is_kept_is_listed_however_much_there_is_of_another() {
+    let app = TestApp::memory().await;
+    app.small_collection("c", C).await;
+    let mut bodies = Vec::new();
+    for segment in 0..1010 {
+        bodies.push(app.small_segment(C, 5000 + segment).await);
+    }
+    app.post("/v1/collections/c/segments:batch?check=none", &json!({"segments": bodies}))
+        .await
+        .created();
+    snapshot(&app, "s").await;
+    snapshot(&app, "dropped").await;
+    app.delete("/v1/snapshots/dropped").await.expect(204);
+    app.delete("/v1/collections/c").await.expect(204);
+    let run = app.post("/v1/gc/runs", &json!({})).await.created().json;
+    let id = run["run_id"].as_str().expect("an id");
+    for (kind, listed) in [("index_build", 1000), ("segment", 1000), ("snapshot", 1)] {
+        let path = format!("/v1/gc/runs/{id}/items?page_size=1000&outcome=kept&kind={kind}");
+        let items = app.get(&path).await.ok().json;
+        assert_eq!(items["items"].as_array().expect("items").len(), listed, "{kind}");
+    }
 }
 
 #[tokio::test]

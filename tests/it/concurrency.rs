@@ -46,16 +46,19 @@ async fn of_two_restores_to_one_target_exactly_one_wins() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn five_drops_of_one_snapshot_all_succeed_or_find_it_gone() {
-    let app = TestApp::local().await;
-    app.small_collection("c", C).await;
-    app.post("/v1/snapshots", &json!({"collection_name": "c", "snapshot_name": "s"}))
-        .await
-        .created();
-    let answers = futures::future::join_all((0..5).map(|_| app.delete("/v1/snapshots/s"))).await;
-    assert!(answers.iter().any(|a| a.status == 204));
-    for answer in answers.into_iter().filter(|a| a.status != 204) {
-        answer.refused(404, "snapshot_not_found");
+async fn five_drops_of_one_snapshot_all_succeed() {
+    for _ in 0..5 {
+        let app = TestApp::memory().await;
+        app.small_collection("c", C).await;
+        app.post("/v1/snapshots", &json!({"collection_name": "c", "snapshot_name": "s"}))
+            .await
+            .created();
+        let answers = futures::future::join_all((0..5).map(|_| app.delete("/v1/snapshots/s"))).await;
+        for answer in answers {
+            answer.expect(204);
+        }
+        // also one whose look comes after the end of the others
+        app.delete("/v1/snapshots/s").await.expect(204);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use stillframe::domain::id::RunId;
 use stillframe::domain::restore::{Beat, TaskKind};
 use stillframe::service::{Outcome, ServiceSettings};
 use tokio_util::sync::CancellationToken;
@@ -82,6 +83,85 @@ async fn a_paused_job_is_left_alone_for_days_and_then_copies_nothing_twice() {
         plan["estimated_ms"].as_i64().expect("known") < 3_600_000,
         "days in which it was paused say nothing: {plan}"
     );
+}
+
+/// The files that a restore has made of its source's insert logs.
+async fn copied_logs(app: &TestApp, id: &str) -> Vec<String> {
+    let collection = job(app, id).await["collection_id"].as_str().expect("id").to_string();
+    app.keys(&format!("insert_log/{collection}/")).await
+}
+
+#[tokio::test]
+async fn what_is_gone_after_a_pause_or_a_while_is_copied_again_before_a_job_is_completed() {
+    let app = TestApp::local().await;
+    snapshot(&app, 3).await;
+    let id = start(&app, json!({"collection_name": "r"})).await;
+    run_next(&app, 4).await;
+    let copied = copied_logs(&app, &id).await;
+    let content = async |key: &String| app.objects.get(key, 1000).await.expect("read");
+    let before = (content(&copied[0]).await, content(&copied[5]).await);
+    let publish = async || {
+        let task = claim_one(&app).await;
+        assert_eq!(task.kind, TaskKind::Publish);
+        let outcome = run(&app, &task).await;
+        (outcome, job(&app, &id).await["state"].clone())
+    };
+
+    act(&app, &id, "pause").await;
+    assert!(app.objects.delete(vec![copied[0].clone()]).await.is_empty());
+    app.objects.put(&copied[5], vec![b'x'; 3]).await.expect("written");
+    act(&app, &id, "resume").await;
+    assert_eq!(publish().await, (Outcome::HandedBack, json!("InProgress")));
+    app.get("/v1/collections/r").await.refused(404, "collection_not_found");
+    let again: Vec<Value> = tasks(&app, &id, "copy").await;
+    let again: Vec<&Value> = again.iter().filter(|t| t["state"] == "available").collect();
+    assert_eq!(again.len(), 2);
+    for (task, why) in [(0, "is not there"), (1, "has 3 bytes")] {
+        let error = again[task]["last_error"].as_str().expect("text");
+        assert!(error.contains(why) && again[task]["failures"] == 1, "{again:?}");
+    }
+    run_next(&app, 2).await;
+    assert_eq!((content(&copied[0]).await, content(&copied[5]).await), before);
+
+    // proofs also grow old without a pause
+    app.set_clock(Duration::from_secs(601)).await;
+    assert!(app.objects.delete(vec![copied[0].clone()]).await.is_empty());
+    assert_eq!(publish().await, (Outcome::HandedBack, json!("InProgress")));
+    assert_eq!(app.drain().await, 2);
+    let completed = job(&app, &id).await;
+    assert_eq!(
+        json!([completed["state"], completed["done_files"]]),
+        json!(["Completed", 12]),
+        "{completed}"
+    );
+    assert_eq!((content(&copied[0]).await, content(&copied[5]).await), before);
+    let states: Vec<Value> = tasks(&app, &id, "publish").await.iter().map(|t| t["state"].clone()).collect();
+    assert_eq!(states, ["cancelled", "cancelled", "succeeded"]);
+    let receipt = app.get(&format!("/v1/restore-jobs/{id}/receipt")).await.ok().json;
+    assert_eq!(receipt["file_count"], 12);
+}
+
+#[tokio::test]
+async fn a_job_whose_copy_is_gone_again_and_again_fails_and_names_it() {
+    let app = TestApp::local().await;
+    snapshot(&app, 1).await;
+    let id = start(&app, json!({"collection_name": "r"})).await;
+    run_next(&app, 1).await;
+    for outcome in [Outcome::HandedBack, Outcome::HandedBack, Outcome::Failed] {
+        run_next(&app, 1).await;
+        act(&app, &id, "pause").await;
+        let copied = copied_logs(&app, &id).await;
+        assert!(app.objects.delete(vec![copied[0].clone()]).await.is_empty());
+        act(&app, &id, "resume").await;
+        assert_eq!(run(&app, &claim_one(&app).await).await, outcome);
+    }
+    let failed = job(&app, &id).await;
+    assert_eq!(
+        json!([failed["state"], failed["error_code"]]),
+        json!(["Failed", "file_missing"]),
+        "{failed}"
+    );
+    assert!(failed["reason"].as_str().expect("text").contains("insert_log/"), "{failed}");
 }
 
 #[tokio::test]
@@ -455,10 +535,17 @@ async fn a_clean_up_that_meets_another_run_of_the_collector_is_for_later_and_not
     app.drain().await;
     let cleanup = tasks(&app, &id, "cleanup").await.pop().expect("one");
     assert_eq!(
-        (&cleanup["state"], &cleanup["failures"]),
-        (&json!("available"), &json!(0)),
+        json!([cleanup["state"], cleanup["failures"], cleanup["last_error"]]),
+        json!(["available", 0, "waits for the clean-up of another job"]),
         "{cleanup}"
     );
+    stillframe::store::gc_runs::start(&mut other, RunId(77), false, 0, None)
+        .await
+        .expect("noted");
+    app.set_clock(Duration::from_secs(105)).await;
+    app.drain().await;
+    let cleanup = tasks(&app, &id, "cleanup").await.pop().expect("one");
+    assert_eq!(cleanup["last_error"], "waits for collector run 77", "{cleanup}");
     drop(other);
     app.set_clock(Duration::from_secs(110)).await;
     // the lock goes when the server notices that its session has gone

@@ -215,3 +215,41 @@ async fn a_session_asks_its_server_to_notice_within_half_a_minute_that_the_host_
     };
     assert!(idle + count * interval <= 30 && ms <= 30_000, "{asked:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_that_took_longer_than_its_lease_begins_nothing() {
+    let app = TestApp::local().await;
+    snapshot(&app, 1).await;
+    let id = start(&app, json!({"collection_name": "r"})).await;
+    let lease = Duration::from_millis(200);
+    let settings = stillframe::jobs::WorkerSettings {
+        slots: 1,
+        lease,
+        poll: Duration::from_secs(1),
+        listen: None,
+    };
+    let token = tokio_util::sync::CancellationToken::new;
+    let slow = stillframe::jobs::Worker::new(app.service.clone(), settings, token(), token());
+    let mut claiming = app.pool.begin().await.expect("begins");
+    stillframe::store::control::lock_claims(&mut claiming).await.expect("locked");
+    let began = Instant::now();
+    let draining = tokio::spawn(async move { slow.drain().await });
+    // its claim waits for the other one
+    let waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted and database = (select oid from pg_database where datname = current_database())";
+    while began.elapsed() < 2 * lease
+        || sqlx::query_scalar::<_, i64>(waiting)
+            .fetch_one(&app.pool)
+            .await
+            .expect("counts")
+            == 0
+    {
+        sqlx::query("select 1").execute(&mut *claiming).await.expect("not silent");
+    }
+    claiming.commit().await.expect("commits");
+    assert_eq!(draining.await.expect("ends").expect("drained"), 1);
+    let pending = job(&app, &id).await;
+    assert_eq!(pending["state"], "Pending", "nobody knows whose the task is: {pending}");
+    app.set_clock(Duration::from_secs(31)).await;
+    app.drain().await;
+    assert_eq!(job(&app, &id).await["state"], "Completed");
+}

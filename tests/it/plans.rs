@@ -1,10 +1,10 @@
 //! Dry runs of restores, and what the job itself checks before it copies anything.
 
 use serde_json::{Value, json};
-use stillframe::service::ServiceSettings;
+use stillframe::service::{Outcome, ServiceSettings};
 
-use crate::support::TestApp;
 use crate::support::app::quick;
+use crate::support::{TestApp, jobs};
 
 const C: i64 = 100;
 /// Bytes of a small segment with its index build.
@@ -196,6 +196,56 @@ async fn a_quota_that_is_too_small_refuses_with_the_figures() {
 }
 
 #[tokio::test]
+async fn of_two_restores_that_fit_the_filesystem_only_one_by_one_the_second_fails() {
+    let app = TestApp::local().await;
+    app.small_collection("c", C).await;
+    let mut segment = app.small_segment(C, 500).await;
+    // it takes no room as long as nobody copies it
+    let free = app.objects.free_bytes().await.expect("asked").expect("a filesystem");
+    let large = free / 10 * 6;
+    let path = segment["binlogs"][0]["logs"][0]["path"].as_str().expect("a path").to_string();
+    let file = std::fs::File::create(app.directory.path().join(path)).expect("made");
+    file.set_len(large).expect("a sparse file");
+    segment["binlogs"][0]["logs"][0]["size_bytes"] = json!(large);
+    app.post("/v1/collections/c/segments", &segment).await.created();
+    app.post("/v1/snapshots", &json!({"collection_name": "c", "snapshot_name": "s"}))
+        .await
+        .created();
+    assert_eq!(plan(&app, &json!({"collection_name": "r1"})).await["feasible"], true);
+    let ids = [
+        jobs::start(&app, json!({"collection_name": "r1"})).await,
+        jobs::start(&app, json!({"collection_name": "r2"})).await,
+    ];
+    let tasks = jobs::claim(&app, 2).await;
+    let (one, other) = tokio::join!(jobs::run(&app, &tasks[0]), jobs::run(&app, &tasks[1]));
+    assert!(matches!(
+        (one, other),
+        (Outcome::Done, Outcome::Failed) | (Outcome::Failed, Outcome::Done)
+    ));
+    let (mut goes_on, mut failed) = (jobs::job(&app, &ids[0]).await, jobs::job(&app, &ids[1]).await);
+    if goes_on["state"] == "Failed" {
+        std::mem::swap(&mut goes_on, &mut failed);
+    }
+    let claimed = "jobs that run have yet to copy";
+    assert_eq!(
+        json!([goes_on["state"], failed["state"], failed["error_code"]]),
+        json!(["InProgress", "Failed", "insufficient_storage"]),
+        "{failed}"
+    );
+    assert!(failed["reason"].as_str().expect("text").contains(claimed), "{failed}");
+    let found = plan(&app, &json!({"collection_name": "r3"})).await;
+    assert_eq!(found["feasible"], false);
+    assert!(
+        found["insufficient_storage"].as_str().expect("text").contains(claimed)
+            && found["free_bytes"].as_u64().expect("known") < large,
+        "{found}"
+    );
+    // what will not be copied claims nothing
+    jobs::act(&app, goes_on["job_id"].as_str().expect("id"), "cancel").await;
+    assert_eq!(plan(&app, &json!({"collection_name": "r3"})).await["feasible"], true);
+}
+
+#[tokio::test]
 async fn of_two_restores_that_fit_the_quota_only_one_by_one_the_second_fails() {
     let app = TestApp::with_settings(ServiceSettings {
         quota_bytes: Some(2 * SEGMENT_BYTES as u64),
@@ -282,7 +332,10 @@ async fn a_ttl_that_would_expire_every_row_is_warned_of() {
         .created();
     let found = plan(&app, &json!({"collection_name": "r"})).await;
     let warning = found["warnings"][0].as_str().expect("a warning");
-    assert!(warning.contains("collection.ttl.seconds is 3600"), "{warning}");
+    assert!(
+        warning.contains("collection.ttl.seconds is 3600") && warning.contains("every restored row is expired at once"),
+        "{warning}"
+    );
     assert_eq!(found["feasible"], true);
     let job = restore(&app, &json!({"collection_name": "r"})).await;
     // the same but for the age, which has gone on

@@ -335,6 +335,42 @@ async fn a_task_that_is_handed_back_is_not_charged() {
 }
 
 #[tokio::test]
+async fn a_restore_keeps_properties_consistency_level_and_mmap_unless_told_otherwise() {
+    let app = TestApp::local().await;
+    let properties = json!({"collection.ttl.seconds": "3600", "mmap.enabled": "true", "own": "x"});
+    let collection = json!({"name": "c", "collection_id": C.to_string(), "consistency_level": "Eventually", "properties": properties,
+        "fields": [{"field_id": "100", "name": "id", "data_type": "Int64", "is_primary_key": true, "type_params": {"mmap.enabled": "false"}}],
+        "channels": [{"channel_name": "ch_100", "seek_position": {"timestamp": "1000"}}]});
+    app.post("/v1/collections", &collection).await.created();
+    app.post("/v1/snapshots", &json!({"collection_name": "c", "snapshot_name": "s"}))
+        .await
+        .created();
+    // of the time of the snapshot, not of now
+    app.patch(
+        "/v1/collections/c",
+        &json!({"properties": {"own": null, "mmap.enabled": "false"}}),
+    )
+    .await
+    .ok();
+    for (target, change, expected) in [
+        ("r", json!({}), properties.clone()),
+        (
+            "r2",
+            json!({"own": null, "collection.ttl.seconds": "7200"}),
+            json!({"collection.ttl.seconds": "7200", "mmap.enabled": "true"}),
+        ),
+    ] {
+        let body = json!({"collection_name": target, "properties": change});
+        app.post("/v1/snapshots/s/restore", &body).await.expect(202);
+        app.drain().await;
+        let restored = app.get(&format!("/v1/collections/{target}")).await.ok().json;
+        assert_eq!(restored["properties"], expected);
+        assert_eq!(restored["consistency_level"], "Eventually");
+        assert_eq!(restored["fields"][0]["type_params"], json!({"mmap.enabled": "false"}));
+    }
+}
+
+#[tokio::test]
 async fn a_restore_can_choose_partitions_and_properties() {
     let app = TestApp::local().await;
     app.load_fixture().await;
@@ -439,9 +475,12 @@ async fn jobs_are_listed_by_target_state_and_page_and_their_history_expires() {
     app.set_clock(Duration::from_secs(3700)).await;
     app.post("/v1/gc/runs", &json!({})).await.created();
     assert_eq!(ids("").await, [third], "a running job has no end");
-    app.get(&format!("/v1/restore-jobs/{first}"))
+    let expired = app
+        .get(&format!("/v1/restore-jobs/{first}"))
         .await
         .refused(404, "restore_job_not_found");
+    let detail = expired.json["detail"].as_str().expect("text");
+    assert!(detail.ends_with("its history may have expired"), "{detail}");
 }
 
 /// Makes every copy into a job's target fail: a file stands where its directory would be.

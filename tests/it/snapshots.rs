@@ -356,7 +356,38 @@ async fn snapshots_of_a_dropped_collection_are_found_by_its_old_name_and_always_
         .refused(404, "snapshot_not_found");
     app.get(&format!("/v1/snapshots/s?snapshot_id={id}")).await.ok();
     app.delete(&format!("/v1/snapshots/s?snapshot_id={id}")).await.expect(204);
-    app.delete(&format!("/v1/snapshots/s?snapshot_id={id}"))
+    app.delete(&format!("/v1/snapshots/s?snapshot_id={id}")).await.expect(204);
+    app.delete("/v1/snapshots/s?snapshot_id=1")
+        .await
+        .refused(404, "snapshot_not_found");
+}
+
+#[tokio::test]
+async fn a_drop_is_repeated_as_long_as_what_it_names_is_clear_and_can_be_taken_back() {
+    let app = TestApp::local().await;
+    app.small_collection("c", C).await;
+    app.small_collection("d", 200).await;
+    for collection in ["c", "d"] {
+        create(&app, collection, "s").await;
+    }
+    app.delete("/v1/snapshots/s").await.refused(409, "snapshot_name_ambiguous");
+    for collection in ["c", "d", "c"] {
+        app.delete(&format!("/v1/snapshots/s?collection_name={collection}"))
+            .await
+            .expect(204);
+    }
+    // of which collection?
+    app.delete("/v1/snapshots/s").await.refused(404, "snapshot_not_found");
+    // a living one of the name is what is meant
+    create(&app, "c", "s").await;
+    app.delete("/v1/snapshots/s").await.expect(204);
+    app.get("/v1/snapshots/s").await.refused(404, "snapshot_not_found");
+    // several dropped ones of one collection leave nothing unclear, and nothing of them is changed
+    app.delete("/v1/snapshots/s?collection_name=c").await.expect(204);
+    let dropped = app.get("/v1/snapshots?state=deleting").await.ok().json;
+    assert_eq!(dropped["items"].as_array().expect("items").len(), 3);
+    app.post("/v1/gc/runs", &json!({"grace_seconds": 0})).await.created();
+    app.delete("/v1/snapshots/s?collection_name=c")
         .await
         .refused(404, "snapshot_not_found");
 }

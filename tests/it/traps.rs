@@ -8,8 +8,38 @@ use crate::support::TestApp;
 
 const C: i64 = 100;
 
+/// Rows of the page.
+const ROWS: usize = 28;
+
+/// Whether a unit test of the domain exists, by its whole name: `domain::MODULE::tests::NAME`.
+fn is_unit_test(name: &str) -> bool {
+    let Some((module, test)) = name.split_once("::tests::") else {
+        return false;
+    };
+    let source = format!("{}/src/{}.rs", env!("CARGO_MANIFEST_DIR"), module.replace("::", "/"));
+    std::fs::read_to_string(source).is_ok_and(|source| source.contains(&format!("    #[test]\n    fn {test}() {{")))
+}
+
+/// What is wrong with the page: names of tests that do not exist, rows that name nothing, missing rows.
+fn faults(page: &str, known: &[&str]) -> Vec<String> {
+    let names = page.split('`').skip(1).step_by(2).filter(|word| word.contains("::"));
+    let unknown = names.filter(|name| match name.starts_with("domain::") {
+        true => !is_unit_test(name),
+        false => !known.contains(name),
+    });
+    let mut faults: Vec<String> = unknown.map(|name| format!("no such test: {name}")).collect();
+    for row in 1..=ROWS {
+        let line = page.lines().find(|l| l.starts_with(&format!("| {row} |")));
+        let cells: Vec<&str> = line.unwrap_or_default().split('|').map(str::trim).collect();
+        if cells.len() < 5 || cells[2].is_empty() || cells[3].is_empty() {
+            faults.push(format!("row {row} is missing, or has an empty column"));
+        }
+    }
+    faults
+}
+
 #[test]
-fn every_test_that_the_page_of_traps_names_exists() {
+fn every_row_of_the_page_of_traps_has_its_tests_and_every_test_that_it_names_exists() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/traps.md");
     let page = std::fs::read_to_string(page).expect("is there");
     let listed = std::process::Command::new(std::env::current_exe().expect("this test"))
@@ -18,19 +48,19 @@ fn every_test_that_the_page_of_traps_names_exists() {
         .expect("lists");
     let listed = String::from_utf8(listed.stdout).expect("UTF-8");
     let known: Vec<&str> = listed.lines().filter_map(|l| l.strip_suffix(": test")).collect();
-    let named: Vec<&str> = page
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .filter(|word| word.contains("::") && !word.starts_with("domain::"))
-        .collect();
-    assert!(named.len() > 40, "{named:?}");
-    let missing: Vec<&&str> = named.iter().filter(|name| !known.contains(name)).collect();
-    assert!(missing.is_empty(), "no such test: {missing:?}");
-    let rows = page
-        .lines()
-        .filter(|l| l.starts_with("| ") && l.as_bytes()[2].is_ascii_digit());
-    assert_eq!(rows.count(), 28);
+    assert_eq!(faults(&page, &known), Vec::<String>::new());
+    assert!(page.matches("::").count() > 40);
+    // and each of these is noticed
+    let row = page.lines().find(|l| l.starts_with("| 20 |")).expect("a row");
+    let empty = format!("| 20 | {} | |", row.split('|').nth(2).expect("a column").trim());
+    for (from, to) in [
+        (row, empty.as_str()),
+        (row, ""),
+        ("tests::every_layout_is_mapped", "tests::no_layout_is_mapped"),
+        ("collector::no_file_of_any_class", "collector::a_file_of_any_class"),
+    ] {
+        assert_eq!(faults(&page.replacen(from, to, 1), &known).len(), 1, "{to:?}");
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stillframe::objects::StorageUrl;
 
+use crate::support::app::quick;
 use crate::support::faults::{Call, Fault, Faults};
 use crate::support::jobs::{act, claim_one, job, run, snapshot, start};
 use crate::support::{TestApp, s3};
@@ -196,4 +197,28 @@ async fn a_store_that_does_not_list_uploads_is_said_in_the_report() {
     assert!(why.contains("NotImplemented"), "{why}");
     let run = look(&TestApp::local().await, 0, false).await;
     assert_eq!(run.get("uploads_unlisted"), None, "a directory has none: {run}");
+}
+
+#[tokio::test]
+async fn what_is_written_in_parts_is_aborted_although_its_writer_went_away_and_the_store_refused_at_first() {
+    let faults = Faults::default();
+    let app = TestApp::s3_behind(faults.clone(), quick(), |_| {}).await;
+    let mut refusals = 2;
+    faults.set(move |call| {
+        if call.is_initiate() {
+            // called off now: only its answer names the upload
+            return Some(Fault::Slow(Duration::from_millis(500)));
+        }
+        let refused = call.is_abort() && refusals > 0;
+        refusals -= i32::from(refused);
+        refused.then_some(Fault::Refuse(403, "AccessDenied"))
+    });
+    let mut sink = app.objects.sink("snapshots/100/receipts/1.json").await.expect("opens");
+    let writing = tokio::spawn(async move { sink.write(vec![7; 20 * MIB]).await });
+    faults.seen(Call::is_initiate).await;
+    writing.abort();
+    assert!(writing.await.is_err(), "it was called off");
+    app.objects.settle(Duration::from_secs(30)).await;
+    assert_eq!(open(&app), 0, "an upload is left behind");
+    assert_eq!(faults.calls(Call::is_abort).len(), 3);
 }

@@ -183,6 +183,45 @@ async fn an_object_is_explained_by_what_keeps_it() {
     );
     let nothing = explain("insert_log/100/101/5/100/nothing".to_string()).await;
     assert_eq!(nothing["exists"], false);
+    // strays: of the engine's ids, and of ids that were given out here
+    jobs::start_of(&app, "s4", json!({"collection_name": "r"})).await;
+    app.drain().await;
+    let restored = app.get("/v1/collections/r").await.ok().json["collection_id"]
+        .as_str()
+        .expect("an id")
+        .to_string();
+    let of_restore = app.keys(&format!("insert_log/{restored}/")).await[0].clone();
+    assert_eq!(explain(of_restore.clone()).await["known"], true);
+    for (stray, of, end) in [
+        (
+            "insert_log/100/101/8/100/stray".to_string(),
+            "segment 8",
+            "never deleted here, since the id",
+        ),
+        (
+            "index_files/5000/1/101/5/stray".to_string(),
+            "index build 5000",
+            "never deleted here",
+        ),
+        (
+            format!("{of_restore}_stray"),
+            "segment ",
+            "then the collector finds it as an orphan",
+        ),
+    ] {
+        app.objects.put(&stray, vec![1]).await.expect("written");
+        let explained = explain(stray).await;
+        let reason = explained["reason"].as_str().expect("text");
+        assert!(
+            reason.starts_with(&format!("it is not a recorded file of {of}")) && reason.contains(end),
+            "{explained}"
+        );
+        assert_eq!(
+            json!([explained["known"], explained["kept_by"], explained.get("may_go_at")]),
+            json!([false, [], null]),
+            "{explained}"
+        );
+    }
     assert_eq!(explain("stillframe.json".to_string()).await["kind"], "marker");
     assert_eq!(explain("elsewhere/x".to_string()).await["kind"], "unmanaged");
     app.get("/v1/objects/explain?key=../etc/passwd")

@@ -184,7 +184,7 @@ impl Facade {
         let Some(wanted) = self.for_write(wanted, "drop snapshot").await? else {
             return Ok(());
         };
-        match self.service.drop_snapshot(&wanted).await {
+        match self.service.drop_snapshot(&wanted, true).await {
             Err(error) => {
                 let is_missing = error.code() == Code::SnapshotNotFound;
                 let refusal = self.explained(error, &wanted, "drop snapshot").await;

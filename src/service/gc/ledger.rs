@@ -5,6 +5,7 @@ use crate::domain::gc::{Item, ItemKind, MAX_LISTED_ITEMS, MAX_LISTED_ON_TIME, Ou
 use crate::domain::id::RunId;
 use crate::domain::{Code, Error, Result};
 use crate::objects::{BatchFailure, DELETE_BATCH, Objects};
+use crate::store::gc::Going;
 use crate::store::{self, PgConnection};
 
 /// Deletions one by one between two looks at the right to delete.
@@ -16,8 +17,8 @@ const MAX_REFUSED: usize = 10;
 #[derive(Debug)]
 pub(super) struct Ledger {
     pub report: Report,
-    /// Snapshots that a dry run counts as gone.
-    pub going: Vec<i64>,
+    /// What a dry run counts as gone.
+    pub going: Going,
     alone: Alone,
     run: Option<RunId>,
     dry_run: bool,
@@ -30,7 +31,7 @@ impl Ledger {
     pub fn new(alone: Alone, run: Option<RunId>) -> Self {
         Self {
             report: Report::default(),
-            going: Vec::new(),
+            going: Going::default(),
             alone,
             run,
             dry_run: false,

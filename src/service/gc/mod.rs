@@ -30,7 +30,7 @@ use things::Kind;
 
 /// Things handled at a time; bounds memory and the length of locks.
 const BATCH: i64 = 500;
-/// Kept things that a run lists at most.
+/// Kept things of each kind that a run lists at most.
 const KEPT_LISTED: i64 = 1000;
 /// Runs whose history is deleted by one statement.
 const HISTORY_BATCH: i64 = 20;
@@ -153,10 +153,10 @@ impl Service {
             ledger.report.orphan_error = Some(error.to_string());
         }
         let mut conn = self.conn().await?;
-        let kept = store::gc::kept::count(&mut conn, scope, &ledger.going).await?;
+        let kept = store::gc::kept::count(&mut conn, scope, &ledger.going.snapshots).await?;
         (ledger.report.kept_by_snapshots, ledger.report.kept_by_grace) = (kept.by_snapshots, kept.by_grace);
         if list_kept {
-            let listed = store::gc::kept::list(&mut conn, scope, &ledger.going, KEPT_LISTED).await?;
+            let listed = store::gc::kept::list(&mut conn, scope, &ledger.going.snapshots, KEPT_LISTED).await?;
             ledger.add(&mut conn, listed).await?;
         }
         if !scope.dry_run {

@@ -29,7 +29,7 @@ const LISTED: i64 = 1000;
 
 /// What must have a row for an object to be no orphan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Owner {
+pub(in crate::service) enum Owner {
     Segment(i64),
     Build(i64),
     Snapshot(i64),
@@ -37,7 +37,7 @@ pub(super) enum Owner {
 }
 
 /// The ids that this catalog gave out for things whose objects it alone writes.
-pub(super) struct Given {
+pub(in crate::service) struct Given {
     snapshots: Blocks,
     restores: Blocks,
 }
@@ -76,7 +76,7 @@ impl Blocks {
 }
 
 impl Service {
-    pub(super) async fn given_ids(&self) -> Result<Given> {
+    pub(in crate::service) async fn given_ids(&self) -> Result<Given> {
         let mut conn = self.conn().await?;
         Ok(Given {
             snapshots: Blocks::of(store::id_blocks::list(&mut conn, Purpose::Snapshot).await?),

@@ -22,7 +22,7 @@ impl Service {
             after = last.snapshot_id.0;
             ledger.report.candidates += page.len() as i64;
             if scope.dry_run {
-                ledger.going.extend(page.iter().map(|s| s.snapshot_id.0));
+                ledger.going.snapshots.extend(page.iter().map(|s| s.snapshot_id.0));
             }
             for snapshot in page {
                 self.collect_snapshot(snapshot, scope, ledger).await?;
@@ -82,17 +82,11 @@ impl Service {
     }
 
     pub(super) async fn collect_manifests(&self, scope: Scope, ledger: &mut Ledger) -> Result<()> {
-        if scope.dry_run {
-            let (count, bytes) = store::gc::snapshots::manifests_to_go(&mut *self.conn().await?, &ledger.going).await?;
-            ledger.report.candidates += count;
-            ledger.report.manifests += count;
-            ledger.report.objects += count;
-            ledger.report.bytes = ledger.report.bytes.saturating_add(bytes);
-            return Ok(());
-        }
+        // every page of a dry run looks at all references of what is going
+        let limit = if scope.dry_run { 20 * BATCH } else { BATCH };
         let mut after = (-1, -1);
         loop {
-            let page = store::gc::snapshots::condemned_manifests(&mut *self.conn().await?, after, BATCH).await?;
+            let page = store::gc::snapshots::condemned_manifests(&mut *self.conn().await?, &ledger.going, after, limit).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = (last.owner.0, last.segment_id.0);
             ledger.report.candidates += page.len() as i64;
@@ -100,7 +94,10 @@ impl Service {
                 .into_iter()
                 .map(|m| (keys::manifest(m.collection_id, m.owner, m.segment_id), m))
                 .collect();
-            let own = by_key.iter().filter(|(_, m)| !m.adopted).map(|(key, _)| key.clone());
+            let own = by_key
+                .iter()
+                .filter(|(_, m)| !m.adopted && !scope.dry_run)
+                .map(|(key, _)| key.clone());
             let failed: HashMap<String, String> = ledger
                 .delete(&self.objects, own.collect())
                 .await?
@@ -124,7 +121,10 @@ impl Service {
                 }
             }
             let mut conn = self.conn().await?;
-            let rows = store::gc::snapshots::delete_manifests(&mut conn, &gone).await?;
+            let rows = match scope.dry_run {
+                true => gone.len() as u64,
+                false => store::gc::snapshots::delete_manifests(&mut conn, &gone).await?,
+            };
             crash_point::reached("collect.manifest_rows_deleted");
             ledger.report.manifests += i64::try_from(rows).unwrap_or(i64::MAX);
             ledger.add(&mut conn, items).await?;

@@ -23,7 +23,9 @@ impl Service {
     pub(super) async fn collect_kind(&self, kind: Kind, scope: Scope, ledger: &mut Ledger) -> Result<()> {
         let mut after = -1;
         loop {
-            let candidates = kind.candidates(&mut *self.conn().await?, scope, &ledger.going, after).await?;
+            let candidates = kind
+                .candidates(&mut *self.conn().await?, scope, &ledger.going.snapshots, after)
+                .await?;
             let Some(last) = candidates.last() else { return Ok(()) };
             after = *last;
             ledger.report.candidates += candidates.len() as i64;
@@ -54,6 +56,12 @@ impl Service {
                 items.push(ledger.deleted(kind.item(), thing.id.to_string(), thing.paths.len() as i64, thing.size_bytes));
             }
             let mut conn = self.conn().await?;
+            if scope.dry_run {
+                match kind {
+                    Kind::Build => ledger.going.builds.extend(&ids),
+                    Kind::Segment => ledger.going.segments.extend(&ids),
+                }
+            }
             let rows = match scope.dry_run {
                 true => ids.len() as u64,
                 false => kind.delete(&mut conn, &ids).await?,
@@ -118,7 +126,7 @@ impl Service {
 
     pub(super) async fn collect_empty(&self, scope: Scope, ledger: &mut Ledger) -> Result<()> {
         let mut conn = self.conn().await?;
-        let empty = store::gc::empty_collections(&mut conn, scope).await?;
+        let empty = store::gc::empty_collections(&mut conn, scope, &ledger.going).await?;
         if !scope.dry_run {
             store::gc::delete_collections(&mut conn, &empty).await?;
             crash_point::reached("collect.collections_deleted");
@@ -135,8 +143,8 @@ impl Service {
     /// Deletes rows of dropped partitions and index definitions that nothing names any more: of each so many per run.
     pub(super) async fn collect_leftovers(&self, scope: Scope, ledger: &mut Ledger) -> Result<()> {
         let mut conn = self.conn().await?;
-        let partitions = leftovers::partitions(&mut conn, BATCH).await?;
-        let indexes = leftovers::indexes(&mut conn, BATCH).await?;
+        let partitions = leftovers::partitions(&mut conn, &ledger.going, BATCH).await?;
+        let indexes = leftovers::indexes(&mut conn, &ledger.going, BATCH).await?;
         if !scope.dry_run {
             leftovers::delete_partitions(&mut conn, &partitions).await?;
             leftovers::delete_indexes(&mut conn, &indexes).await?;

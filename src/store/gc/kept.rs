@@ -52,8 +52,8 @@ pub async fn count(conn: &mut PgConnection, scope: Scope, going: &[i64]) -> Resu
     })
 }
 
-/// The first dropped segments, index builds and snapshots that stay, with the reason; in a dry run without those that a real
-/// one would delete.
+/// The first dropped segments, index builds and snapshots that stay, at most `limit` of each, with the reason; in a dry run
+/// without those that a real one would delete.
 pub async fn list(conn: &mut PgConnection, scope: Scope, going: &[i64], limit: i64) -> Result<Vec<Item>> {
     let rows = sqlx::query!(
         r#"with cut as materialized (
@@ -94,7 +94,7 @@ pub async fn list(conn: &mut PgConnection, scope: Scope, going: &[i64], limit: i
                   snapshot, dropped_at > (select at from cut) as "in_grace!",
                   coalesce(collect_after > (select stillframe_now()), false) as "leased!"
              from (select * from segments_kept union all select * from builds_kept union all select * from snapshots_kept) k
-            order by kind, id limit $2"#,
+            order by kind, id"#,
         scope.grace_seconds,
         limit,
         scope.dry_run,

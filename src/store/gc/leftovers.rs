@@ -4,18 +4,21 @@
 
 use sqlx::PgConnection;
 
+use super::Going;
 use crate::domain::Result;
 use crate::store::failed;
 
-/// Dropped partitions of living collections that no segment names, at most `limit`. None of them is ever named again: a
-/// segment is registered in a living partition only.
-pub async fn partitions(conn: &mut PgConnection, limit: i64) -> Result<Vec<i64>> {
+/// Dropped partitions of living collections that no segment names but those that are `going`, at most `limit`. None of them is
+/// ever named again: a segment is registered in a living partition only.
+pub async fn partitions(conn: &mut PgConnection, going: &Going, limit: i64) -> Result<Vec<i64>> {
     sqlx::query_scalar!(
         "select p.partition_id from partitions p join collections c using (collection_id)
           where p.state = 'dropped' and c.state = 'active' and c.ownership <> 'external'
-            and not exists (select from segments s where s.collection_id = p.collection_id and s.partition_id = p.partition_id)
+            and not exists (select from segments s where s.collection_id = p.collection_id and s.partition_id = p.partition_id
+                               and s.segment_id not in (select unnest($2::bigint[])))
           order by p.partition_id limit $1",
-        limit
+        limit,
+        &going.segments
     )
     .fetch_all(conn)
     .await
@@ -42,15 +45,17 @@ pub struct Index {
     pub index_id: i64,
 }
 
-/// Dropped index definitions of living collections that no build names, at most `limit`.
-pub async fn indexes(conn: &mut PgConnection, limit: i64) -> Result<Vec<Index>> {
+/// Dropped index definitions of living collections that no build names but those that are `going`, at most `limit`.
+pub async fn indexes(conn: &mut PgConnection, going: &Going, limit: i64) -> Result<Vec<Index>> {
     sqlx::query_as!(
         Index,
         "select i.collection_id, i.index_id from indexes i join collections c using (collection_id)
           where i.state = 'dropped' and c.state = 'active' and c.ownership <> 'external'
-            and not exists (select from index_builds b where b.collection_id = i.collection_id and b.index_id = i.index_id)
+            and not exists (select from index_builds b where b.collection_id = i.collection_id and b.index_id = i.index_id
+                               and b.build_id not in (select unnest($2::bigint[])))
           order by i.collection_id, i.index_id limit $1",
-        limit
+        limit,
+        &going.builds
     )
     .fetch_all(conn)
     .await

@@ -24,6 +24,14 @@ pub struct Scope {
     pub dry_run: bool,
 }
 
+/// What a dry run counts as gone, by id: what the real one would delete first. Empty in a real run.
+#[derive(Debug, Clone, Default)]
+pub struct Going {
+    pub snapshots: Vec<i64>,
+    pub builds: Vec<i64>,
+    pub segments: Vec<i64>,
+}
+
 /// Makes this session the only one that collects, until it ends; false when another one is. Two collectors at once
 /// could otherwise meet in this way: one has read what to delete, the other finishes it, the
 /// engine registers the same id anew, and the first deletes living files.
@@ -89,18 +97,22 @@ fn owned(id: i64, paths: Vec<String>, size_bytes: i64, ownership: &str) -> Conde
     }
 }
 
-/// Dropped collections of which nothing is left: no segment, no build, no snapshot.
-pub async fn empty_collections(conn: &mut PgConnection, scope: Scope) -> Result<Vec<i64>> {
+/// Dropped collections of which nothing is left: no segment, no build, no snapshot; but for what is going.
+pub async fn empty_collections(conn: &mut PgConnection, scope: Scope, going: &Going) -> Result<Vec<i64>> {
     sqlx::query_scalar!(
         "select c.collection_id from collections c
           where c.state = 'dropped'
             and c.dropped_at <= (select stillframe_now()) - $1::bigint * interval '1 second'
             and ($2::bigint is null or c.collection_id = $2)
-            and not exists (select from segments s where s.collection_id = c.collection_id)
-            and not exists (select from snapshots s where s.collection_id = c.collection_id)
+            and not exists (select from segments s where s.collection_id = c.collection_id
+                               and s.segment_id not in (select unnest($3::bigint[])))
+            and not exists (select from snapshots s where s.collection_id = c.collection_id
+                               and s.snapshot_id not in (select unnest($4::bigint[])))
           order by c.collection_id limit 1000",
         scope.grace_seconds,
-        scope.collection.map(|c| c.0)
+        scope.collection.map(|c| c.0),
+        &going.segments,
+        &going.snapshots
     )
     .fetch_all(conn)
     .await

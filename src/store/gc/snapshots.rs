@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::{Scope, keep_captures_away};
+use super::{Going, Scope, keep_captures_away};
 use crate::domain::Result;
 use crate::domain::id::{CollectionId, SegmentId, SnapshotId};
 use crate::store::failed;
@@ -142,16 +142,35 @@ pub struct CondemnedManifest {
     pub adopted: bool,
 }
 
-/// Condemned manifests, by owner and segment after a cursor.
-pub async fn condemned_manifests(conn: &mut PgConnection, after: (i64, i64), limit: i64) -> Result<Vec<CondemnedManifest>> {
+/// Condemned manifests, and in a dry run those that only snapshots which are `going` need; by owner and segment after a cursor.
+pub async fn condemned_manifests(
+    conn: &mut PgConnection,
+    going: &Going,
+    after: (i64, i64),
+    limit: i64,
+) -> Result<Vec<CondemnedManifest>> {
     let rows = sqlx::query!(
-        r#"select owner_snapshot_id, segment_id, collection_id, coalesce(size_bytes, 0) as "size_bytes!",
-                  adopted_from is not null as "adopted!" from manifests
-            where state = 'condemned' and (owner_snapshot_id, segment_id) > ($1, $2)
-            order by owner_snapshot_id, segment_id limit $3"#,
+        r#"with going as materialized (
+             select r.owner_snapshot_id, r.segment_id from snapshot_manifests r
+              where cardinality($4::bigint[]) > 0
+                and r.snapshot_id in (select unnest($4::bigint[])) and (r.owner_snapshot_id, r.segment_id) > ($1, $2)
+                and not exists (select from snapshot_manifests o
+                                 where o.segment_id = r.segment_id and o.owner_snapshot_id = r.owner_snapshot_id
+                                   and o.snapshot_id not in (select unnest($4::bigint[])))
+              group by 1, 2 order by 1, 2 limit $3
+           ), condemned as materialized (
+             select owner_snapshot_id, segment_id from manifests
+              where state = 'condemned' and (owner_snapshot_id, segment_id) > ($1, $2)
+              order by owner_snapshot_id, segment_id limit $3
+           )
+           select m.owner_snapshot_id, m.segment_id, m.collection_id, coalesce(m.size_bytes, 0) as "size_bytes!",
+                  m.adopted_from is not null as "adopted!"
+             from (select * from going union select * from condemned) c join manifests m using (owner_snapshot_id, segment_id)
+            order by m.owner_snapshot_id, m.segment_id limit $3"#,
         after.0,
         after.1,
-        limit
+        limit,
+        &going.snapshots
     )
     .fetch_all(conn)
     .await
@@ -180,19 +199,4 @@ pub async fn delete_manifests(conn: &mut PgConnection, manifests: &[CondemnedMan
     .await
     .map_err(failed)?;
     Ok(deleted.rows_affected())
-}
-
-/// What a dry run adds for manifests: their number and bytes that a real run would delete, once the snapshots `going` are gone.
-pub async fn manifests_to_go(conn: &mut PgConnection, going: &[i64]) -> Result<(i64, i64)> {
-    let row = sqlx::query!(
-        r#"select count(*) as "count!", coalesce(sum(m.size_bytes), 0)::bigint as "bytes!" from manifests m
-            where m.adopted_from is null and (m.state = 'condemned' or not exists (
-                  select from snapshot_manifests r
-                   where r.segment_id = m.segment_id and r.owner_snapshot_id = m.owner_snapshot_id and r.snapshot_id <> all ($1)))"#,
-        going
-    )
-    .fetch_one(conn)
-    .await
-    .map_err(failed)?;
-    Ok((row.count, row.bytes))
 }

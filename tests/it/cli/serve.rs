@@ -5,7 +5,7 @@ use std::process::Stdio;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use super::process::{Ran, directory, run, stillframe};
+use super::process::{Ran, Running, directory, run, stillframe};
 use super::service::Service;
 use crate::support::postgres;
 
@@ -48,6 +48,27 @@ fn unknown_settings_are_refused_by_name() {
     );
     let ran = run(&["serve", "--listn", "127.0.0.1:0"]);
     assert!(ran.code == Some(2) && ran.err.contains("--listn"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn the_storage_in_use_is_logged_once_it_has_been_probed() {
+    let (dir, objects, database) = (directory(), directory(), postgres::url(&postgres::empty_database().await));
+    let storage = format!("file://{}", objects.path().display());
+    let data_dir = dir.path().to_str().expect("UTF-8");
+    let args = ["--listen", "127.0.0.1:0", "--data-dir", data_dir, "--database-url", &database];
+    let mut serving = Running::start(stillframe(&[&["serve", "--storage", &storage], args.as_slice()].concat()));
+    let line = serving.err_line("storage probed");
+    assert!(
+        line.contains("write, copy, read, list and delete work") && line.contains(&storage),
+        "{line}"
+    );
+    // one that can't be used is an error, and no directory is taken in its place
+    let refused = run(&[&["serve", "--storage", "file:///proc/nowhere"], args.as_slice()].concat());
+    assert!(
+        refused.code == Some(1) && refused.err.contains("/proc/nowhere"),
+        "{refused:?}"
+    );
+    assert!(!dir.path().join("objects").exists());
 }
 
 #[test]

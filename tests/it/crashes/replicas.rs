@@ -49,5 +49,10 @@ async fn of_three_replicas_one_is_killed_and_the_others_end_its_restore() {
         content::of_collection(&replicas[1], &place, "r").await == expected,
         "the restored bytes differ"
     );
+    // the killed one had a task in its hands, that another one took over
+    let id = ended["job_id"].as_str().expect("an id");
+    let tasks = replicas[0].get(&format!("/v1/restore-jobs/{id}/tasks?page_size=1000")).await;
+    let taken_over = tasks["items"].as_array().expect("items").iter().filter(|t| t["attempt"] != 1);
+    assert!(taken_over.count() > 0, "the killed one had nothing: {tasks}");
     place.ends_empty(&replicas[0]).await;
 }

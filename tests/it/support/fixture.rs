@@ -112,4 +112,48 @@ impl TestApp {
         let body = self.small_segment(collection, segment).await;
         self.post(&format!("/v1/collections/{name}/segments"), &body).await.created();
     }
+
+    /// The same with a file of every other class: deltas, BM25 statistics, a text index, and JSON key indexes of both
+    /// layouts. Ids of builds begin with the segment's.
+    pub async fn full_segment(&self, collection: i64, segment: i64) -> Value {
+        let mut body = self.small_segment(collection, segment).await;
+        let own = format!("{collection}/{}/{segment}", collection + 1);
+        let build = |n: i64| segment * 1000 + n;
+        let delta = format!("delta_log/{own}/1");
+        let bm25 = format!("bm25_stats/{own}/101/2");
+        let text = format!("text_log/{}/1/{own}/100/text_index", build(1));
+        let keys = format!("json_key_index_log/{}/1/{own}/100/json_key_index", build(2));
+        let stats = format!("json_stats/2/{}/1/{own}/100/shared_key_index/inverted_index_0", build(3));
+        let content = |path: &str| format!("content of {path}").into_bytes();
+        let paths = [&delta, &bm25, &text, &keys, &stats];
+        self.objects
+            .put_many(paths.map(|p| (p.clone(), content(p))).to_vec())
+            .await
+            .expect("written");
+        let log = |field: &str, path: &str, id: &str| json!([{"field_id": field, "logs": [{"log_id": id, "path": path, "size_bytes": content(path).len(), "entries_num": 1}]}]);
+        let index = |path: &str, n: i64, format: i64| {
+            json!({"field_id": "100", "version": 1, "build_id": build(n).to_string(), "json_key_stats_data_format": format,
+                "files": [{"path": path, "size_bytes": content(path).len()}]})
+        };
+        body["deltalogs"] = log("0", &delta, "1");
+        body["bm25_statslogs"] = log("101", &bm25, "2");
+        body["text_index_files"] = json!([index(&text, 1, 0)]);
+        body["json_key_index_files"] = json!([index(&keys, 2, 0), index(&stats, 3, 2)]);
+        body
+    }
+}
+
+/// Every path in a body.
+pub fn paths(body: &Value) -> Vec<String> {
+    match body {
+        Value::Array(parts) => parts.iter().flat_map(paths).collect(),
+        Value::Object(parts) => parts
+            .iter()
+            .flat_map(|(name, part)| match part {
+                Value::String(path) if name == "path" => vec![path.clone()],
+                part => paths(part),
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
 }
