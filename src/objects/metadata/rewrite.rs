@@ -201,16 +201,22 @@ impl Shape {
         }
     }
 
+    /// Members that can't be told apart, as several of one id, get nothing.
     fn keep_members(&self, by: &str, old: Vec<Value>, new: &mut [Value], ids: &HashSet<String>) {
-        let mut old: BTreeMap<String, Map<String, Value>> = old
-            .into_iter()
-            .filter_map(|member| match member {
-                Value::Object(member) => Some((self.identity(&member, by), member)),
-                _ => None,
-            })
-            .collect();
+        let mut of_id: BTreeMap<String, (Vec<Map<String, Value>>, usize)> = BTreeMap::new();
+        for member in old {
+            if let Value::Object(member) = member {
+                of_id.entry(self.identity(&member, by)).or_default().0.push(member);
+            }
+        }
+        for member in new.iter().filter_map(Value::as_object) {
+            of_id.entry(self.identity(member, by)).or_default().1 += 1;
+        }
         for member in new.iter_mut().filter_map(Value::as_object_mut) {
-            if let Some(old) = old.remove(&self.identity(member, by)) {
+            if let Some((old, 1)) = of_id.get_mut(&self.identity(member, by))
+                && let [_] = old[..]
+                && let Some(old) = old.pop()
+            {
                 self.keep(old, member, ids);
             }
         }

@@ -1,16 +1,19 @@
-//! Golden files changed at random, for as long as a test run may take; `fuzz/` does the same without
-//! an end. Nothing panics, no input takes long, and all of it fits in little memory: the test runs in
-//! a process of its own whose address space is limited.
+//! Golden files changed at random, for as long as a test run may take; `fuzz/` does the same, with the same checks,
+//! without an end. Nothing panics, no round trip goes wrong, no input takes long, and all of it fits in little memory:
+//! the test runs in a process of its own whose address space is limited.
 
 use std::panic::catch_unwind;
 use std::time::{Duration, Instant};
 
-use stillframe::domain::Code;
-use stillframe::objects::{manifest, metadata};
-
 use super::fastavro::{FORMS, golden_name};
 use super::golden::path;
-use super::sample::{COLLECTION, ROOT};
+
+#[path = "../../../fuzz/checks/bundle.rs"]
+mod bundle;
+#[path = "../../../fuzz/checks/manifest.rs"]
+mod manifest;
+#[path = "../../../fuzz/checks/metadata.rs"]
+mod metadata;
 
 const ROUNDS: usize = 40_000;
 /// Kibibytes of address space of the process, most of which a process takes without any input.
@@ -93,17 +96,40 @@ fn golden(name: &str) -> Vec<u8> {
     std::fs::read(path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
-/// Reads what was mutated; gives whether it was accepted.
-fn survive(round: usize, bytes: &[u8], read: impl Fn(&[u8]) -> Result<(), Code> + std::panic::RefUnwindSafe) -> bool {
-    let started = Instant::now();
-    let outcome = catch_unwind(|| read(bytes)).unwrap_or_else(|_| panic!("round {round} panicked: {bytes:02x?}"));
-    assert!(started.elapsed() < LONGEST, "round {round} took {:?}", started.elapsed());
-    match outcome {
-        Ok(()) => true,
-        Err(code) => {
-            assert_eq!(code, Code::CorruptSnapshot, "round {round}");
-            false
+/// What a fuzz target does.
+struct Target {
+    check: fn(&[u8]) -> bool,
+    seeds: Vec<Vec<u8>>,
+    /// Versions that its first byte chooses from, and where they begin; none: there is no such byte.
+    versions: Option<(usize, usize)>,
+    /// Rounds of all, in eighths.
+    share: usize,
+    accepted: usize,
+}
+
+impl Target {
+    fn new(check: fn(&[u8]) -> bool, seeds: &[Vec<u8>], versions: Option<(usize, usize)>, share: usize) -> Self {
+        Self {
+            check,
+            seeds: seeds.to_vec(),
+            versions,
+            share,
+            accepted: 0,
         }
+    }
+
+    /// Mutates a file and checks what is made of it.
+    fn survive(&mut self, round: usize, random: &mut Random) {
+        let mut bytes = mutate(random, &self.seeds);
+        if let Some((first, count)) = self.versions {
+            // any reader of any version may meet it
+            bytes.insert(0, (first + random.below(count)) as u8);
+        }
+        let (started, check) = (Instant::now(), self.check);
+        let accepted = catch_unwind(|| check(&bytes));
+        let accepted = accepted.unwrap_or_else(|_| panic!("round {round} panicked: {bytes:02x?}"));
+        assert!(started.elapsed() < LONGEST, "round {round} took {:?}", started.elapsed());
+        self.accepted += usize::from(accepted);
     }
 }
 
@@ -112,29 +138,27 @@ fn mutate_all() {
     names.extend(["manifest.container.avro".into(), "manifest.milvus.avro".into()]);
     let manifests: Vec<Vec<u8>> = names.iter().map(|name| golden(name)).collect();
     let metadata_files = [golden("metadata.json")];
+    let text = String::from_utf8(golden("metadata.json")).expect("text");
+    let of_bundle = text.replace("SnapshotLayoutReferenced", "SnapshotLayoutSelfContained");
+    let versions = manifest::VERSIONS.len();
+    let mut targets = [
+        Target::new(manifest::check, &manifests, Some((0, versions)), 4),
+        Target::new(bundle::check, &manifests, Some((0, versions)), 2),
+        Target::new(bundle::check, &[of_bundle.into_bytes()], Some((versions, 1)), 1),
+        Target::new(metadata::check, &metadata_files, None, 1),
+    ];
+    let of_round: Vec<usize> = (0..).zip(&targets).flat_map(|(at, t)| vec![at; t.share]).collect();
     let mut random = Random(0x5711_1f4a_3e00);
-    let mut accepted = 0;
     for round in 0..ROUNDS {
-        if round % 8 == 0 {
-            let bytes = mutate(&mut random, &metadata_files);
-            accepted += usize::from(survive(round, &bytes, |bytes| {
-                metadata::decode(bytes, ROOT).map(drop).map_err(|e| e.code())
-            }));
-            continue;
-        }
-        let bytes = mutate(&mut random, &manifests);
-        // any reader of any version may meet it
-        let version = [0, 1, 2, 3, 4, 5, 1004, 1005][random.below(8)];
-        accepted += usize::from(survive(round, &bytes, |bytes| {
-            manifest::decode(bytes, version, ROOT, COLLECTION)
-                .map(drop)
-                .map_err(|e| e.code())
-        }));
+        targets[of_round[round % of_round.len()]].survive(round, &mut random);
     }
-    assert!(
-        accepted > ROUNDS / 200 && accepted < ROUNDS / 2,
-        "{accepted} of {ROUNDS} were accepted: they are changed too much, or too little"
-    );
+    for (at, target) in targets.iter().enumerate() {
+        let (rounds, accepted) = (ROUNDS * target.share / of_round.len(), target.accepted);
+        assert!(
+            accepted > rounds / 200 && accepted < rounds * 3 / 4,
+            "{accepted} of {rounds} of target {at} were accepted: they are changed too much, or too little"
+        );
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use stillframe::domain::manifest::{ManifestEncoding, SnapshotMetadata};
-use stillframe::objects::metadata::{decode, encode, rewrite};
+use stillframe::objects::metadata::{decode, encode, rewrite, rewrite_copy};
 
 use super::sample::{ROOT, metadata};
 
@@ -103,6 +103,52 @@ fn what_we_do_not_know_is_ignored_when_read_and_kept_when_rewritten() {
     assert_eq!(rewritten["a_new_key"], newer["a_new_key"]);
     assert_eq!(rewritten["collection"]["schema"]["fields"][1]["a_new_key"], true);
     assert!(rewritten["collection"]["schema"]["fields"][0].get("a_new_key").is_none());
+}
+
+#[test]
+fn a_copy_keeps_what_is_unknown_but_for_what_is_the_originals_alone() {
+    let mut sample = protobuf(&["--sample"]);
+    let read = decode(&bytes(&sample), ROOT).expect("decodes");
+    let segment = read.manifests[0].segment_id.0;
+    sample["of_any"] = serde_json::json!({"deep": [true, "no id"]});
+    sample["of_a_segment"] = serde_json::json!({"deep": [{(segment.to_string()): true}]});
+    sample["of_a_number"] = serde_json::json!([segment]);
+    sample["of_a_channel"] = serde_json::json!({"name": read.channels[0].channel_name});
+    sample["snapshot_info"]["a_new_key"] = serde_json::json!("no id");
+    sample["snapshot_info"]["of_its_collection"] = serde_json::json!(read.collection_id.0.to_string());
+    sample["snapshot_info"]["pendingStartTime"] = serde_json::json!("1");
+    sample["snapshot_info"]["s3_location"] = serde_json::json!("s3://bucket/elsewhere");
+    sample["collection"]["schema"]["fields"][1]["a_new_key"] = serde_json::json!(true);
+    let mut copy = read.clone();
+    copy.snapshot_id.0 += 1;
+    copy.collection_id.0 += 1;
+    copy.build_ids.clear();
+    let written = rewrite_copy(&bytes(&sample), &copy, ROOT).expect("rewrites");
+    assert_eq!(
+        decode(&written, ROOT).expect("decodes").snapshot_id,
+        copy.snapshot_id,
+        "our own keys are the copy's"
+    );
+    let written = json(&written);
+    assert_eq!(written["of_any"], sample["of_any"]);
+    assert_eq!(written["snapshot_info"]["a_new_key"], "no id");
+    assert_eq!(written["collection"]["schema"]["fields"][1]["a_new_key"], true);
+    let info = written["snapshot_info"].as_object().expect("an object");
+    for gone in [
+        "of_its_collection",
+        "pendingStartTime",
+        "pending_start_time",
+        "s3_location",
+        "pin_ids",
+        "pin_expire_at_ms",
+        "compaction_expire_time",
+    ] {
+        assert!(!info.contains_key(gone), "{gone}: {info:?}");
+    }
+    for gone in ["of_a_segment", "of_a_number", "of_a_channel"] {
+        assert!(written.get(gone).is_none(), "{gone}");
+    }
+    assert!(rewrite_copy(b"{\"snapshot_info\": 1", &copy, ROOT).is_err());
 }
 
 #[test]
