@@ -269,6 +269,7 @@ async fn no_operation_tells_or_changes_what_is_another_tenants() {
     }
 }
 
+/// An encoded message of Milvus.
 macro_rules! message {
     ($name:ident { $($field:ident: $value:expr),* }) => { m::$name { $($field: $value.into(),)* ..Default::default() }.encode_to_vec() };
 }
@@ -336,7 +337,9 @@ fn messages(of: &Victim) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-fn schema() -> Vec<u8> {
+pub(super) use message;
+
+pub fn schema() -> Vec<u8> {
     use stillframe::milvus::proto::schema as s;
     let field = s::FieldSchema {
         field_id: 100,

@@ -2,6 +2,7 @@
 
 mod across;
 mod audit;
+mod audit_subjects;
 mod bundles;
 mod chosen_ids;
 mod command;

@@ -40,10 +40,34 @@ pub async fn start_listing_uploads(directory: &Path, faults: Faults) -> (Storage
     serve(ListsUploads::new(directory), faults).await
 }
 
+/// Starts a server with one bucket on the directory that knows this key; gives its endpoint.
+pub async fn start_with_key(directory: &Path, key: &str, secret: &str) -> String {
+    std::fs::create_dir_all(directory.join("bucket")).expect("a bucket");
+    let files = s3s_fs::FileSystem::new(directory).expect("a directory");
+    listen(files, Faults::default(), SimpleAuth::from_single(key, secret)).await
+}
+
 async fn serve(s3: impl s3s::S3, faults: Faults) -> (StorageUrl, StorageOptions) {
+    let endpoint = listen(s3, faults, SimpleAuth::from_single(KEY, SECRET)).await;
+    let url = StorageUrl::parse(&format!("s3://bucket/some/prefix?endpoint={endpoint}&region=us-east-1")).expect("a URL");
+    let credentials = Credentials {
+        access_key_id: KEY.into(),
+        secret_access_key: SECRET.into(),
+    };
+    (
+        url,
+        StorageOptions {
+            credentials: Some(credentials),
+            ..StorageOptions::default()
+        },
+    )
+}
+
+/// Serves; gives the endpoint.
+async fn listen(s3: impl s3s::S3, faults: Faults, auth: SimpleAuth) -> String {
     let service = {
         let mut builder = S3ServiceBuilder::new(s3);
-        builder.set_auth(SimpleAuth::from_single(KEY, SECRET));
+        builder.set_auth(auth);
         builder.build()
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -62,18 +86,7 @@ async fn serve(s3: impl s3s::S3, faults: Faults) -> (StorageUrl, StorageOptions)
             });
         }
     });
-    let url = StorageUrl::parse(&format!("s3://bucket/some/prefix?endpoint={endpoint}&region=us-east-1")).expect("a URL");
-    let credentials = Credentials {
-        access_key_id: KEY.into(),
-        secret_access_key: SECRET.into(),
-    };
-    (
-        url,
-        StorageOptions {
-            credentials: Some(credentials),
-            ..StorageOptions::default()
-        },
-    )
+    endpoint
 }
 
 /// What is there of multipart uploads that were neither completed nor aborted.

@@ -8,6 +8,7 @@ use serde_json::json;
 use stillframe::telemetry::{self, ALL, Kind};
 
 use super::read;
+use crate::support::faults::{Call, Fault, Faults};
 use crate::support::{TestApp, app, jobs};
 
 /// The samples of an answer: name with labels, value.
@@ -206,6 +207,116 @@ async fn exports_are_counted_apart_from_restores() {
     let end = fresh(&app).await;
     let of = |kind: &str| format!("stillframe_restore_pending_cleanups{{kind=\"{kind}\"}}");
     assert_eq!((value(&end, &of("export")), value(&end, &of("restore"))), (1.0, 0.0));
+}
+
+/// The rises of counters over a stretch.
+struct Rises(BTreeMap<String, f64>);
+
+impl Rises {
+    async fn from(app: &TestApp) -> Self {
+        Self(scrape(app).await)
+    }
+
+    async fn at_least(&self, app: &TestApp, name: &str, with: &[&str], by: f64) {
+        let rise = sum(&scrape(app).await, name, with) - sum(&self.0, name, with);
+        assert!(rise >= by, "{name} {with:?} rose by {rise}, not {by}");
+    }
+}
+
+#[tokio::test]
+async fn a_task_of_a_worker_that_is_gone_counts_as_taken_over() {
+    let app = TestApp::local().await;
+    jobs::snapshot(&app, 1).await;
+    let job = jobs::start(&app, json!({"collection_name": "t"})).await;
+    let rises = Rises::from(&app).await;
+    jobs::run_next(&app, 1).await;
+    // claimed by another worker, which says no more
+    jobs::claim_one(&app).await;
+    app.set_clock(Duration::from_secs(3600)).await;
+    app.drain().await;
+    assert_eq!(jobs::job(&app, &job).await["state"], "Completed");
+    rises
+        .at_least(&app, "stillframe_restore_lease_takeovers_total", &[], 1.0)
+        .await;
+}
+
+#[tokio::test]
+async fn a_task_that_is_cancelled_under_its_worker_counts_as_lost() {
+    let faults = Faults::default();
+    let app = TestApp::s3_behind(faults.clone(), app::quick(), |_| {}).await;
+    jobs::snapshot(&app, 1).await;
+    let job = jobs::start(&app, json!({"collection_name": "t"})).await;
+    let rises = Rises::from(&app).await;
+    // not the copy by which the storage was probed
+    let of_data = |call: &Call| call.is_copy() && call.path.contains("insert_log");
+    faults.set(move |call| of_data(call).then_some(Fault::Slow(Duration::from_secs(600))));
+    let cancelled = async {
+        faults.seen(of_data).await;
+        jobs::act(&app, &job, "cancel").await;
+    };
+    // the worker hears of it by its next heartbeat
+    futures::join!(app.drain(), cancelled);
+    rises.at_least(&app, "stillframe_restore_lease_losses_total", &[], 1.0).await;
+    rises
+        .at_least(
+            &app,
+            "stillframe_restore_tasks_total",
+            &["kind=\"copy\"", "outcome=\"lost\""],
+            1.0,
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn copies_and_requests_that_are_tried_again_are_counted() {
+    let faults = Faults::default();
+    let app = TestApp::s3_behind(faults.clone(), app::quick(), |_| {}).await;
+    jobs::snapshot(&app, 1).await;
+    let job = jobs::start(&app, json!({"collection_name": "t"})).await;
+    let rises = Rises::from(&app).await;
+    // a copy that fails is begun anew; what else fails the library tries again by itself
+    let (mut copies, mut lists) = (1, 1);
+    faults.set(move |call| {
+        let left = match (call.is_copy(), call.query.contains("list-type")) {
+            (true, _) => &mut copies,
+            (false, true) => &mut lists,
+            _ => return None,
+        };
+        let fails = *left > 0;
+        *left -= i32::from(fails);
+        fails.then_some(Fault::Refuse(500, "InternalError"))
+    });
+    for minutes in 0..10 {
+        app.set_clock(Duration::from_secs(60 * minutes)).await;
+        app.drain().await;
+    }
+    assert_eq!(jobs::job(&app, &job).await["state"], "Completed");
+    rises.at_least(&app, "stillframe_restore_copy_retries_total", &[], 1.0).await;
+    rises.at_least(&app, "stillframe_storage_retries_total", &[], 1.0).await;
+}
+
+#[tokio::test]
+async fn exports_that_end_are_counted_by_how() {
+    let app = TestApp::local().await;
+    jobs::snapshot(&app, 1).await;
+    let rises = Rises::from(&app).await;
+    app.post("/v1/snapshots/s/export", &json!({"target_path": "bundles"}))
+        .await
+        .expect(202);
+    app.drain().await;
+    rises
+        .at_least(&app, "stillframe_export_jobs_total", &["state=\"Completed\""], 1.0)
+        .await;
+    // of the second a file is gone
+    let gone = app.directory.path().join("insert_log");
+    std::fs::remove_dir_all(gone).expect("removed");
+    app.post("/v1/snapshots/s/export", &json!({"target_path": "bundles"}))
+        .await
+        .expect(202);
+    app.drain().await;
+    rises
+        .at_least(&app, "stillframe_export_jobs_total", &["state=\"Failed\""], 1.0)
+        .await;
 }
 
 /// A rise from nothing is only seen by `increase()` when the zero was there.
