@@ -23,6 +23,8 @@ impl Service {
         let mut conn = self.conn().await?;
         let now = store::catalog::now_millis(&mut conn).await?;
         tracing::warn!(id = taken, "a new id is in use, as somebody chose it; new ids jump ahead");
-        store::catalog::skip_ids(&mut conn, timestamp::from_millis(now + 2 * ID_SLACK_MS)).await
+        // in a task of its own: called off in between, its connection would go on holding the allocator's lock
+        let skipping = async move { store::catalog::skip_ids(&mut conn, timestamp::from_millis(now + 2 * ID_SLACK_MS)).await };
+        tokio::spawn(skipping).await.map_err(Error::internal)?
     }
 }

@@ -84,7 +84,7 @@ impl Service {
     /// A later attempt first lists what an earlier one left: a copy appears whole or not at all,
     /// and nobody else writes under the new ids, so a file that is there with its size is done.
     pub(super) async fn copy_segment(&self, task: &ClaimedTask, progress: &CopyProgress) -> Result<Outcome, RunError> {
-        let plan = self.plan_copies(task.job_id, task.task_id).await?;
+        let plan = self.plan_copies(task.job_id, task.task_id, false).await?;
         progress.throttle.set(plan.bytes_per_second);
         let Plan {
             route, copies, target, ..
@@ -126,7 +126,8 @@ impl Service {
     }
 
     /// The files of one segment: those that the catalog has of it, or the job noted of it.
-    pub(super) async fn plan_copies(&self, job: JobId, task: TaskId) -> Result<Plan, RunError> {
+    /// `without_source`: nothing is read where the files come from, so its store is not opened.
+    pub(super) async fn plan_copies(&self, job: JobId, task: TaskId, without_source: bool) -> Result<Plan, RunError> {
         let mut conn = self.conn().await?;
         let copy = store::tasks::copy_task(&mut conn, task).await?;
         let bytes_per_second = copy.bytes_per_second;
@@ -134,7 +135,10 @@ impl Service {
             JobKind::Restore | JobKind::Materialize => None,
             JobKind::Export | JobKind::External => store::bundles::find(&mut conn, job).await?,
         };
-        let route = self.route(job, bundle.as_ref())?;
+        let route = match without_source {
+            true => Route::inside(&self.objects),
+            false => self.route(job, bundle.as_ref())?,
+        };
         let target = SegmentId(copy.target_segment);
         let ids = copy.builds;
         let from: Vec<i64> = ids.keys().copied().collect();

@@ -8,7 +8,7 @@ use super::restore_control::join_line;
 use super::restore_run::{Outcome, RunError};
 use super::{Service, commit};
 use crate::domain::id::TaskId;
-use crate::domain::restore::{ClaimedTask, JobState, RestoreJob};
+use crate::domain::restore::{ClaimedTask, JobKind, JobState, RestoreJob};
 use crate::domain::{Code, Error};
 use crate::objects::marker;
 use crate::store;
@@ -72,8 +72,14 @@ impl Service {
     }
 
     /// How the files of a copied segment are proved now, a letter each; or why it has to be copied again.
+    /// What came from a bundle is proved by its size.
     async fn prove_copy(&self, job: &RestoreJob, copy: TaskId) -> Result<Result<String, Error>, RunError> {
-        let planned = self.plan_copies(job.job_id, copy).await?;
+        // of a bundle nothing is needed any more: it may be gone, and the credentials for it forgotten
+        let without_source = job.kind == JobKind::External;
+        let mut planned = self.plan_copies(job.job_id, copy, without_source).await?;
+        if without_source {
+            planned.copies.iter_mut().for_each(|copy| copy.etag = None);
+        }
         match self.prove(&planned.route, &planned.copies).await {
             Ok(proved) => Ok(Ok(proved.methods)),
             Err(RunError::Retry(error) | RunError::Fail(error))

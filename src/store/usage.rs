@@ -153,7 +153,7 @@ pub async fn owned_bytes(conn: &mut PgConnection) -> Result<i64> {
 /// too: somewhat too much, never too little.
 pub async fn claimed_bytes(conn: &mut PgConnection) -> Result<i64> {
     sqlx::query_scalar!(
-        r#"select coalesce(sum(greatest(t.total_bytes - t.done_bytes, 0)), 0)::bigint as "bytes!"
+        r#"select least(coalesce(sum(greatest(t.total_bytes - t.done_bytes, 0)), 0), 9223372036854775807)::bigint as "bytes!"
              from restore_jobs j join restore_tasks t using (job_id)
             where j.finished_at is null and j.kind <> 'export' and coalesce(j.resume_state, j.state) not in ('Pending', 'Validating')
               and t.kind = 'copy' and t.state <> 'succeeded'"#

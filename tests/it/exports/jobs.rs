@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use serde_json::json;
-use stillframe::service::CopyProgress;
+use stillframe::domain::restore::TaskKind;
+use stillframe::service::{CopyProgress, Outcome, Service};
 use uuid::Uuid;
 
 use super::round_trip::with_snapshot;
-use super::{beside, export, export_job, exported, restore};
+use super::{beside, contents, export, export_job, exported, restore};
 use crate::support::TestApp;
 use crate::support::fixture::{self, COLLECTION};
 
@@ -263,6 +264,30 @@ async fn a_cancelled_restore_of_a_bundle_leaves_nothing_here_and_the_bundle_whol
         .await
         .expect("counts");
     assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn a_bundle_that_was_copied_is_published_although_nobody_knows_its_store_any_more() {
+    let (shared, app) = small().await;
+    let uri = exported(&app, "s", to_shared()).await;
+    let id = restore(&app, json!({"snapshot_metadata_uri": uri, "collection_name": "back"})).await;
+    run(&app, 5).await;
+    std::fs::remove_dir_all(shared.path().join("x")).expect("the bundle goes");
+    // another process, after so long that the copies are looked at again
+    app.set_clock(Duration::from_secs(601)).await;
+    let other = Service::new(app.pool.clone(), app.objects.clone(), app.service.settings().clone());
+    let task = other
+        .claim_tasks(Uuid::new_v4(), 1)
+        .await
+        .expect("claims")
+        .pop()
+        .expect("due");
+    assert_eq!(task.kind, TaskKind::Publish);
+    let outcome = other.run_task(&task, &CopyProgress::default()).await.expect("runs");
+    assert_eq!(outcome, Outcome::Done);
+    let job = app.get(&format!("/v1/restore-jobs/{id}")).await.ok().json;
+    assert_eq!(job["state"], "Completed", "{job}");
+    assert_eq!(contents(&app, "back").await, contents(&app, "c").await);
 }
 
 #[tokio::test]
