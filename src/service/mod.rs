@@ -44,6 +44,7 @@ mod sealed;
 mod segments;
 mod snapshots;
 mod source;
+mod store_uri;
 mod stored;
 mod stores;
 mod throttle;
