@@ -47,10 +47,11 @@ impl From<FileProblem> for FileProblemBody {
     }
 }
 
-/// Requests to the object storage, without retries, further pages of a listing, and parts of large files.
+/// Requests to the object storage, without retries and parts of large files.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PlannedRequestsBody {
-    /// One per source directory to check it, one per target directory to prove the copies.
+    /// At most: the pages of the source directories to check them, and of the target directories to prove the
+    /// copies. Small directories that follow one another share a page.
     pub list: Count,
     pub copy: Count,
 }

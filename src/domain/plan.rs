@@ -74,7 +74,7 @@ pub struct RestorePlan {
     pub index_builds: i64,
     pub files: i64,
     pub bytes: i64,
-    /// LIST calls: one per source directory to check, one per target directory to prove.
+    /// LIST calls at most: to check the source directories, and to prove the target directories.
     pub list_requests: i64,
     pub copy_requests: i64,
     /// What a request would be refused for.

@@ -1,6 +1,5 @@
 //! The handle on object storage.
 
-use std::collections::HashMap;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +15,7 @@ use super::copy::CopyFallback;
 use super::delete::is_absent;
 use super::error::{io_error, storage_error};
 use super::limiter::CopyLimiter;
+use super::listing::Waiting;
 use super::local::LocalRoot;
 use super::observe::{CountRetries, observed};
 use super::parts;
@@ -109,6 +109,7 @@ pub struct Objects {
     pub(super) streams: Arc<Semaphore>,
     /// What lists and aborts multipart uploads, where the storage has them.
     pub(super) multipart: Option<Arc<Multipart>>,
+    pub(super) waiting: Arc<Waiting>,
 }
 
 impl Objects {
@@ -190,6 +191,7 @@ impl Objects {
             uploads: TaskTracker::new(),
             streams: parts::streams(),
             multipart,
+            waiting: Arc::default(),
             options,
             md5_etags: Arc::default(),
         })
@@ -307,49 +309,6 @@ impl Objects {
             }
         })
         .await
-    }
-
-    /// Lists every object below a directory, by key. The directory must end in a slash: a
-    /// prefix without one would also take the siblings whose names begin with it.
-    ///
-    /// # Errors
-    /// A storage error that names the directory.
-    pub async fn list(&self, directory: &str) -> Result<HashMap<String, Entry>> {
-        assert!(directory.ends_with('/'), "a directory ends in a slash: {directory:?}");
-        observed("list", self.list_whole(directory)).await
-    }
-
-    async fn list_whole(&self, directory: &str) -> Result<HashMap<String, Entry>> {
-        if let Some(local) = self.local.clone() {
-            let walked = directory.to_string();
-            let found = tokio::task::spawn_blocking(move || local.list(&walked))
-                .await
-                .map_err(Error::internal)?;
-            let found = found.map_err(|e| io_error(&format!("listing {directory}"), e))?;
-            let entry = |size_bytes| Entry { size_bytes, etag: None };
-            return Ok(found.into_iter().map(|(key, size)| (key, entry(size))).collect());
-        }
-        let failed = |e| storage_error(&format!("listing {directory}"), e);
-        let mut found = HashMap::new();
-        let mut lister = match self.operator.lister_with(directory).recursive(true).await {
-            Ok(lister) => lister,
-            Err(e) if e.kind() == opendal::ErrorKind::NotFound => return Ok(found),
-            Err(e) => return Err(failed(e)),
-        };
-        while let Some(entry) = lister.try_next().await.map_err(failed)? {
-            let metadata = entry.metadata();
-            if metadata.is_file() {
-                let etag = metadata.etag().map(|e| e.trim_matches('"').to_string());
-                found.insert(
-                    entry.path().to_string(),
-                    Entry {
-                        size_bytes: metadata.content_length(),
-                        etag,
-                    },
-                );
-            }
-        }
-        Ok(found)
     }
 
     /// Lists every object below a directory as its pages come, with bytes: for directories of any

@@ -1,7 +1,6 @@
 //! Data files below a prefix of a store, and copies from one such place to another: by the server
 //! where both lie in one store, through this process otherwise.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
@@ -9,6 +8,7 @@ use md5::{Digest as _, Md5};
 
 use super::copy::{CopyFile, CopyOutcome, changed, settle};
 use super::error::is_throttle;
+use super::listing::{Directories, Listing};
 use super::storage::{Entry, Objects};
 use super::stored::full_key;
 use super::stream::hex;
@@ -48,20 +48,21 @@ impl Tree {
         format!("{}{path}", self.prefix)
     }
 
-    /// Lists the files below directories, one LIST each, by their paths.
+    /// Lists the files below directories, by their paths; those who ask at the same time share requests.
     ///
     /// # Errors
-    /// A storage error that names the directory.
-    pub async fn list_all(&self, directories: Vec<String>) -> Result<HashMap<String, Entry>> {
-        let mut found = HashMap::new();
-        for directory in directories {
-            for (key, entry) in self.objects.list(&self.key(&directory)).await? {
-                if let Some(path) = key.strip_prefix(&self.prefix) {
-                    found.insert(path.to_string(), entry);
-                }
-            }
+    /// A storage error that names a directory.
+    pub async fn list_all(&self, directories: Directories) -> Result<Listing> {
+        if self.prefix.is_empty() {
+            return self.objects.list_together(directories).await;
         }
-        Ok(found)
+        let keys = directories
+            .iter()
+            .map(|(directory, files)| (self.key(directory), *files))
+            .collect();
+        let found = self.objects.list_together(keys).await?;
+        let path = |(key, entry): (String, Entry)| Some((key.strip_prefix(&self.prefix)?.to_string(), entry));
+        Ok(found.into_iter().filter_map(path).collect())
     }
 
     /// Size and MD5 of a file's bytes; see [`Objects::md5`].

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::external_check::{check_totals, fill_sizes, refuse_foreign};
 use super::registration::directories;
-use super::restore_check::{PAGE, files};
+use super::restore_check::{PAGE, files, listed_together};
 use super::restore_run::{Outcome, RunError};
 use super::{Service, commit, stores};
 use crate::crash_point;
@@ -155,21 +155,22 @@ impl Service {
             .await
     }
 
-    /// Looks for every file of some segments, a LIST per directory. What a listing says of a file's size
-    /// goes where the manifest does not.
+    /// Looks for every file of some segments. What a listing says of a file's size goes where the manifest
+    /// does not.
     async fn look_for_files(&self, tree: &Tree, manifests: &mut [Manifest], counted: &mut Counted) -> Result<(), RunError> {
-        let mut listings = Vec::with_capacity(manifests.len());
-        for manifest in manifests.iter() {
-            listings.push(tree.list_all(directories(files(manifest).map(|(f, _)| f.path.as_str()))?));
-        }
-        let mut listings = stream::iter(listings).buffered(self.settings.list_concurrency);
-        for manifest in manifests.iter_mut() {
-            let listed = listings.next().await.transpose()?.unwrap_or_default();
-            fill_sizes(manifest, &listed, &mut counted.problems);
-            for (file, _) in files(manifest) {
-                counted.files += 1;
-                counted.bytes += i64::try_from(file.size_bytes).unwrap_or(i64::MAX);
+        let mut left = manifests;
+        while !left.is_empty() {
+            let (part, others) = left.split_at_mut(listed_together(left));
+            let paths = part.iter().flat_map(files).map(|(file, _)| file.path.as_str());
+            let listed = tree.list_all(directories(paths)?).await?;
+            for manifest in part {
+                fill_sizes(manifest, &listed, &mut counted.problems);
+                for (file, _) in files(manifest) {
+                    counted.files += 1;
+                    counted.bytes += i64::try_from(file.size_bytes).unwrap_or(i64::MAX);
+                }
             }
+            left = others;
         }
         Ok(())
     }

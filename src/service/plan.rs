@@ -61,7 +61,7 @@ impl Service {
             index_builds: found.index_builds,
             files: found.files,
             bytes: found.bytes,
-            list_requests: 2 * found.directories,
+            list_requests: 2 * found.requests,
             copy_requests: found.files,
             conflicts,
             problems: found.problems,

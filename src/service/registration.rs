@@ -6,9 +6,7 @@
 //! segment or build protects every file of it. (Of another system's files, which are never deleted here, the delete
 //! logs of a compaction's child may be its parents', too: `child_deletes`.)
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use std::collections::HashSet;
 
 use super::child_deletes::{is_of_child, refuse_one_name};
 use crate::domain::access::{Caller, Permission};
@@ -18,7 +16,7 @@ use crate::domain::index::{BuildContent, Index, IndexBuild};
 use crate::domain::key::DataPath;
 use crate::domain::segment::{File, Level, Segment, SegmentState};
 use crate::domain::{Code, Error, FieldError, Result, timestamp};
-use crate::objects::{Entry, Objects};
+use crate::objects::{Directories, Entry, Objects};
 use crate::store::{self, PgConnection};
 
 /// Whether files are looked for at registration.
@@ -344,7 +342,6 @@ fn bad_path(at: &str, path: &str, why: &str) -> Error {
 /// What segments are in the database against what is in the storage.
 pub(super) async fn check_files(
     objects: &Objects,
-    concurrency: usize,
     segments: &mut [(Segment, Vec<IndexBuild>)],
     check: Check,
     at: impl Fn(usize) -> String + Sync,
@@ -352,15 +349,12 @@ pub(super) async fn check_files(
     if check == Check::None {
         return Ok(());
     }
-    let mut listings = Vec::with_capacity(segments.len());
-    for (segment, builds) in segments.iter() {
-        listings.push(list_all(
-            objects,
-            directories(files_of(segment, builds).map(|f| f.path.as_str()))?,
-        ));
-    }
-    let found: Vec<HashMap<String, Entry>> = stream::iter(listings).buffered(concurrency).try_collect().await?;
-    for (n, ((segment, builds), found)) in segments.iter_mut().zip(&found).enumerate() {
+    let paths = segments
+        .iter()
+        .flat_map(|(segment, builds)| files_of(segment, builds))
+        .map(|f| f.path.as_str());
+    let found = objects.list_all(&directories(paths)?).await?;
+    for (n, (segment, builds)) in segments.iter_mut().enumerate() {
         let logs = segment.content.files.files_mut().map(|(file, _)| file);
         for file in logs.chain(builds.iter_mut().flat_map(|b| b.content.files.iter_mut())) {
             match found.get(&file.path) {
@@ -387,22 +381,18 @@ fn files_of<'a>(segment: &'a Segment, builds: &'a [IndexBuild]) -> impl Iterator
         .chain(builds.iter().flat_map(|b| &b.content.files))
 }
 
-/// The owners' directories that hold these paths, each once.
-pub(super) fn directories<'a>(paths: impl Iterator<Item = &'a str>) -> Result<Vec<String>> {
-    let mut found = BTreeSet::new();
+/// The owners' directories that hold these paths, each with how many.
+pub(super) fn directories<'a>(paths: impl Iterator<Item = &'a str>) -> Result<Directories> {
+    let mut found = Directories::new();
     for path in paths {
         // checked when it was registered: only another system's has a prefix
         let parsed = DataPath::parse_below(path).map_err(|why| Error::internal(format!("the path {path:?} {why}")))?;
-        found.insert(parsed.directory().to_string());
-    }
-    Ok(found.into_iter().collect())
-}
-
-/// Lists directories, one LIST each.
-pub(super) async fn list_all(objects: &Objects, directories: Vec<String>) -> Result<HashMap<String, Entry>> {
-    let mut found = HashMap::new();
-    for directory in directories {
-        found.extend(objects.list(&directory).await?);
+        match found.get_mut(parsed.directory()) {
+            Some(files) => *files += 1,
+            None => {
+                found.insert(parsed.directory().to_string(), 1);
+            }
+        }
     }
     Ok(found)
 }

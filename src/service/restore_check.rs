@@ -3,10 +3,8 @@
 
 use std::collections::HashSet;
 
-use futures::{StreamExt as _, stream};
-
 use super::Service;
-use super::registration::{directories, list_all};
+use super::registration::directories;
 use crate::domain::collection::DEFAULT_PARTITION;
 use crate::domain::id::{BuildId, DatabaseId, SegmentId, SnapshotId};
 use crate::domain::manifest::Manifest;
@@ -17,11 +15,13 @@ use crate::domain::segment::{File, Segment, is_md5};
 use crate::domain::snapshot::{CapturedCollection, Snapshot};
 use crate::domain::verification::Level;
 use crate::domain::{Code, Error, FieldError, Result, name, timestamp};
-use crate::objects::Entry;
+use crate::objects::{Entry, requests_at_most};
 use crate::store::{self, PgConnection};
 
 /// Segments handled at a time; bounds the memory.
 pub(super) const PAGE: i64 = 500;
+/// Files that are listed together; bounds the memory too.
+const LISTED_FILES: usize = 20_000;
 
 /// What a look at the files of a snapshot found.
 #[derive(Debug, Default)]
@@ -30,15 +30,16 @@ pub(super) struct Inspection {
     pub index_builds: i64,
     pub files: i64,
     pub bytes: i64,
-    pub directories: i64,
+    /// LIST calls at most.
+    pub requests: i64,
     pub problems: Problems,
     /// Paths of what is wrong in the page that was looked at last.
     pub wrong: HashSet<String>,
 }
 
 impl Service {
-    /// Looks for every file of the segments that are taken: a LIST per directory. Sizes are
-    /// compared above level `exists`, comparable ETags at `checksum`.
+    /// Looks for every file of the segments that are taken, by listing. Sizes are compared above
+    /// level `exists`, comparable ETags at `checksum`.
     pub(super) async fn inspect(
         &self,
         snapshot: SnapshotId,
@@ -59,25 +60,26 @@ impl Service {
     /// The same of some segments.
     pub(super) async fn inspect_page(&self, manifests: &[Manifest], level: Level, found: &mut Inspection) -> Result<()> {
         found.wrong.clear();
-        let mut listings = Vec::with_capacity(manifests.len());
-        for manifest in manifests {
-            let of_segment = directories(files(manifest).map(|(f, _)| f.path.as_str()))?;
-            found.directories += of_segment.len() as i64;
-            listings.push(list_all(&self.objects, of_segment));
-        }
-        let mut listings = stream::iter(listings).buffered(self.settings.list_concurrency);
         let compares_etags = level == Level::Checksum && self.objects.compares_etags();
-        for manifest in manifests {
-            let listed = listings.next().await.transpose()?.unwrap_or_default();
-            found.segments += 1;
-            found.index_builds += manifest.builds.len() as i64;
-            for (file, _) in files(manifest) {
-                found.files += 1;
-                found.bytes = found.bytes.saturating_add(i64::try_from(file.size_bytes).unwrap_or(i64::MAX));
-                let segment = manifest.segment.segment_id;
-                if let Some(problem) = judge(file, segment, listed.get(&file.path), level, compares_etags) {
-                    found.wrong.insert(problem.path.clone());
-                    found.problems.add(problem);
+        let mut left = manifests;
+        while !left.is_empty() {
+            let part;
+            (part, left) = left.split_at(listed_together(left));
+            let paths = part.iter().flat_map(files).map(|(file, _)| file.path.as_str());
+            let wanted = directories(paths)?;
+            found.requests += i64::try_from(requests_at_most(&wanted)).unwrap_or(i64::MAX);
+            let listed = self.objects.list_all(&wanted).await?;
+            for manifest in part {
+                found.segments += 1;
+                found.index_builds += manifest.builds.len() as i64;
+                for (file, _) in files(manifest) {
+                    found.files += 1;
+                    found.bytes = found.bytes.saturating_add(i64::try_from(file.size_bytes).unwrap_or(i64::MAX));
+                    let segment = manifest.segment.segment_id;
+                    if let Some(problem) = judge(file, segment, listed.get(&file.path), level, compares_etags) {
+                        found.wrong.insert(problem.path.clone());
+                        found.problems.add(problem);
+                    }
                 }
             }
         }
@@ -140,6 +142,16 @@ fn judge(file: &File, segment: SegmentId, found: Option<&Entry>, level: Level, c
         kind,
         detail,
     })
+}
+
+/// How many of these segments are listed together: at least one.
+pub(super) fn listed_together(manifests: &[Manifest]) -> usize {
+    let mut listed = 0;
+    let fits = |manifest: &&Manifest| {
+        listed += files(manifest).count();
+        listed <= LISTED_FILES
+    };
+    manifests.iter().take_while(fits).count().max(1)
 }
 
 /// The files of a segment and its builds, each with its build, in the order of their manifest.

@@ -1,14 +1,12 @@
 //! The proof of a copied segment: what its target directories list, before anything is published.
 
-use std::collections::HashMap;
-
 use super::Service;
 use super::registration::directories;
 use super::restore_run::RunError;
 use crate::domain::receipt::Proof;
 use crate::domain::segment::{File, is_md5};
 use crate::domain::{Code, Result, key};
-use crate::objects::{Entry, Route};
+use crate::objects::{Listing, Route};
 
 /// One file to copy.
 pub(super) struct FileCopy {
@@ -47,8 +45,8 @@ pub(super) struct Proved {
 }
 
 impl Service {
-    /// What the target directories hold: one LIST each.
-    pub(super) async fn list_targets(&self, route: &Route, copies: &[FileCopy]) -> Result<HashMap<String, Entry>> {
+    /// What the target directories hold.
+    pub(super) async fn list_targets(&self, route: &Route, copies: &[FileCopy]) -> Result<Listing> {
         route
             .to
             .list_all(directories(copies.iter().map(|c| c.target.as_str()))?)

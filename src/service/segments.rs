@@ -98,7 +98,7 @@ impl Service {
             checked.push(context.segment(segment, &at(n))?);
         }
         refuse_twice(&checked, &at)?;
-        check_files(&self.objects, self.settings.list_concurrency, &mut checked, check, &at).await?;
+        check_files(&self.objects, &mut checked, check, &at).await?;
         Ok((found, checked))
     }
 
@@ -223,7 +223,7 @@ impl Service {
             Context::new(&found, &[], &[], &[]).content(&only_new, "/append")?;
             let mut pair = [(only_new, Vec::new())];
             let at = |_| "/append".to_string();
-            check_files(&self.objects, self.settings.list_concurrency, &mut pair, check, at).await?;
+            check_files(&self.objects, &mut pair, check, at).await?;
             *files = std::mem::take(&mut pair[0].0.content.files);
         }
         let mut tx = self.begin().await?;
@@ -324,7 +324,7 @@ impl Service {
             },
             vec![build],
         )];
-        check_files(&self.objects, 1, &mut pair, check, |_| String::new()).await?;
+        check_files(&self.objects, &mut pair, check, |_| String::new()).await?;
         let mut tx = self.begin().await?;
         if !store::collections::hold(&mut tx, found.collection_id).await? {
             return Err(gone(&found));

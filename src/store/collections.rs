@@ -4,6 +4,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::codec::{from_json, to_json};
+use super::text::can_be;
 use super::{error::on_constraint, failed};
 use crate::domain::access::Visible;
 use crate::domain::collection::{Collection, Ownership};
@@ -79,6 +80,9 @@ pub async fn insert(conn: &mut PgConnection, collection: &Collection, restoring:
 
 /// Finds a living collection by its name or an alias.
 pub async fn find(conn: &mut PgConnection, db: DatabaseId, name: &str) -> Result<Option<Collection>> {
+    if !can_be(name) {
+        return Ok(None);
+    }
     sqlx::query_as!(
         CollectionRow,
         "select c.collection_id, c.db_id, d.name as db_name, c.name, c.state, c.ownership, c.num_shards, c.consistency_level,
@@ -172,6 +176,9 @@ pub async fn list(
     after: Option<&str>,
     limit: i64,
 ) -> Result<Vec<Collection>> {
+    if !can_be(prefix) {
+        return Ok(Vec::new());
+    }
     let rows = sqlx::query_as!(
         CollectionRow,
         "select c.collection_id, c.db_id, d.name as db_name, c.name, c.state, c.ownership, c.num_shards, c.consistency_level,

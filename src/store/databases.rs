@@ -2,6 +2,7 @@
 
 use sqlx::PgConnection;
 
+use super::text::can_be;
 use super::{error::on_constraint, failed};
 use crate::domain::access::Visible;
 use crate::domain::collection::Database;
@@ -24,6 +25,9 @@ pub async fn insert(conn: &mut PgConnection, id: DatabaseId, name: &str) -> Resu
 
 /// Finds a database by name.
 pub async fn find(conn: &mut PgConnection, name: &str) -> Result<Option<Database>> {
+    if !can_be(name) {
+        return Ok(None);
+    }
     let row = sqlx::query!("select db_id, name, created_at from databases where name = $1", name)
         .fetch_optional(conn)
         .await

@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 
 use super::codec::{from_json, to_json};
 use super::control::{held, notify_watchers};
+use super::text::can_all_be;
 use super::{failed, job_history};
 use crate::domain::access::Visible;
 use crate::domain::id::TaskId;
@@ -170,6 +171,9 @@ pub type JobCursor = (i64, i64);
 /// Lists jobs, newest first, with the progress of their copies. The tasks of those that have ended
 /// are not read: their sums were kept ([`job_history::keep_sums`]).
 pub async fn list(conn: &mut PgConnection, filter: &JobFilter, after: Option<JobCursor>, limit: i64) -> Result<Vec<RestoreJob>> {
+    if !can_all_be(&[&filter.collection_name, &filter.present_name, &filter.snapshot_name]) {
+        return Ok(Vec::new());
+    }
     let cursor = match after {
         None => None,
         Some((nanos, id)) => {

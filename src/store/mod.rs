@@ -48,6 +48,7 @@ pub mod stored;
 pub mod stored_newest;
 pub mod targets;
 pub mod tasks;
+mod text;
 pub mod uploads;
 pub mod usage;
 pub mod verifications;

@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 use super::control::held;
 use super::error::{on_constraint, violates};
 use super::failed;
+use super::text::can_be;
 use crate::domain::access::Visible;
 use crate::domain::collection::Alias;
 use crate::domain::id::{CollectionId, DatabaseId};
@@ -191,6 +192,9 @@ pub async fn list_aliases(
 
 /// Finds an alias.
 pub async fn find_alias(conn: &mut PgConnection, db: DatabaseId, alias: &str) -> Result<Option<Alias>> {
+    if !can_be(alias) {
+        return Ok(None);
+    }
     let row = sqlx::query!(
         "select n.name as alias, n.collection_id, c.name
            from collection_names n join collections c using (collection_id)
@@ -210,6 +214,9 @@ pub async fn find_alias(conn: &mut PgConnection, db: DatabaseId, alias: &str) ->
 
 /// Finds an alias for changing it: it stays as it is until the end of the transaction.
 pub async fn hold_alias(conn: &mut PgConnection, db: DatabaseId, alias: &str) -> Result<Option<Alias>> {
+    if !can_be(alias) {
+        return Ok(None);
+    }
     let row = sqlx::query!(
         r#"select n.collection_id, (select c.name from collections c where c.collection_id = n.collection_id) as "name!"
              from collection_names n where n.db_id = $1 and n.kind = 'alias' and n.name = $2 for update"#,

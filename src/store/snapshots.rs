@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::codec::{from_json, to_json};
+use super::text::{can_all_be, can_be};
 use super::{error::on_constraint, failed};
 use crate::domain::access::Visible;
 use crate::domain::id::{CollectionId, DatabaseId, SnapshotId};
@@ -115,6 +116,10 @@ pub async fn list(
     after: Option<SnapshotCursor>,
     limit: i64,
 ) -> Result<Vec<Snapshot>> {
+    let labels = filter.labels.iter().flat_map(|(key, value)| [key, value]);
+    if !can_all_be(&[&filter.name, &filter.name_prefix]) || !labels.into_iter().all(|text| can_be(text)) {
+        return Ok(Vec::new());
+    }
     let cursor = match after {
         None => None,
         Some((nanos, id)) => {

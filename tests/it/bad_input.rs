@@ -500,8 +500,6 @@ async fn texts_that_no_database_can_hold_and_sizes_beyond_reason_are_refused() {
     app.post("/v1/snapshots", &body("", "nul \u{0} here"))
         .await
         .refused(422, "invalid_request");
-    app.get("/v1/snapshots/a%00b").await.refused(422, "invalid_request");
-    app.get("/v1/snapshots?name_prefix=%00").await.refused(422, "invalid_request");
     let segment = app.small_segment(C, 5).await;
     let huge = with(&segment, "/binlogs/0/logs/0/size_bytes", json!("9223372036854775807"));
     app.post("/v1/collections/c/segments?check=none", &huge)
@@ -511,4 +509,39 @@ async fn texts_that_no_database_can_hold_and_sizes_beyond_reason_are_refused() {
     app.post("/v1/collections/c/segments?check=none", &huge)
         .await
         .refused(422, "invalid_request");
+}
+
+#[tokio::test]
+async fn a_name_that_no_database_can_hold_names_nothing_and_its_call_is_recorded() {
+    let app = app().await;
+    app.get("/v1/snapshots/a%00b").await.refused(404, "snapshot_not_found");
+    app.get("/v1/snapshots?db_name=%00").await.refused(404, "database_not_found");
+    app.get("/v1/usage?db_name=a%00").await.refused(404, "database_not_found");
+    app.get("/v1/collections/c%00").await.refused(404, "collection_not_found");
+    app.delete("/v1/aliases/c%00").await.refused(404, "alias_not_found");
+    app.delete("/v1/collections/c%00?db_name=default").await;
+    for list in [
+        "snapshots?name_prefix=%00",
+        "snapshots?labels=a%3D%00",
+        "collections?name_prefix=%00",
+        "restore-jobs?collection_name=%00",
+        "restore-jobs?snapshot_name=%00",
+        "audit?principal=%00",
+    ] {
+        let listed = app.get(&format!("/v1/{list}")).await.ok().json;
+        let items: Vec<&Value> = listed
+            .as_object()
+            .expect("a page")
+            .values()
+            .filter(|v| v.is_array())
+            .collect();
+        assert_eq!(items, [&json!([])], "{list}");
+    }
+    let recorded = app.get("/v1/audit?operation=drop_collection").await.ok().json;
+    let dropped = &recorded["events"][0];
+    assert_eq!(
+        (&dropped["db_name"], &dropped["collection_name"]),
+        (&json!("default"), &json!("c\u{2400}")),
+        "{recorded}"
+    );
 }

@@ -22,6 +22,7 @@ mod job_events;
 mod job_sharing;
 mod keeping;
 mod kept_answers;
+mod listings;
 mod lost_hosts;
 mod materialize;
 mod migrations;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sha2::{Digest, Sha256};
 
 use super::super::Service;
-use super::super::registration::{Context, NewBuild, NewSegment, PartitionRef, directories, list_all};
+use super::super::registration::{Context, NewBuild, NewSegment, PartitionRef, directories};
 use super::Opened;
 use crate::domain::id::{CollectionId, SegmentId, SnapshotId};
 use crate::domain::manifest::{Manifest, WrittenManifest};
@@ -85,7 +85,10 @@ impl Service {
         }
         let mut manifest = checked(context, read)?;
         let paths = files_mut(&mut manifest).map(|f| f.path.clone()).collect::<Vec<_>>();
-        let found = list_all(&self.objects, directories(paths.iter().map(String::as_str))?).await?;
+        let found = self
+            .objects
+            .list_together(directories(paths.iter().map(String::as_str))?)
+            .await?;
         for file in files_mut(&mut manifest) {
             if let Some(wrong) = settle(file, place.segment, &found) {
                 problems.add(wrong);

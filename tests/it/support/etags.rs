@@ -17,6 +17,8 @@ pub struct Faults {
     /// Such keys have an ETag that has nothing to do with their bytes, as of an object
     /// that is encrypted under a key.
     pub opaque: Option<String>,
+    /// Listings come in no order.
+    pub backwards: bool,
 }
 
 const OPAQUE: &str = "0123456789abcdef0123456789abcdef";
@@ -115,7 +117,10 @@ impl S3 for WithEtags {
         Self: 'async_trait,
     {
         let bucket = request.input.bucket.clone();
-        let opaque = self.spoil.lock().expect("not poisoned").opaque.clone();
+        let (opaque, backwards) = {
+            let faults = self.spoil.lock().expect("not poisoned");
+            (faults.opaque.clone(), faults.backwards)
+        };
         Box::pin(async move {
             let mut listed = self.inner.list_objects_v2(request).await?;
             for object in listed.output.contents.iter_mut().flatten() {
@@ -128,6 +133,9 @@ impl S3 for WithEtags {
                 }
                 let sum: String = sum.iter().map(|b| format!("{b:02x}")).collect();
                 object.e_tag = Some(ETag::Strong(sum));
+            }
+            if backwards {
+                listed.output.contents.iter_mut().for_each(|contents| contents.reverse());
             }
             Ok(listed)
         })

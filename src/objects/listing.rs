@@ -1,0 +1,344 @@
+//! Listing many directories with few requests.
+//!
+//! A page of a LIST holds up to 1,000 objects, and the directory of a segment or an index build is often
+//! far smaller. Where a store lists in the order of keys and from a key on, neighbours share a page: one
+//! request takes what lies from the first of them to the last. Where every expected object is there, that
+//! never costs more requests than listing each: what lies between may fill the page, but at least the first
+//! directory is seen whole.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::sync::oneshot;
+
+use super::error::{io_error, storage_error};
+use super::observe::observed;
+use super::storage::{Entry, Objects};
+use crate::domain::{Error, Result};
+
+/// Objects of a page at most. Source: S3's `ListObjectsV2`, `MaxKeys`.
+pub const PAGE_KEYS: usize = 1000;
+/// Requests of one call at the same time.
+const AT_ONCE: usize = 16;
+/// Requests that a caller may bring into a listing that others wait for.
+const SHARED_REQUESTS: usize = 4;
+
+/// Directories, each with the number of objects that are expected in it. Each ends in a slash: a prefix
+/// without one would also take the siblings whose names begin with it. None lies inside another.
+pub type Directories = BTreeMap<String, usize>;
+
+/// What directories hold, by key.
+pub type Listing = HashMap<String, Entry>;
+
+/// Requests that listing each by itself takes; [`Objects::list_all`] takes no more where all is there.
+pub fn requests_at_most(directories: &Directories) -> usize {
+    directories.values().map(|files| files.div_ceil(PAGE_KEYS).max(1)).sum()
+}
+
+/// Those who want something listed while another LIST runs; none: nobody lists.
+#[derive(Debug, Default)]
+pub(super) struct Waiting(Mutex<Option<Vec<Asked>>>);
+
+#[derive(Debug)]
+struct Asked {
+    directories: Directories,
+    answer: oneshot::Sender<Listing>,
+}
+
+impl Objects {
+    /// Lists every object below a directory, which ends in a slash.
+    ///
+    /// # Errors
+    /// A storage error that names the directory.
+    pub async fn list(&self, directory: &str) -> Result<Listing> {
+        assert!(directory.ends_with('/'), "a directory ends in a slash: {directory:?}");
+        observed("list", self.list_whole(directory)).await
+    }
+
+    async fn list_whole(&self, directory: &str) -> Result<Listing> {
+        if self.local.is_some() {
+            return self.list_local(vec![directory.to_string()]).await;
+        }
+        let failed = |e| storage_error(&format!("listing {directory}"), e);
+        let mut found = Listing::new();
+        let mut lister = match self.operator.lister_with(directory).recursive(true).await {
+            Ok(lister) => lister,
+            Err(e) if e.kind() == opendal::ErrorKind::NotFound => return Ok(found),
+            Err(e) => return Err(failed(e)),
+        };
+        while let Some(entry) = lister.try_next().await.map_err(failed)? {
+            found.extend(object(&entry));
+        }
+        Ok(found)
+    }
+
+    async fn list_local(&self, directories: Vec<String>) -> Result<Listing> {
+        let Some(local) = self.local.clone() else {
+            return Err(Error::internal("the storage is no directory"));
+        };
+        let walking = tokio::task::spawn_blocking(move || {
+            let mut found = Listing::new();
+            for directory in directories {
+                let walked = local.list(&directory);
+                let walked = walked.map_err(|e| io_error(&format!("listing {directory}"), e))?;
+                found.extend(
+                    walked
+                        .into_iter()
+                        .map(|(key, size_bytes)| (key, Entry { size_bytes, etag: None })),
+                );
+            }
+            Ok(found)
+        });
+        walking.await.map_err(Error::internal)?
+    }
+
+    /// Lists directories; neighbours share requests.
+    ///
+    /// # Errors
+    /// A storage error that names a directory.
+    pub async fn list_all(&self, directories: &Directories) -> Result<Listing> {
+        let listed: Vec<_> = ranges(directories, self.joins())
+            .into_iter()
+            .map(|range| self.list_range(range))
+            .collect();
+        let mut listed = stream::iter(listed).buffer_unordered(AT_ONCE);
+        let mut found = Listing::new();
+        while let Some(part) = listed.try_next().await? {
+            match found.is_empty() {
+                true => found = part,
+                false => found.extend(part),
+            }
+        }
+        Ok(found)
+    }
+
+    /// The same for many callers: whoever asks while a LIST runs shares the next one with all others who do.
+    ///
+    /// # Errors
+    /// A storage error that names a directory.
+    pub async fn list_together(&self, directories: Directories) -> Result<Listing> {
+        if self.joins() != Joins::Neighbours || requests_at_most(&directories) > SHARED_REQUESTS {
+            return self.list_all(&directories).await;
+        }
+        let (answer, answered) = oneshot::channel();
+        let asked = Asked {
+            directories: directories.clone(),
+            answer,
+        };
+        let first = {
+            let mut waiting = self.waiting.0.lock().unwrap_or_else(PoisonError::into_inner);
+            match waiting.as_mut() {
+                Some(others) => {
+                    others.push(asked);
+                    None
+                }
+                None => {
+                    *waiting = Some(Vec::new());
+                    Some(asked)
+                }
+            }
+        };
+        if let Some(first) = first {
+            // in a task of its own: whoever began it may be given up while others wait for it
+            tokio::spawn(self.clone().answer_all(vec![first]));
+        }
+        match answered.await {
+            Ok(listing) => Ok(listing),
+            // what went wrong for all of them together may concern one only
+            Err(_) => self.list_all(&directories).await,
+        }
+    }
+
+    /// Answers those who asked, then those who asked meanwhile, until nobody has.
+    async fn answer_all(self, first: Vec<Asked>) {
+        let mut lists = Lists {
+            waiting: self.waiting.clone(),
+            ended: false,
+        };
+        let mut asked = first;
+        while !asked.is_empty() {
+            let all = asked.iter().flat_map(|a| a.directories.clone()).collect();
+            if let Ok(found) = self.list_all(&all).await {
+                let found: BTreeMap<String, Entry> = found.into_iter().collect();
+                for Asked { directories, answer } in asked {
+                    let listing = directories.keys().flat_map(|directory| below(&found, directory)).collect();
+                    let _ = answer.send(listing);
+                }
+            }
+            let mut waiting = self.waiting.0.lock().unwrap_or_else(PoisonError::into_inner);
+            asked = waiting.as_mut().map(std::mem::take).unwrap_or_default();
+            if asked.is_empty() {
+                *waiting = None;
+                lists.ended = true;
+            }
+        }
+    }
+
+    fn joins(&self) -> Joins {
+        if self.local.is_some() {
+            Joins::Any
+        } else if self.operator.info().capability().list_with_start_after {
+            Joins::Neighbours
+        } else {
+            Joins::None
+        }
+    }
+
+    async fn list_range(&self, range: Vec<(&str, usize)>) -> Result<Listing> {
+        if self.local.is_some() {
+            let directories = range.into_iter().map(|(directory, _)| directory.to_string()).collect();
+            return observed("list", self.list_local(directories)).await;
+        }
+        let mut found = Listing::new();
+        let mut left = range.as_slice();
+        while left.len() > 1 {
+            let Some(page) = observed("list", self.first_page(left)).await? else {
+                break;
+            };
+            let whole = left.iter().take_while(|(directory, _)| page.shows(directory)).count();
+            if whole == 0 {
+                break;
+            }
+            for (directory, files) in &left[..whole] {
+                let before = found.len();
+                found.extend(below(&page.objects, directory));
+                if found.len() - before < *files {
+                    // something is missing: only the directory's own listing may say that
+                    found.extend(self.list(directory).await?);
+                }
+            }
+            left = &left[whole..];
+        }
+        for (directory, _) in left {
+            found.extend(self.list(directory).await?);
+        }
+        Ok(found)
+    }
+
+    /// The first page of what lies from the first directory on to the last, and those that the first and the
+    /// last directory go on in; none where the storage lists in no order, so that a page tells nothing of what
+    /// it does not hold.
+    async fn first_page(&self, range: &[(&str, usize)]) -> Result<Option<Page>> {
+        let (first, last) = (range[0].0, range[range.len() - 1].0);
+        let failed = |e| storage_error(&format!("listing from {first} to {last}"), e);
+        let lister = self.operator.lister_with(common_prefix(first, last));
+        let mut lister = lister.recursive(true).start_after(first).await.map_err(failed)?;
+        let mut page = Page::default();
+        let mut keys = 0;
+        // another page is worth its request only for the end of a directory that must be seen
+        while keys % PAGE_KEYS != 0 || keys == 0 || page.end.starts_with(first) || page.end.starts_with(last) {
+            let Some(entry) = lister.try_next().await.map_err(failed)? else {
+                page.is_last = true;
+                break;
+            };
+            let key = entry.path();
+            if key <= page.end.as_str() {
+                return Ok(None);
+            }
+            keys += 1;
+            page.end = key.to_string();
+            if is_past(key, last) {
+                break;
+            }
+            page.objects.extend(object(&entry));
+        }
+        Ok(Some(page))
+    }
+}
+
+/// Whoever lists for all. Should that end early, those who wait list by themselves, and the next begins anew.
+struct Lists {
+    waiting: Arc<Waiting>,
+    ended: bool,
+}
+
+impl Drop for Lists {
+    fn drop(&mut self) {
+        if !self.ended {
+            drop(self.waiting.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+        }
+    }
+}
+
+/// Which directories may be listed with one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Joins {
+    Any,
+    /// Those that follow one another.
+    Neighbours,
+    None,
+}
+
+#[derive(Debug, Default)]
+struct Page {
+    objects: BTreeMap<String, Entry>,
+    /// The key that it ends with; empty when it holds none.
+    end: String,
+    /// Nothing comes after it.
+    is_last: bool,
+}
+
+impl Page {
+    /// Whether it holds all of a directory.
+    fn shows(&self, directory: &str) -> bool {
+        self.is_last || is_past(&self.end, directory)
+    }
+}
+
+/// Whether a key comes after all keys of a directory.
+fn is_past(key: &str, directory: &str) -> bool {
+    key > directory && !key.starts_with(directory)
+}
+
+/// The objects below a directory.
+fn below<'a>(objects: &'a BTreeMap<String, Entry>, directory: &'a str) -> impl Iterator<Item = (String, Entry)> + 'a {
+    objects
+        .range::<str, _>((Bound::Included(directory), Bound::Unbounded))
+        .take_while(move |(key, _)| key.starts_with(directory))
+        .map(|(key, entry)| (key.clone(), entry.clone()))
+}
+
+/// Cuts directories into ranges whose objects fit into a page each.
+fn ranges(directories: &Directories, joins: Joins) -> Vec<Vec<(&str, usize)>> {
+    let mut ranges: Vec<Vec<(&str, usize)>> = Vec::new();
+    let mut room = 0;
+    for (directory, files) in directories {
+        let files = *files;
+        assert!(directory.ends_with('/'), "a directory ends in a slash: {directory:?}");
+        let follows = |last: &&mut Vec<(&str, usize)>| match joins {
+            Joins::Any => true,
+            Joins::None => false,
+            // between directories of two kinds lies all that others have of them
+            Joins::Neighbours => last.last().is_some_and(|(before, _)| kind(before) == kind(directory)),
+        };
+        match ranges.last_mut().filter(|_| files <= room).filter(follows) {
+            Some(range) => range.push((directory, files)),
+            None => {
+                ranges.push(vec![(directory, files)]);
+                room = PAGE_KEYS;
+            }
+        }
+        room = room.saturating_sub(files.max(1));
+    }
+    ranges
+}
+
+fn kind(directory: &str) -> Option<&str> {
+    directory.split('/').next()
+}
+
+fn common_prefix<'a>(one: &'a str, other: &str) -> &'a str {
+    let same = one.char_indices().zip(other.chars()).find(|((_, a), b)| a != b);
+    &one[..same.map_or(one.len().min(other.len()), |((at, _), _)| at)]
+}
+
+fn object(entry: &opendal::Entry) -> Option<(String, Entry)> {
+    let metadata = entry.metadata();
+    let entry_of = || Entry {
+        size_bytes: metadata.content_length(),
+        etag: metadata.etag().map(|e| e.trim_matches('"').to_string()),
+    };
+    metadata.is_file().then(|| (entry.path().to_string(), entry_of()))
+}
