@@ -119,8 +119,16 @@ impl LocalRoot {
                 } else {
                     format!("{relative}/{name}")
                 };
-                // follows links, as reading the object does
-                match fs::metadata(entry.path()) {
+                // follows links, as reading the object does; others are looked at from the open directory
+                let metadata = match entry.file_type()? {
+                    kind if kind.is_symlink() => fs::metadata(entry.path()),
+                    kind if kind.is_dir() => {
+                        waiting.push(key);
+                        continue;
+                    }
+                    _ => entry.metadata(),
+                };
+                match metadata {
                     Ok(metadata) if metadata.is_dir() => waiting.push(key),
                     Ok(metadata) => {
                         found.insert(key, metadata.len());

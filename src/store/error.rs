@@ -25,12 +25,24 @@ pub fn failed(error: sqlx::Error) -> Error {
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::Protocol(_) => true,
+        // 28000, 28P01, 3D000: it refuses us, which is for its operator to mend;
         // 57P01 shutdown, 57P02 crash, 57P03 starting, 08 connection, 53300 too many connections,
         // 40001 and 40P01: another transaction won, the caller may try again
         sqlx::Error::Database(e) => e.code().is_some_and(|c| {
             matches!(
                 c.as_ref(),
-                "57P01" | "57P02" | "57P03" | "53300" | "40001" | "40P01" | "55P03" | "57014" | "25P03"
+                "28000"
+                    | "28P01"
+                    | "3D000"
+                    | "57P01"
+                    | "57P02"
+                    | "57P03"
+                    | "53300"
+                    | "40001"
+                    | "40P01"
+                    | "55P03"
+                    | "57014"
+                    | "25P03"
             ) || c.starts_with("08")
         }),
         _ => false,

@@ -205,8 +205,8 @@ pub enum Release<'a> {
 }
 
 /// Hands a task back to be tried again later; false when the lease was lost. Outages, denials and
-/// failures are counted apart. An outage has kept it waiting for the attempt, or for what came after the last file that it
-/// copied, and for the pause.
+/// failures are counted apart. An outage has kept it waiting for the pause, and for the attempt, or what came after the last
+/// file that it copied; for the pause only when the attempt was the first that ended so, which may have gone well for long.
 pub async fn release(conn: &mut PgConnection, task: &ClaimedTask, why: Release<'_>, delay_ms: i64) -> Result<bool> {
     let (why, error) = match why {
         Release::HandedBack => ("handed_back", None),
@@ -228,8 +228,9 @@ pub async fn release(conn: &mut PgConnection, task: &ClaimedTask, why: Release<'
                 denials = case $5 when 'denied' then t.denials + 1 else t.denials end,
                 waiting_since = case when $5 in ('outage', 'denied') then coalesce(t.waiting_since, n.now)
                                      when $5 = 'failed' then null else t.waiting_since end,
-                waited_ms = case when $5 in ('outage', 'denied') then t.waited_ms + $4 + greatest(0, coalesce((extract(epoch from
-                                      n.now - greatest(t.claimed_at, t.copied_at)) * 1000)::bigint, 0))
+                waited_ms = case when $5 in ('outage', 'denied') then t.waited_ms + $4 + case when t.waiting_since is null then 0
+                                      else greatest(0, coalesce((extract(epoch from
+                                           n.now - greatest(t.claimed_at, t.copied_at)) * 1000)::bigint, 0)) end
                                  when $5 = 'failed' then 0 else t.waited_ms end,
                 last_error = coalesce($3, t.last_error)
            from (select stillframe_now() as now) n
@@ -278,8 +279,9 @@ pub struct Waited {
 pub async fn waited(conn: &mut PgConnection, task: &ClaimedTask) -> Result<Option<Waited>> {
     let row = sqlx::query!(
         r#"select outages, denials,
-                  waited_ms + greatest(0, coalesce((extract(epoch from
-                                  stillframe_now() - greatest(claimed_at, copied_at)) * 1000)::bigint, 0)) as "ms!"
+                  waited_ms + case when waiting_since is null then 0
+                       else greatest(0, coalesce((extract(epoch from
+                            stillframe_now() - greatest(claimed_at, copied_at)) * 1000)::bigint, 0)) end as "ms!"
              from restore_tasks where task_id = $1 and attempt = $2 and state = 'running'"#,
         task.task_id.0,
         task.attempt

@@ -538,7 +538,7 @@ async fn a_name_that_no_database_can_hold_names_nothing_and_its_call_is_recorded
         assert_eq!(items, [&json!([])], "{list}");
     }
     let recorded = app.get("/v1/audit?operation=drop_collection").await.ok().json;
-    let dropped = &recorded["events"][0];
+    let dropped = &recorded["items"][0];
     assert_eq!(
         (&dropped["db_name"], &dropped["collection_name"]),
         (&json!("default"), &json!("c\u{2400}")),
