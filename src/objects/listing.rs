@@ -8,14 +8,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use tokio::sync::oneshot;
 
 use super::error::{io_error, storage_error};
 use super::observe::observed;
 use super::storage::{Entry, Objects};
+use super::together::Asked;
 use crate::domain::{Error, Result};
 
 /// Objects of a page at most. Source: S3's `ListObjectsV2`, `MaxKeys`.
@@ -35,16 +34,6 @@ pub type Listing = HashMap<String, Entry>;
 /// Requests that listing each by itself takes; [`Objects::list_all`] takes no more where all is there.
 pub fn requests_at_most(directories: &Directories) -> usize {
     directories.values().map(|files| files.div_ceil(PAGE_KEYS).max(1)).sum()
-}
-
-/// Those who want something listed while another LIST runs; none: nobody lists.
-#[derive(Debug, Default)]
-pub(super) struct Waiting(Mutex<Option<Vec<Asked>>>);
-
-#[derive(Debug)]
-struct Asked {
-    directories: Directories,
-    answer: oneshot::Sender<Listing>,
 }
 
 impl Objects {
@@ -122,57 +111,25 @@ impl Objects {
         if self.joins() != Joins::Neighbours || requests_at_most(&directories) > SHARED_REQUESTS {
             return self.list_all(&directories).await;
         }
-        let (answer, answered) = oneshot::channel();
-        let asked = Asked {
-            directories: directories.clone(),
-            answer,
-        };
-        let first = {
-            let mut waiting = self.waiting.0.lock().unwrap_or_else(PoisonError::into_inner);
-            match waiting.as_mut() {
-                Some(others) => {
-                    others.push(asked);
-                    None
-                }
-                None => {
-                    *waiting = Some(Vec::new());
-                    Some(asked)
-                }
-            }
-        };
-        if let Some(first) = first {
-            // in a task of its own: whoever began it may be given up while others wait for it
-            tokio::spawn(self.clone().answer_all(vec![first]));
-        }
-        match answered.await {
-            Ok(listing) => Ok(listing),
+        let objects = self.clone();
+        let listed = self
+            .listing
+            .ask(directories.clone(), move |asked| objects.clone().answer_all(asked));
+        match listed.await {
+            Some(listing) => Ok(listing),
             // what went wrong for all of them together may concern one only
-            Err(_) => self.list_all(&directories).await,
+            None => self.list_all(&directories).await,
         }
     }
 
-    /// Answers those who asked, then those who asked meanwhile, until nobody has.
-    async fn answer_all(self, first: Vec<Asked>) {
-        let mut lists = Lists {
-            waiting: self.waiting.clone(),
-            ended: false,
-        };
-        let mut asked = first;
-        while !asked.is_empty() {
-            let all = asked.iter().flat_map(|a| a.directories.clone()).collect();
-            if let Ok(found) = self.list_all(&all).await {
-                let found: BTreeMap<String, Entry> = found.into_iter().collect();
-                for Asked { directories, answer } in asked {
-                    let listing = directories.keys().flat_map(|directory| below(&found, directory)).collect();
-                    let _ = answer.send(listing);
-                }
-            }
-            let mut waiting = self.waiting.0.lock().unwrap_or_else(PoisonError::into_inner);
-            asked = waiting.as_mut().map(std::mem::take).unwrap_or_default();
-            if asked.is_empty() {
-                *waiting = None;
-                lists.ended = true;
-            }
+    /// Lists for those who asked; none of them gets an answer when that fails.
+    async fn answer_all(self, asked: Vec<Asked<Directories, Listing>>) {
+        let all = asked.iter().flat_map(|a| a.what.clone()).collect();
+        let Ok(found) = self.list_all(&all).await else { return };
+        let found: BTreeMap<String, Entry> = found.into_iter().collect();
+        for asked in asked {
+            let listing = asked.what.keys().flat_map(|directory| below(&found, directory)).collect();
+            asked.answer(listing);
         }
     }
 
@@ -245,20 +202,6 @@ impl Objects {
             page.objects.extend(object(&entry));
         }
         Ok(Some(page))
-    }
-}
-
-/// Whoever lists for all. Should that end early, those who wait list by themselves, and the next begins anew.
-struct Lists {
-    waiting: Arc<Waiting>,
-    ended: bool,
-}
-
-impl Drop for Lists {
-    fn drop(&mut self) {
-        if !self.ended {
-            drop(self.waiting.0.lock().unwrap_or_else(PoisonError::into_inner).take());
-        }
     }
 }
 

@@ -22,6 +22,7 @@ mod scratch;
 mod storage;
 mod stored;
 mod stream;
+mod together;
 mod tree;
 mod uploads;
 mod url;

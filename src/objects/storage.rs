@@ -15,10 +15,11 @@ use super::copy::CopyFallback;
 use super::delete::is_absent;
 use super::error::{io_error, storage_error};
 use super::limiter::CopyLimiter;
-use super::listing::Waiting;
+use super::listing::{Directories, Listing};
 use super::local::LocalRoot;
 use super::observe::{CountRetries, observed};
 use super::parts;
+use super::together::{Asked, Together};
 use super::uploads::Multipart;
 use super::url::StorageUrl;
 use crate::domain::{Error, Result};
@@ -109,7 +110,10 @@ pub struct Objects {
     pub(super) streams: Arc<Semaphore>,
     /// What lists and aborts multipart uploads, where the storage has them.
     pub(super) multipart: Option<Arc<Multipart>>,
-    pub(super) waiting: Arc<Waiting>,
+    /// Listings that several wait for.
+    pub(super) listing: Together<Directories, Listing>,
+    /// Syncs of directories that several wait for.
+    pub(super) syncing: Together<Vec<String>, ()>,
 }
 
 impl Objects {
@@ -191,7 +195,8 @@ impl Objects {
             uploads: TaskTracker::new(),
             streams: parts::streams(),
             multipart,
-            waiting: Arc::default(),
+            listing: Together::default(),
+            syncing: Together::default(),
             options,
             md5_etags: Arc::default(),
         })
@@ -343,9 +348,16 @@ impl Objects {
             return Ok(());
         };
         let keys: Vec<String> = keys.map(str::to_string).collect();
-        let synced = tokio::task::spawn_blocking(move || local.sync_parents(&keys)).await;
-        let synced = synced.map_err(Error::internal)?;
-        synced.map_err(|e| io_error("syncing the directories of copies", e))
+        let for_all = local.clone();
+        let synced = self
+            .syncing
+            .ask(keys.clone(), move |asked| sync_for_all(for_all.clone(), asked));
+        // several segments have most of what lies above them in common
+        if synced.await.is_some() {
+            return Ok(());
+        }
+        // what went wrong for all of them together may concern one only
+        sync_parents(local, keys).await
     }
 
     /// Removes what crashed copies left on local storage; gives the number of files.
@@ -358,6 +370,20 @@ impl Objects {
             .await
             .map_err(Error::internal)?;
         swept.map_err(|e| io_error("sweeping temporary files", e))
+    }
+}
+
+async fn sync_parents(local: Arc<LocalRoot>, keys: Vec<String>) -> Result<()> {
+    let synced = tokio::task::spawn_blocking(move || local.sync_parents(&keys)).await;
+    let synced = synced.map_err(Error::internal)?;
+    synced.map_err(|e| io_error("syncing the directories of copies", e))
+}
+
+/// None of them gets an answer when that fails.
+async fn sync_for_all(local: Arc<LocalRoot>, asked: Vec<Asked<Vec<String>, ()>>) {
+    let keys = asked.iter().flat_map(|a| a.what.clone()).collect();
+    if sync_parents(local, keys).await.is_ok() {
+        asked.into_iter().for_each(|a| a.answer(()));
     }
 }
 

@@ -1,0 +1,164 @@
+//! Work that is cheaper for many at once: whoever asks for it while some of it runs shares the next run
+//! with all others who do.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::oneshot;
+
+/// Those who wait for the next run; none: nothing runs.
+#[derive(Debug)]
+pub(super) struct Together<A, R>(Arc<Mutex<Option<Vec<Asked<A, R>>>>>);
+
+#[derive(Debug)]
+pub(super) struct Asked<A, R> {
+    pub what: A,
+    answer: oneshot::Sender<R>,
+}
+
+impl<A, R> Asked<A, R> {
+    /// Answers; whoever asked may have gone.
+    pub fn answer(self, with: R) {
+        let _ = self.answer.send(with);
+    }
+}
+
+impl<A, R> Clone for Together<A, R> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<A, R> Default for Together<A, R> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<A: Send + 'static, R: Send + 'static> Together<A, R> {
+    /// Asks, and waits for the answer. None: the run ended without one, which says nothing about what was asked.
+    pub async fn ask<F>(&self, what: A, run: impl Fn(Vec<Asked<A, R>>) -> F + Send + 'static) -> Option<R>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let asked = Asked { what, answer };
+        if let Some(first) = self.join(asked) {
+            let mut runs = Runs {
+                of: self.clone(),
+                ended: false,
+            };
+            // in a task of its own: whoever began it may be given up while others wait for it
+            tokio::spawn(async move {
+                let mut next = vec![first];
+                while !next.is_empty() {
+                    run(next).await;
+                    next = runs.next();
+                }
+            });
+        }
+        answered.await.ok()
+    }
+
+    /// Joins those who wait; gives back who is to run, if nobody does.
+    fn join(&self, asked: Asked<A, R>) -> Option<Asked<A, R>> {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match waiting.as_mut() {
+            Some(others) => {
+                others.push(asked);
+                None
+            }
+            None => {
+                *waiting = Some(Vec::new());
+                Some(asked)
+            }
+        }
+    }
+}
+
+/// Whoever runs for all. Should that end early, those who wait get no answer, and the next begins anew.
+struct Runs<A, R> {
+    of: Together<A, R>,
+    ended: bool,
+}
+
+impl<A, R> Runs<A, R> {
+    fn next(&mut self) -> Vec<Asked<A, R>> {
+        let mut waiting = self.of.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = waiting.as_mut().map(std::mem::take).unwrap_or_default();
+        if next.is_empty() {
+            *waiting = None;
+            self.ended = true;
+        }
+        next
+    }
+}
+
+impl<A, R> Drop for Runs<A, R> {
+    fn drop(&mut self) {
+        if !self.ended {
+            drop(self.of.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::future::join_all;
+    use tokio::sync::Semaphore;
+
+    type Runs = Arc<Mutex<Vec<Vec<u32>>>>;
+
+    async fn double(runs: Runs, gate: Arc<Semaphore>, asked: Vec<Asked<u32, u32>>) {
+        runs.lock().expect("no panic").push(asked.iter().map(|a| a.what).collect());
+        gate.acquire().await.expect("open").forget();
+        assert!(asked.iter().all(|a| a.what != 13), "an unlucky one");
+        for asked in asked {
+            let what = asked.what;
+            asked.answer(2 * what);
+        }
+    }
+
+    /// Asks for each, all before the first run ends.
+    async fn ask_all(together: &Together<u32, u32>, runs: &Runs, gate: &Arc<Semaphore>, what: &[u32]) -> Vec<Option<u32>> {
+        let asks = what.iter().map(|one| {
+            let (runs, gate) = (runs.clone(), gate.clone());
+            together.ask(*one, move |asked| double(runs.clone(), gate.clone(), asked))
+        });
+        join_all(asks).await
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_while_something_runs_shares_the_run_after_it() {
+        let (together, runs, gate) = (Together::default(), Runs::default(), Arc::new(Semaphore::new(9)));
+        let answers = ask_all(&together, &runs, &gate, &[1, 2, 3]).await;
+        assert_eq!(answers, [Some(2), Some(4), Some(6)]);
+        assert_eq!(*runs.lock().expect("no panic"), [vec![1], vec![2, 3]]);
+        assert_eq!(
+            ask_all(&together, &runs, &gate, &[4]).await,
+            [Some(8)],
+            "the next one begins anew"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_run_that_ends_early_answers_nobody_and_stands_in_nobodys_way() {
+        let (together, runs, gate) = (Together::default(), Runs::default(), Arc::new(Semaphore::new(9)));
+        assert_eq!(ask_all(&together, &runs, &gate, &[13, 2, 3]).await, [None; 3]);
+        assert_eq!(ask_all(&together, &runs, &gate, &[4, 13, 5]).await, [Some(8), None, None]);
+        assert_eq!(ask_all(&together, &runs, &gate, &[6]).await, [Some(12)]);
+    }
+
+    #[tokio::test]
+    async fn whoever_began_a_run_may_be_given_up() {
+        let (together, runs, gate) = (Together::default(), Runs::default(), Arc::new(Semaphore::new(0)));
+        {
+            let begins = ask_all(&together, &runs, &gate, &[1]);
+            futures::pin_mut!(begins);
+            assert!(futures::poll!(begins.as_mut()).is_pending());
+        }
+        gate.add_permits(2);
+        assert_eq!(ask_all(&together, &runs, &gate, &[2]).await, [Some(4)]);
+        assert_eq!(*runs.lock().expect("no panic"), [vec![1], vec![2]]);
+    }
+}
