@@ -156,11 +156,17 @@ fn describe() {
     }
     for state in ["Completed", "Failed", "Cancelled"] {
         metrics::counter!(JOBS, "state" => state).absolute(0);
+        metrics::counter!(EXPORTS, "state" => state).absolute(0);
     }
     for level in ["exists", "size", "checksum"] {
         metrics::counter!(VERIFICATIONS, "level" => level, "outcome" => "failed").absolute(0);
     }
-    metrics::counter!(WEBHOOK_TRIES, "outcome" => "gave_up").absolute(0);
+    for outcome in ["gave_up", "expired"] {
+        metrics::counter!(WEBHOOK_TRIES, "outcome" => outcome).absolute(0);
+    }
+    for reason in ["database", "lines", "too_fast"] {
+        metrics::counter!(AUDIT_LOST, "reason" => reason).absolute(0);
+    }
     for operation in ["write", "write_many", "write_stream", "copy", "copy_many", "copy_in_parts"] {
         metrics::counter!(STORAGE_CALLS, "operation" => operation, "outcome" => "full").absolute(0);
     }

@@ -17,8 +17,8 @@ pub struct Gauges {
     pub waiting_jobs: i64,
     /// Ended restores, and ended exports, whose copied objects are still to be deleted.
     pub pending_cleanups: (i64, i64),
-    /// None before the first completed run.
-    pub gc_age_seconds: Option<f64>,
+    /// Of the last completed run; before the first, of the catalog.
+    pub gc_age_seconds: f64,
     pub webhook_pending: i64,
     pub webhook_pending_age_seconds: f64,
     pub webhook_gave_up: i64,

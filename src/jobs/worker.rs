@@ -345,11 +345,12 @@ impl Worker {
             metrics::counter!(LEASE_LOSSES).increment(1);
         }
         if task.kind == TaskKind::Copy {
-            let done = progress.read();
+            // a later attempt finds what this one copies: each file counts once
+            let done = progress.copied();
             let count = |n: i64| u64::try_from(n).unwrap_or_default();
             metrics::counter!(COPIED_FILES).increment(count(done.files));
             metrics::counter!(COPIED_BYTES).increment(count(done.bytes));
-            metrics::counter!(COPY_RETRIES).increment(count(done.retries - task.retries));
+            metrics::counter!(COPY_RETRIES).increment(count(done.retries));
         }
     }
 }

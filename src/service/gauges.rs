@@ -110,7 +110,7 @@ fn samples_of_counts(gauges: &Gauges, with_names: bool) -> Vec<Sample> {
         of(CLEANUPS, "restore", gauges.pending_cleanups.0),
         of(CLEANUPS, "export", gauges.pending_cleanups.1),
     ]);
-    samples.extend(gauges.gc_age_seconds.map(|age| Sample::new(GC_AGE, &[], age)));
+    samples.push(Sample::new(GC_AGE, &[], gauges.gc_age_seconds));
     samples.push(one(COLLECTIONS_WITHOUT, gauges.collections_without_snapshot));
     if with_names {
         for newest in &gauges.newest_snapshots {

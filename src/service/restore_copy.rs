@@ -25,6 +25,8 @@ use crate::store;
 #[derive(Debug, Default)]
 pub struct CopyProgress {
     counts: Arc<Counts>,
+    /// Retries of earlier attempts.
+    retries_before: i64,
     /// How fast the task may copy.
     pub(super) throttle: Throttle,
     /// Another job waits for the worker: what is under way ends, nothing begins.
@@ -35,22 +37,43 @@ pub struct CopyProgress {
 struct Counts {
     files: AtomicI64,
     bytes: AtomicI64,
+    /// Those of them that an earlier attempt has left.
+    found_files: AtomicI64,
+    found_bytes: AtomicI64,
     retries: AtomicI64,
 }
 
 impl CopyProgress {
     /// Counters of one attempt of a task; retries of earlier ones stay counted.
     pub fn of(task: &ClaimedTask) -> Self {
-        let progress = Self::default();
-        progress.counts.retries.store(task.retries, Ordering::Relaxed);
+        Self::after(task.retries)
+    }
+
+    fn after(retries_before: i64) -> Self {
+        let progress = Self {
+            retries_before,
+            ..Self::default()
+        };
+        progress.counts.retries.store(retries_before, Ordering::Relaxed);
         progress
     }
 
+    /// What there is of the task's files, whichever attempt copied it, and the retries of all attempts.
     pub fn read(&self) -> Progress {
         Progress {
             files: self.counts.files.load(Ordering::Relaxed),
             bytes: self.counts.bytes.load(Ordering::Relaxed),
             retries: self.counts.retries.load(Ordering::Relaxed),
+        }
+    }
+
+    /// What this attempt did itself: neither files that it found there already, nor retries of earlier ones.
+    pub fn copied(&self) -> Progress {
+        let all = self.read();
+        Progress {
+            files: all.files - self.counts.found_files.load(Ordering::Relaxed),
+            bytes: all.bytes - self.counts.found_bytes.load(Ordering::Relaxed),
+            retries: all.retries - self.retries_before,
         }
     }
 
@@ -65,6 +88,14 @@ impl Counts {
         let size = i64::try_from(size_bytes).unwrap_or(i64::MAX);
         self.files.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(size, Ordering::Relaxed);
+    }
+
+    /// A file that an earlier attempt has copied.
+    fn found(&self, size_bytes: u64) {
+        let size = i64::try_from(size_bytes).unwrap_or(i64::MAX);
+        self.found_files.fetch_add(1, Ordering::Relaxed);
+        self.found_bytes.fetch_add(size, Ordering::Relaxed);
+        self.done(size_bytes);
     }
 }
 
@@ -96,7 +127,7 @@ impl Service {
         };
         let is_there = |file: &FileCopy| there.get(&file.target).is_some_and(|e| e.size_bytes == file.size_bytes);
         let (done, open): (Vec<&FileCopy>, Vec<&FileCopy>) = copies.iter().partition(|file| is_there(file));
-        done.iter().for_each(|file| progress.counts.done(file.size_bytes));
+        done.iter().for_each(|file| progress.counts.found(file.size_bytes));
         let failed = AtomicBool::new(false);
         let running: Vec<_> = groups(&open, route.copies_together())
             .map(|group| self.copy_group(group, &route, progress, &failed))
@@ -340,4 +371,21 @@ fn groups<'a, 'f>(files: &'a [&'f FileCopy], together: bool) -> impl Iterator<It
 fn files(manifest: &Manifest) -> impl Iterator<Item = &File> {
     let logs = manifest.segment.content.files.files().map(|(file, _)| file);
     logs.chain(manifest.builds.iter().flat_map(|b| &b.content.files))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_attempt_left_is_progress_and_copied_by_nobody_twice() {
+        let progress = CopyProgress::after(3);
+        progress.counts.found(100);
+        progress.counts.found(20);
+        progress.counts.done(7);
+        progress.counts.retries.fetch_add(2, Ordering::Relaxed);
+        let of = |p: Progress| (p.files, p.bytes, p.retries);
+        assert_eq!(of(progress.read()), (3, 127, 5));
+        assert_eq!(of(progress.copied()), (1, 7, 2));
+    }
 }

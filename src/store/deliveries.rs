@@ -193,9 +193,9 @@ pub async fn replay(conn: &mut PgConnection, webhook: WebhookId, delivery: Uuid)
 }
 
 /// Gives up what is pending past its time (nobody had the key for it), and forgets what ended
-/// before an age.
-pub async fn expire(conn: &mut PgConnection, age_seconds: i64) -> Result<()> {
-    sqlx::query!(
+/// before an age. Gives how many were given up.
+pub async fn expire(conn: &mut PgConnection, age_seconds: i64) -> Result<u64> {
+    let given_up = sqlx::query!(
         "update webhook_deliveries set state = 'gave_up', finished_at = stillframe_now(),
                 last_error = case when last_error = '' then 'no replica with the key of this webhook has tried in time' else last_error end
           where state = 'pending' and give_up_at <= (select stillframe_now()) and due_at <= (select stillframe_now())"
@@ -211,5 +211,5 @@ pub async fn expire(conn: &mut PgConnection, age_seconds: i64) -> Result<()> {
     .execute(conn)
     .await
     .map_err(failed)?;
-    Ok(())
+    Ok(given_up.rows_affected())
 }

@@ -37,8 +37,9 @@ pub async fn read(conn: &mut PgConnection, collections: i64) -> Result<Gauges> {
                       as "restore_cleanups!",
                   (select count(*) from restore_jobs where cleanup = 'pending' and finished_at is not null and kind = 'export')
                       as "export_cleanups!",
-                  (select extract(epoch from n.now - finished_at)::float8 from gc_runs
-                    where state = 'completed' and not dry_run order by run_id desc limit 1) as gc_age,
+                  (select extract(epoch from n.now - coalesce(
+                      (select finished_at from gc_runs where state = 'completed' and not dry_run order by run_id desc limit 1),
+                      created_at))::float8 from catalog) as "gc_age!",
                   (select count(*) from webhook_deliveries where state = 'pending') as "pending!",
                   (select coalesce(extract(epoch from n.now - min(created_at)), 0)::float8 from webhook_deliveries
                     where state = 'pending') as "pending_age!",

@@ -17,11 +17,11 @@ const PREFIX: &str = "bucket/some/prefix";
 /// The lock of the one collector.
 const LOCK: i64 = 7_234_689_102;
 
-fn is_batch_delete(call: &Call) -> bool {
+pub fn is_batch_delete(call: &Call) -> bool {
     call.method == Method::POST && call.query.starts_with("delete")
 }
 
-fn is_single_delete(call: &Call) -> bool {
+pub fn is_single_delete(call: &Call) -> bool {
     call.method == Method::DELETE
 }
 

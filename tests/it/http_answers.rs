@@ -1,15 +1,13 @@
-//! How answers go out: HEAD, compression, other origins, rates; pages under concurrent writes.
+//! How answers go out: HEAD, compression, other origins, rates.
 
-use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 
 use axum::body::Body;
 use axum::http::{Method, Request};
-use serde_json::{Value, json};
+use serde_json::Value;
 use stillframe::api::{Rate, RequestLimits};
 
-use crate::http_semantics::{app, call, header, request, snapshot};
-use crate::support::TestApp;
+use crate::http_semantics::{app, call, header, request};
 
 #[tokio::test]
 async fn head_answers_as_get_does_and_refuses_what_get_refuses() {
@@ -180,122 +178,6 @@ async fn a_client_that_sends_too_much_is_told_when_to_come_back_and_probes_alway
     assert_eq!(serde_json::from_slice::<Value>(&body).expect("JSON")["code"], "rate_limited");
     assert_eq!(ask("/healthz", "192.0.2.1").await.status(), 200);
     assert_eq!(ask("/v1/databases", "192.0.2.2").await.status(), 200);
-}
-
-/// The values of a field of all entries of a list, page by page, while others write between the pages.
-async fn paged(app: &TestApp, list: &str, field: &str, mut write: impl AsyncFnMut(usize)) -> Vec<String> {
-    let (mut seen, mut token) = (Vec::new(), String::new());
-    for page in 0.. {
-        let answer = app.get(&format!("{list}?page_size=4{token}")).await.ok().json;
-        let items = answer["items"].as_array().expect("items");
-        seen.extend(items.iter().map(|item| item[field].as_str().expect("text").to_string()));
-        let Some(next) = answer["next_page_token"].as_str() else {
-            break;
-        };
-        token = format!("&page_token={next}");
-        assert!(page < 100, "it has an end");
-        write(page).await;
-    }
-    seen
-}
-
-/// Reads a list while others write: what was there from the first page to the last is seen exactly once.
-async fn stays_whole(app: &TestApp, list: &str, field: &str, gone: &[&str], write: impl AsyncFnMut(usize)) {
-    let before = app.get(&format!("{list}?page_size=1000")).await.ok().json;
-    let before = before["items"].as_array().expect("items").iter();
-    let before: BTreeSet<String> = before.map(|item| item[field].as_str().expect("text").to_string()).collect();
-    assert!(before.len() >= 10, "{list}: {before:?}");
-    let seen = paged(app, list, field, write).await;
-    let once: BTreeSet<String> = seen.iter().cloned().collect();
-    assert_eq!(once.len(), seen.len(), "{list}: none twice: {seen:?}");
-    let missed: Vec<&String> = before.difference(&once).filter(|id| !gone.contains(&id.as_str())).collect();
-    assert!(missed.is_empty(), "{list}: {missed:?} of {seen:?}");
-}
-
-#[tokio::test]
-async fn pages_of_snapshots_stay_whole_while_others_write() {
-    let app = app().await;
-    for n in 0..30 {
-        app.post("/v1/snapshots", &snapshot(&format!("old_{n:02}"))).await.created();
-    }
-    let write = async |page: usize| {
-        // one before, one behind the reader; what is dropped is no longer there
-        app.post("/v1/snapshots", &snapshot(&format!("new_{page}"))).await.created();
-        if page == 2 {
-            app.delete("/v1/snapshots/old_00").await.expect(204);
-        }
-    };
-    stays_whole(&app, "/v1/snapshots", "snapshot_name", &["old_00"], write).await;
-}
-
-#[tokio::test]
-async fn pages_of_segments_stay_whole_while_others_write() {
-    let app = app().await;
-    for segment in 0..20 {
-        app.add_segment("c", 100, 500 + 10 * segment).await;
-    }
-    let write = async |page: usize| {
-        let page = i64::try_from(page).expect("small");
-        // before the reader, and behind
-        app.add_segment("c", 100, 400 + page).await;
-        app.add_segment("c", 100, 605 + page).await;
-        if page == 1 {
-            app.delete("/v1/collections/c/segments/690").await.expect(204);
-        }
-    };
-    stays_whole(&app, "/v1/collections/c/segments", "segment_id", &["690"], write).await;
-}
-
-#[tokio::test]
-async fn pages_of_restore_jobs_stay_whole_while_others_write() {
-    let app = app().await;
-    app.post("/v1/snapshots", &snapshot("s")).await.created();
-    let restore = async |target: String| {
-        let body = json!({"collection_name": target});
-        let job = app.post("/v1/snapshots/s/restore", &body).await.expect(202).json;
-        job["job_id"].as_str().expect("an id").to_string()
-    };
-    let mut jobs = Vec::new();
-    for n in 0..14 {
-        jobs.push(restore(format!("old_{n}")).await);
-    }
-    let write = async |page: usize| {
-        restore(format!("new_{page}")).await;
-        // another state is no other place
-        let cancelled = format!("/v1/restore-jobs/{}/cancel", jobs[jobs.len() - 1 - page]);
-        app.post(&cancelled, &json!({})).await.ok();
-    };
-    stays_whole(&app, "/v1/restore-jobs", "job_id", &[], write).await;
-}
-
-#[tokio::test]
-async fn pages_of_the_audit_log_stay_whole_while_others_write() {
-    let app = app().await;
-    let make = async |name: String| {
-        app.post("/v1/databases", &json!({"name": name})).await.created();
-    };
-    for n in 0..14 {
-        make(format!("old_{n}")).await;
-    }
-    stays_whole(&app, "/v1/audit", "event_id", &[], async |page| {
-        make(format!("new_{page}")).await
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn pages_of_webhook_deliveries_stay_whole_while_others_write() {
-    let app = TestApp::with_settings(crate::watching::webhooks::settings()).await;
-    app.small_collection("c", 100).await;
-    let hook = crate::watching::webhooks::webhook(&app, "http://127.0.0.1:9/", &["snapshot.created"]).await;
-    for n in 0..14 {
-        app.post("/v1/snapshots", &snapshot(&format!("old_{n}"))).await.created();
-    }
-    let write = async |page: usize| {
-        app.post("/v1/snapshots", &snapshot(&format!("new_{page}"))).await.created();
-    };
-    let list = format!("/v1/webhooks/{}/deliveries", hook["webhook_id"].as_str().expect("an id"));
-    stays_whole(&app, &list, "delivery_id", &[], write).await;
 }
 
 #[tokio::test]

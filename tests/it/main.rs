@@ -31,6 +31,7 @@ mod milvus_rest;
 mod model;
 mod openapi;
 mod orphans;
+mod pages;
 mod patience;
 mod plans;
 mod private_postgres;

@@ -3,7 +3,8 @@
 //! A call is recorded when its answer is known and before it is sent, in a statement of its own: a
 //! caller that was answered is in the log. A crash between the end of a call's own transaction and
 //! this statement loses the line in the table; the log line of the request is lost with it. When
-//! the database takes no row, the whole event goes to the log as an error, and is counted.
+//! the database takes no row, or the file no line, the whole event goes to the log as an error, and is
+//! counted ([`AUDIT_LOST`]); so are refused credentials that came too fast to be recorded.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -18,6 +19,7 @@ use crate::domain::access::PrincipalKind;
 use crate::domain::audit::{AuditEvent, AuditFilter, NewAuditEvent};
 use crate::domain::page::{Page, PageRequest};
 use crate::store;
+use crate::telemetry::AUDIT_LOST;
 
 /// Where events go as JSON lines, beside the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +117,7 @@ impl Sink {
         let taken = window.1 <= STRANGERS_PER_SECOND;
         if !taken {
             self.left_out.fetch_add(1, Ordering::Relaxed);
+            metrics::counter!(AUDIT_LOST, "reason" => "too_fast").increment(1);
         }
         taken
     }
@@ -143,12 +146,14 @@ impl Service {
         let at = match inserted.await {
             Ok(at) => at,
             Err(error) => {
+                metrics::counter!(AUDIT_LOST, "reason" => "database").increment(1);
                 let text = serde_json::to_string(&event).unwrap_or_default();
                 tracing::error!(event = text, error = %error, cause = error.cause_chain(), "an audit event could not be kept in the database");
                 String::new()
             }
         };
         if let Err(error) = self.auth.audit.write(&event, &at) {
+            metrics::counter!(AUDIT_LOST, "reason" => "lines").increment(1);
             let text = serde_json::to_string(&event).unwrap_or_default();
             tracing::error!(event = text, %error, "an audit event could not be written as a line");
         }

@@ -114,6 +114,10 @@ impl Service {
         let mut ledger = Ledger::new(alone, Some(run_id)).dry(request.dry_run).on_time(!request.asked);
         let list_kept = request.asked || request.orphans;
         let outcome = self.collect_all(scope, tolerance, list_kept, run_id, &mut ledger).await;
+        if !request.dry_run {
+            // what is gone is gone, however the run ended
+            count_deleted(&ledger.report);
+        }
         let mut conn = self.conn().await?;
         let error = outcome.as_ref().err().map(ToString::to_string);
         store::gc_runs::finish(&mut conn, run_id, error.as_deref(), &ledger.report).await?;
@@ -165,7 +169,8 @@ impl Service {
             self.expire_keys(&mut conn).await?;
             store::job_history::expire(&mut conn, self.settings.history_seconds).await?;
             while store::gc_runs::expire(&mut conn, self.settings.history_seconds, HISTORY_BATCH).await? > 0 {}
-            store::deliveries::expire(&mut conn, self.settings.history_seconds).await?;
+            let given_up = store::deliveries::expire(&mut conn, self.settings.history_seconds).await?;
+            metrics::counter!(telemetry::WEBHOOK_TRIES, "outcome" => "expired").increment(given_up);
             store::audit::expire(&mut conn, self.audit_seconds()).await?;
         }
         drop(conn);
@@ -267,12 +272,12 @@ fn count_run(ran: &Result<GcRun>) {
         Err(_) => "failed",
     };
     metrics::counter!(telemetry::GC_RUNS, "outcome" => outcome).increment(1);
-    if let Ok(run) = ran
-        && !run.dry_run
-    {
-        let count = |n: i64| u64::try_from(n).unwrap_or_default();
-        metrics::counter!(telemetry::COLLECTED_OBJECTS).increment(count(run.report.objects));
-        metrics::counter!(telemetry::COLLECTED_BYTES).increment(count(run.report.bytes));
-        metrics::counter!(telemetry::COLLECT_FAILURES).increment(count(run.report.failed_objects));
-    }
+}
+
+/// Counts what a run that is no dry one has deleted, or could not delete.
+fn count_deleted(report: &Report) {
+    let count = |n: i64| u64::try_from(n).unwrap_or_default();
+    metrics::counter!(telemetry::COLLECTED_OBJECTS).increment(count(report.objects));
+    metrics::counter!(telemetry::COLLECTED_BYTES).increment(count(report.bytes));
+    metrics::counter!(telemetry::COLLECT_FAILURES).increment(count(report.failed_objects));
 }

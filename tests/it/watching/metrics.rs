@@ -5,17 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use stillframe::objects::CopyFile;
+use stillframe::service::{AuditLines, AuditSettings, AuthSettings};
 use stillframe::telemetry::{self, ALL, Kind};
 
-use super::read;
+use super::webhook_receiver::Receiver;
+use super::{read, webhooks};
+use crate::collector_faults::{is_batch_delete, is_single_delete};
+use crate::security::who::{Who, required};
 use crate::support::faults::{Call, Fault, Faults};
 use crate::support::{TestApp, app, jobs};
 
-/// The samples of an answer: name with labels, value.
-async fn scrape(app: &TestApp) -> BTreeMap<String, f64> {
-    let answer = app.get("/metrics").await.ok();
-    assert_eq!(answer.headers["content-type"], "text/plain; version=0.0.4");
-    let lines = answer.text.lines().filter(|l| !l.is_empty() && !l.starts_with('#'));
+/// Samples: name with labels, value.
+pub fn samples(text: &str) -> BTreeMap<String, f64> {
+    let lines = text.lines().filter(|l| !l.is_empty() && !l.starts_with('#'));
     lines
         .map(|line| {
             let (name, value) = line.rsplit_once(' ').expect("a value");
@@ -24,12 +27,19 @@ async fn scrape(app: &TestApp) -> BTreeMap<String, f64> {
         .collect()
 }
 
-fn value(samples: &BTreeMap<String, f64>, name: &str) -> f64 {
+/// The samples of an answer.
+async fn scrape(app: &TestApp) -> BTreeMap<String, f64> {
+    let answer = app.get("/metrics").await.ok();
+    assert_eq!(answer.headers["content-type"], "text/plain; version=0.0.4");
+    samples(&answer.text)
+}
+
+pub fn value(samples: &BTreeMap<String, f64>, name: &str) -> f64 {
     *samples.get(name).unwrap_or_else(|| panic!("no {name}"))
 }
 
 /// The sum of every sample of a metric whose labels hold these texts.
-fn sum(samples: &BTreeMap<String, f64>, name: &str, with: &[&str]) -> f64 {
+pub fn sum(samples: &BTreeMap<String, f64>, name: &str, with: &[&str]) -> f64 {
     let wanted = |key: &String| {
         let of = key
             .strip_prefix(name)
@@ -43,14 +53,7 @@ fn sum(samples: &BTreeMap<String, f64>, name: &str, with: &[&str]) -> f64 {
 async fn fresh(app: &TestApp) -> BTreeMap<String, f64> {
     let settings = app.service.settings().clone();
     let service = stillframe::service::Service::new(app.pool.clone(), app.objects.clone(), settings);
-    let text = telemetry::render(&service.catalog_samples().await);
-    let lines = text.lines().filter(|l| !l.starts_with('#'));
-    lines
-        .map(|line| {
-            let (name, value) = line.rsplit_once(' ').expect("a value");
-            (name.to_string(), value.parse().expect("a number"))
-        })
-        .collect()
+    samples(&telemetry::render(&service.catalog_samples().await))
 }
 
 #[test]
@@ -319,6 +322,200 @@ async fn exports_that_end_are_counted_by_how() {
         .await;
 }
 
+#[tokio::test]
+async fn calls_of_the_storage_that_do_not_work_are_counted_by_why() {
+    let faults = Faults::default();
+    let app = TestApp::s3_behind(faults.clone(), app::quick(), |_| {}).await;
+    app.objects.put("there", b"x".to_vec()).await.expect("written");
+    let file = CopyFile {
+        source: "there",
+        target: "copy",
+        size_bytes: 1,
+        etag: None,
+    };
+    for (status, code, outcome) in [
+        (403, "AccessDenied", "refused"),
+        (507, "XMinioStorageFull", "full"),
+        (500, "InternalError", "failed"),
+        (503, "SlowDown", "throttled"),
+    ] {
+        let rises = Rises::from(&app).await;
+        faults.set(move |_| Some(Fault::Refuse(status, code)));
+        app.objects.copy(&file).await.expect_err(outcome);
+        let label = format!("outcome=\"{outcome}\"");
+        let with = ["operation=\"copy\"", &label];
+        rises.at_least(&app, "stillframe_storage_calls_total", &with, 1.0).await;
+    }
+}
+
+/// Bytes that no other test of this process comes near to, so that a rise by them is this test's.
+const MUCH: i64 = 1_000_000_000_000_000;
+
+#[tokio::test]
+async fn what_the_collector_deletes_and_what_it_can_not_is_counted_also_of_a_run_that_fails() {
+    let faults = Faults::default();
+    let app = TestApp::s3_behind(faults.clone(), app::quick(), |_| {}).await;
+    app.small_collection("c", jobs::C).await;
+    for segment in [500, 501] {
+        app.add_segment("c", jobs::C, segment).await;
+    }
+    for statement in [
+        "update segments set size_bytes = $1",
+        "update index_builds set size_bytes = $1",
+    ] {
+        let sized = sqlx::query(statement).bind(MUCH).execute(&app.pool).await.expect("updated");
+        assert_eq!(sized.rows_affected(), 2);
+    }
+    app.delete("/v1/collections/c").await.expect(204);
+    let body = json!({"grace_seconds": 0});
+    let collect = async || app.post("/v1/gc/runs", &body).await;
+
+    faults.set(|call| (is_batch_delete(call) || is_single_delete(call)).then_some(Fault::Refuse(403, "AccessDenied")));
+    let rises = Rises::from(&app).await;
+    assert_eq!(collect().await.created().json["failed_objects"], 8);
+    rises.at_least(&app, "stillframe_gc_failed_objects_total", &[], 8.0).await;
+
+    // the objects of the index builds go, and with those of the segments the whole storage
+    let marker = app.directory.path().join("bucket/some/prefix/stillframe.json");
+    let (kept, gone) = (std::fs::read(&marker).expect("there"), marker.clone());
+    let mut batches = 0;
+    faults.set(move |call| {
+        batches += i32::from(is_batch_delete(call));
+        let gone = gone.clone();
+        let unmount = move || std::fs::remove_file(gone).expect("removed");
+        (is_batch_delete(call) && batches == 2).then(|| Fault::Then(Box::new(unmount)))
+    });
+    let rises = Rises::from(&app).await;
+    collect().await.refused(503, "storage_unavailable");
+    rises
+        .at_least(&app, "stillframe_gc_runs_total", &["outcome=\"failed\""], 1.0)
+        .await;
+    rises.at_least(&app, "stillframe_gc_objects_total", &[], 2.0).await;
+    rises
+        .at_least(&app, "stillframe_gc_bytes_total", &[], 2.0 * MUCH as f64)
+        .await;
+
+    std::fs::write(&marker, kept).expect("mounted again");
+    faults.clear();
+    assert_eq!(collect().await.created().json["segments"], 2);
+    rises.at_least(&app, "stillframe_gc_objects_total", &[], 8.0).await;
+    rises
+        .at_least(&app, "stillframe_gc_bytes_total", &[], 4.0 * MUCH as f64)
+        .await;
+}
+
+#[tokio::test]
+async fn a_collector_that_never_ran_is_as_old_as_the_catalog() {
+    let app = TestApp::local().await;
+    app.set_clock(Duration::from_secs(4 * 3600)).await;
+    app.post("/v1/gc/runs", &json!({"dry_run": true})).await.created();
+    let age = value(&fresh(&app).await, "stillframe_gc_last_completed_age_seconds");
+    assert!((4.0 * 3600.0..5.0 * 3600.0).contains(&age), "{age}");
+    app.post("/v1/gc/runs", &json!({})).await.created();
+    assert!(value(&fresh(&app).await, "stillframe_gc_last_completed_age_seconds") < 60.0);
+}
+
+#[tokio::test]
+async fn the_outbox_is_seen_from_a_change_to_its_delivery_or_its_end() {
+    let app = TestApp::with_settings(webhooks::settings()).await;
+    let receiver = Receiver::start().await;
+    webhooks::webhook(&app, &receiver.url, &["snapshot.created"]).await;
+    let outbox = async || {
+        let now = fresh(&app).await;
+        let of = |name: &str| value(&now, &format!("stillframe_webhook_{name}"));
+        (
+            of("pending_deliveries"),
+            of("given_up_deliveries"),
+            of("oldest_pending_seconds"),
+        )
+    };
+    assert_eq!(outbox().await, (0.0, 0.0, 0.0));
+    let rises = Rises::from(&app).await;
+    let tries = async |outcome: &str| {
+        let label = format!("outcome=\"{outcome}\"");
+        rises.at_least(&app, "stillframe_webhook_tries_total", &[&label], 1.0).await;
+    };
+    jobs::snapshot(&app, 1).await;
+    let snapshot = async |name: &str| {
+        let body = json!({"collection_name": "c", "snapshot_name": name});
+        app.post("/v1/snapshots", &body).await.created();
+    };
+    receiver.answer(&[500]);
+    webhooks::deliver(&app).await;
+    tries("failed").await;
+    app.set_clock(Duration::from_secs(2000)).await;
+    let (pending, given_up, age) = outbox().await;
+    assert_eq!((pending, given_up), (1.0, 0.0));
+    assert!((2000.0..2100.0).contains(&age), "{age}");
+    webhooks::deliver(&app).await;
+    tries("delivered").await;
+    assert_eq!(outbox().await, (0.0, 0.0, 0.0));
+
+    receiver.answer(&[410]);
+    snapshot("gone").await;
+    webhooks::deliver(&app).await;
+    tries("gave_up").await;
+    assert_eq!(outbox().await, (0.0, 1.0, 0.0));
+    // nobody tries it in its three days
+    snapshot("never_told").await;
+    app.set_clock(Duration::from_secs(4 * 24 * 3600)).await;
+    app.post("/v1/gc/runs", &json!({})).await.created();
+    tries("expired").await;
+    assert_eq!(outbox().await, (0.0, 2.0, 0.0));
+}
+
+#[tokio::test]
+async fn calls_that_the_audit_log_has_not_are_counted_by_why() {
+    let auth = AuthSettings {
+        open_monitoring: true,
+        audit: AuditSettings {
+            lines: Some(AuditLines::File("/dev/full".into())),
+            ..AuditSettings::default()
+        },
+        ..required()
+    };
+    let app = TestApp::with_auth(auth).await;
+    let rises = Rises::from(&app).await;
+    let lost = async |reason: &str| {
+        let label = format!("reason=\"{reason}\"");
+        rises
+            .at_least(&app, "stillframe_audit_lost_events_total", &[&label], 1.0)
+            .await;
+    };
+    let create = async |name: &str| {
+        Who::admin(&app).post("/v1/databases", &json!({"name": name})).await.created();
+    };
+    create("a").await;
+    lost("lines").await;
+    sqlx::query("alter table audit_events rename to elsewhere")
+        .execute(&app.pool)
+        .await
+        .expect("renamed");
+    create("b").await;
+    lost("database").await;
+    // twenty in a second are recorded
+    let strangers = (0..200).map(|_| app.get("/v1/databases"));
+    futures::future::join_all(strangers).await;
+    lost("too_fast").await;
+}
+
+#[tokio::test]
+async fn calls_of_milvus_api_are_timed() {
+    let app = TestApp::local().await;
+    let rises = Rises::from(&app).await;
+    let path = "/v2/vectordb/snapshots/describe";
+    app.post(path, &json!({"collectionName": "nothing", "snapshotName": "s"}))
+        .await
+        .ok();
+    let label = format!("call=\"{path}\"");
+    rises
+        .at_least(&app, "stillframe_milvus_call_seconds_count", &[&label], 1.0)
+        .await;
+    rises
+        .at_least(&app, "stillframe_milvus_calls_total", &[&label, "code=\"100\""], 1.0)
+        .await;
+}
+
 /// A rise from nothing is only seen by `increase()` when the zero was there.
 #[tokio::test]
 async fn counters_that_alerts_watch_are_there_before_they_count() {
@@ -328,8 +525,12 @@ async fn counters_that_alerts_watch_are_there_before_they_count() {
         "stillframe_restore_lease_losses_total",
         "stillframe_gc_failed_objects_total",
         "stillframe_restore_jobs_total{state=\"Failed\"}",
+        "stillframe_export_jobs_total{state=\"Failed\"}",
         "stillframe_snapshot_verifications_total{level=\"checksum\",outcome=\"failed\"}",
         "stillframe_webhook_tries_total{outcome=\"gave_up\"}",
+        "stillframe_webhook_tries_total{outcome=\"expired\"}",
+        "stillframe_audit_lost_events_total{reason=\"database\"}",
+        "stillframe_audit_lost_events_total{reason=\"lines\"}",
         "stillframe_storage_calls_total{operation=\"write\",outcome=\"full\"}",
         "stillframe_storage_calls_total{operation=\"copy\",outcome=\"full\"}",
     ] {

@@ -5,6 +5,7 @@ mod deploy;
 mod doctor;
 mod logs;
 mod metrics;
+mod own_process;
 mod rules;
 mod traces;
 mod webhook_outages;

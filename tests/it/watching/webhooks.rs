@@ -35,7 +35,7 @@ fn deliverer(app: &TestApp) -> Deliverer {
     Deliverer::new(app.service.clone()).expect("a client")
 }
 
-async fn deliver(app: &TestApp) -> usize {
+pub async fn deliver(app: &TestApp) -> usize {
     deliverer(app).deliver_due().await.expect("claimed")
 }
 
