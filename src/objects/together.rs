@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
 /// Those who wait for the next run; none: nothing runs.
+type Waiting<A, R> = Option<Vec<Asked<A, R>>>;
+
 #[derive(Debug)]
-pub(super) struct Together<A, R>(Arc<Mutex<Option<Vec<Asked<A, R>>>>>);
+pub(super) struct Together<A, R>(Arc<Mutex<Waiting<A, R>>>);
 
 #[derive(Debug)]
 pub(super) struct Asked<A, R> {
