@@ -17,7 +17,7 @@ use axum::http::{Extensions, HeaderMap};
 use crate::domain::access::{Network, caller_address};
 
 pub use client::{Client, ClientId};
-pub use intake::{Account, MIN_RATE, Unread, why};
+pub use intake::{Account, LARGE_BODIES, LARGE_SHARE, MIN_RATE, SMALL, Unread, why};
 pub use rate::{Rate, TooMany};
 pub use room::{Held, Room};
 
