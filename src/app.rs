@@ -13,7 +13,8 @@ use tokio_rustls::TlsAcceptor;
 use crate::api::{self, ApiState, RequestLimits};
 use crate::config::Config;
 use crate::crash_point;
-use crate::domain::access::Grant;
+use crate::domain::access::{Grant, Permission, Principal, PrincipalKind};
+use crate::domain::audit::{AuditOutcome, NewAuditEvent};
 use crate::domain::rebuild::RebuildReport;
 use crate::jobs::{Deliverer, Worker, WorkerSettings, run_collector, run_job_watch};
 use crate::lifecycle::Lifecycle;
@@ -398,7 +399,11 @@ pub async fn connect(url: &str, max_connections: u32) -> anyhow::Result<PgPool> 
         .context("the catalog database does not answer")
 }
 
-/// Makes an API key in a catalog database, without a running service.
+/// Who makes a key without a service, as its row and the audit log say.
+const IN_DATABASE: &str = "stillframe key create";
+
+/// Makes an API key in a catalog database, without a running service. It stands in the audit log as every other: in the
+/// table, as no service is there that would write lines.
 ///
 /// # Errors
 /// When the database does not answer, lacks migrations, or the key is refused.
@@ -410,9 +415,15 @@ pub async fn create_key(url: &str, name: &str, grants: Vec<Grant>, ttl_seconds: 
         grants,
         ttl_seconds,
     };
-    let mut conn = pool.acquire().await?;
-    let created = insert_key(&mut conn, new, "stillframe key create").await.map_err(explained)?;
-    drop(conn);
+    let mut tx = pool.begin().await?;
+    let created = insert_key(&mut tx, new, IN_DATABASE).await.map_err(explained)?;
+    let mut event = NewAuditEvent::begin("create_key", Some(Permission::Administer));
+    event.by(&Principal::unrestricted(PrincipalKind::Service));
+    event.path = IN_DATABASE.into();
+    event.subject = Some(format!("key {}", created.key.key_id));
+    event.outcome = AuditOutcome::Ok.as_str();
+    store::audit::insert(&mut tx, &event).await.map_err(explained)?;
+    tx.commit().await?;
     pool.close().await;
     Ok(created)
 }

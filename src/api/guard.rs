@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request};
+use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse as _, Response};
@@ -18,8 +18,9 @@ use super::idempotency::is_unsafe;
 use super::layers::{Inside, RequestId};
 use super::problem::ApiError;
 use super::rate_limit::refused;
-use crate::domain::access::{Access, Approach, Caller, bearer, needed};
+use crate::domain::access::{Access, Approach, Caller, Named, Touched, bearer, needed};
 use crate::domain::audit::AuditOutcome;
+use crate::domain::collection::DEFAULT_DATABASE;
 use crate::domain::{Code, Error};
 use crate::limits::{Client, ClientId, Limits, TooMany};
 use crate::service::{CallOrigin, CallRecord, Service};
@@ -78,7 +79,13 @@ pub async fn guard(Guarded(state): Guarded, limits: Arc<Limits>, mut request: Re
             record.leave_out();
             return refused(too_many);
         }
-        Err(Refused::Denied(error)) => ApiError::from(error).into_response(),
+        Err(Refused::Denied(error)) => {
+            record.is_denied(error.code());
+            // what nobody knows sends is not read
+            let known = error.code() == Code::PermissionDenied;
+            record.names(named(operation, request, known.then_some((&*limits, client))).await);
+            ApiError::from(error).into_response()
+        }
         Ok(caller) => {
             record.called_by(caller.clone());
             if let Client::Known(id) = &client {
@@ -228,6 +235,34 @@ fn origin(request: &Request) -> CallOrigin {
         peer: request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip()),
         forwarded: forwarded.filter_map(|v| v.to_str().ok()).map(str::to_string).collect(),
     }
+}
+
+/// What a request names that is not let in: in its path and its query, and in the body where that is read. The answer does
+/// not depend on it, and nothing is looked up.
+async fn named(operation: &str, request: Request, reading: Option<(&Limits, Client)>) -> Touched {
+    let mut named = Named::of(operation);
+    let (mut parts, body) = request.into_parts();
+    if let Ok(params) = RawPathParams::from_request_parts(&mut parts, &()).await {
+        params.iter().for_each(|(key, value)| named.add(key, value));
+    }
+    let takes_body = matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
+    let body = match reading.filter(|_| takes_body) {
+        Some((limits, client)) => limits.glance(client, body).await,
+        None => None,
+    };
+    let query = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
+    let in_query_first = !named.is_for_a_target();
+    if in_query_first {
+        named.add_query(query);
+    }
+    if let Some((bytes, _)) = &body {
+        named.add_json(bytes, DEFAULT_DATABASE);
+    }
+    if !in_query_first {
+        named.add_query(query);
+    }
+    named.in_database(DEFAULT_DATABASE);
+    named.touched()
 }
 
 /// The credential of a request; none when it brings none.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::future::BoxFuture;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -95,6 +96,19 @@ pub fn cors(origins: &[String]) -> Option<CorsLayer> {
         .expose_headers([header::ETAG, header::LOCATION, header::RETRY_AFTER, REPLAYED, REQUEST_ID])
         .max_age(Duration::from_secs(600));
     Some(layer)
+}
+
+/// Gives an id to what is answered outside of [`outermost`]: preflights, which browsers send without a key.
+pub async fn identified(request: Request, next: Next) -> Response {
+    let is_preflight = request.method() == Method::OPTIONS;
+    let id = is_preflight.then(|| incoming_id(&request).unwrap_or_else(new_id));
+    let mut response = next.run(request).await;
+    if let Some(id) = id.filter(|_| !response.headers().contains_key(REQUEST_ID))
+        && let Ok(value) = HeaderValue::from_str(&id)
+    {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
 }
 
 /// Turns a panic into an error; the text of the panic is for the log only.

@@ -232,7 +232,8 @@ fn surrounded(router: Router, limits: RequestLimits) -> Router {
         .layer(CatchPanicLayer::custom(layers::panicked));
     let router = router.layer(layers);
     match cors {
-        Some(cors) => router.layer(cors),
+        // outside of all others: pages shall be able to read every error
+        Some(cors) => router.layer(cors).layer(middleware::from_fn(layers::identified)),
         None => router,
     }
 }

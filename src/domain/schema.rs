@@ -17,6 +17,9 @@ pub type Extra = BTreeMap<String, serde_json::Value>;
 
 /// Keys that a message has beside its named ones, at most.
 const MAX_EXTRA: usize = 64;
+/// Levels of arrays and objects in a value that is kept as it is: what holds it elsewhere (snapshots, jobs, bundles) has
+/// levels of its own, and no parser takes more than 127.
+pub const MAX_LEVELS: usize = 64;
 
 /// The names that Milvus' own messages have for what is named here (facts §3): not to be given again
 /// among the further keys.
@@ -248,6 +251,19 @@ impl Schema {
     }
 }
 
+/// Levels of arrays and objects in a value. It has as many as a parser takes at most.
+fn levels(value: &serde_json::Value) -> usize {
+    match value {
+        serde_json::Value::Array(list) => 1 + list.iter().map(levels).max().unwrap_or(0),
+        serde_json::Value::Object(map) => 1 + map.values().map(levels).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+fn too_deep() -> String {
+    format!("is nested more than {MAX_LEVELS} deep")
+}
+
 /// What a check of a schema has found so far.
 #[derive(Default)]
 struct Check {
@@ -293,6 +309,11 @@ impl Check {
                     self.add(format!("{here}/{key}"), format!("unknown data type {data_type:?}"));
                 }
             }
+            if let Some(value) = &field.default_value
+                && levels(value) > MAX_LEVELS
+            {
+                self.add(format!("{here}/default_value"), too_deep());
+            }
             self.extra(&field.extra, FIELD_KEYS, &here);
         }
     }
@@ -302,6 +323,9 @@ impl Check {
         let plain = |name: &str| name.replace('_', "").to_lowercase();
         if let Some(taken) = extra.keys().find(|key| known.iter().any(|k| plain(k) == plain(key))) {
             self.add(format!("{here}/extra"), format!("{taken:?} has a name of its own here"));
+        }
+        if extra.values().any(|value| levels(value) > MAX_LEVELS) {
+            self.add(format!("{here}/extra"), too_deep());
         }
         if extra.len() > MAX_EXTRA {
             self.add(
@@ -381,5 +405,26 @@ mod tests {
         schema.extra.insert("dbName".into(), "x".into());
         let at: Vec<String> = schema.check("").into_iter().map(|e| e.pointer).collect();
         assert_eq!(at, ["/fields/0/extra", "/extra"]);
+    }
+
+    #[test]
+    fn values_are_nested_so_deep_and_no_deeper() {
+        let nested = |levels: usize| {
+            let value = serde_json::from_str(&format!("{}1{}", r#"{"a":["#.repeat(levels / 2), "]}".repeat(levels / 2)));
+            Some(value.expect("JSON"))
+        };
+        let mut schema = Schema {
+            fields: vec![field(100, "id")],
+            ..Schema::default()
+        };
+        schema.fields[0].is_primary_key = true;
+        let mut at = |default: Option<serde_json::Value>, extra: Option<serde_json::Value>| -> Vec<String> {
+            schema.fields[0].default_value = default;
+            schema.fields[0].extra = extra.map(|value| ("more".to_string(), value)).into_iter().collect();
+            schema.check("").into_iter().map(|e| e.pointer).collect()
+        };
+        assert_eq!(at(nested(MAX_LEVELS), nested(MAX_LEVELS)), [""; 0]);
+        assert_eq!(at(nested(MAX_LEVELS + 2), None), ["/fields/0/default_value"]);
+        assert_eq!(at(None, nested(MAX_LEVELS + 2)), ["/fields/0/extra"]);
     }
 }

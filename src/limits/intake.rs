@@ -18,13 +18,13 @@ use tokio::time::Instant;
 use super::{Client, Held, Room};
 
 /// Bytes of a body that count as its first ones.
-const SMALL: usize = 64 * 1024;
+pub const SMALL: usize = 64 * 1024;
 /// Bytes that the first ones of all bodies may take together, and those of one client's.
 const SMALL_ROOM: usize = 128 * 1024 * 1024;
 const SMALL_SHARE: usize = 32 * 1024 * 1024;
 /// Bodies of the largest size that may be in memory at the same time, and those of one client.
-const LARGE_BODIES: usize = 4;
-const LARGE_SHARE: usize = 2;
+pub const LARGE_BODIES: usize = 4;
+pub const LARGE_SHARE: usize = 2;
 /// Bytes a second that a body must come with, over the time in which it is waited for.
 pub const MIN_RATE: usize = 1024;
 

@@ -10,19 +10,23 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::ConnectInfo;
 use axum::http::{Extensions, HeaderMap};
 
 use crate::domain::access::{Network, caller_address};
 
 pub use client::{Client, ClientId};
-pub use intake::{Account, MIN_RATE, Unread, why};
+pub use intake::{Account, LARGE_BODIES, LARGE_SHARE, MIN_RATE, SMALL, Unread, why};
 pub use rate::{Rate, TooMany};
 pub use room::{Held, Room};
 
 use intake::Intake;
 use rate::RateLimiter;
+
+/// Bytes that are read at most of the body of a call that is refused whatever it says, and for how long.
+const GLANCE: usize = 1024 * 1024;
+const GLANCE_TIME: Duration = Duration::from_secs(5);
 
 /// The limits of a process. Cheap to clone; clones share what is counted.
 #[derive(Debug, Clone)]
@@ -89,5 +93,15 @@ impl Limits {
     /// Why it could not be read.
     pub async fn read(&self, client: Client, body: Body, most: usize) -> Result<(axum::body::Bytes, Account), Unread> {
         self.intake.read(client, body, most).await
+    }
+
+    /// The body of a call that is refused whatever it says, for the audit log; none when it is larger or slower than
+    /// is worth it.
+    pub async fn glance(&self, client: Client, body: Body) -> Option<(axum::body::Bytes, Account)> {
+        if body.size_hint().lower() > GLANCE as u64 {
+            return None;
+        }
+        let read = self.intake.read(client, body, GLANCE);
+        tokio::time::timeout(GLANCE_TIME, read).await.ok()?.ok()
     }
 }

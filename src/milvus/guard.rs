@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, header};
 
 use super::Facade;
 use super::status::{Refusal, code};
-use crate::domain::access::{Approach, Caller, milvus};
+use crate::domain::access::{Approach, Caller, Touched, milvus};
 use crate::domain::audit::AuditOutcome;
 use crate::domain::{Code, Error};
 use crate::limits::{Account, Client, ClientId, Unread};
@@ -51,12 +51,42 @@ pub struct Admitted {
     record: CallRecord,
 }
 
+/// A call that was not let in.
+#[derive(Debug)]
+pub struct TurnedAway {
+    refusal: Refusal,
+    /// Of who shows who they are and may do this nowhere: it is recorded when its message was read.
+    unread: Option<(CallRecord, Client)>,
+}
+
+impl TurnedAway {
+    /// Records the call, if it is not yet, with what its message names; gives the refusal, which does not depend on that.
+    /// Nothing is read of who shows nothing.
+    pub async fn recorded(self, facade: &Facade, body: Body, name: impl FnOnce(&[u8]) -> Touched) -> Refusal {
+        if let Some((mut record, client)) = self.unread {
+            if let Some((bytes, _account)) = facade.limits.glance(client, body).await {
+                record.names(name(&bytes));
+            }
+            let code = self.refusal.error().map(Error::code);
+            record.finish(AuditOutcome::of(code), None, code).await;
+        }
+        self.refusal
+    }
+}
+
+impl From<Refusal> for TurnedAway {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, unread: None }
+    }
+}
+
 /// Finds out who calls, counts the call for them, and lets in who may call this operation. Unlike over our own
 /// REST, who shows nothing is refused open calls too, as in Milvus: clients find out when they connect.
 ///
 /// # Errors
-/// Not authenticated, not permitted, or sent by a page of a stranger (that is recorded here), or too many calls.
-pub async fn admit(facade: &Facade, operation: &str, arrival: Arrival) -> Result<Admitted, Refusal> {
+/// Not authenticated, or sent by a page of a stranger (that is recorded here), too many calls, or not permitted: that is
+/// recorded by [`TurnedAway::recorded`].
+pub async fn admit(facade: &Facade, operation: &str, arrival: Arrival) -> Result<Admitted, TurnedAway> {
     let Arrival {
         origin,
         approach,
@@ -106,12 +136,19 @@ pub async fn admit(facade: &Facade, operation: &str, arrival: Arrival) -> Result
         }
         Err(error) if error.code() == Code::RateLimited => {
             record.leave_out();
-            Err(error.into())
+            Err(Refusal::from(error).into())
+        }
+        Err(error) if error.code() == Code::PermissionDenied => {
+            record.is_denied(error.code());
+            Err(TurnedAway {
+                refusal: error.into(),
+                unread: Some((record, client)),
+            })
         }
         Err(error) => {
             let code = error.code();
             record.finish(AuditOutcome::of(Some(code)), None, Some(code)).await;
-            Err(error.into())
+            Err(Refusal::from(error).into())
         }
     }
 }

@@ -15,9 +15,9 @@ use crate::domain::restore::RestoreJob;
 use crate::domain::{Code, Result};
 
 /// Listeners of this process at most.
-const MAX_LISTENERS: usize = 256;
+pub const MAX_LISTENERS: usize = 256;
 /// Those of one client.
-const MAX_OF_ONE: usize = 64;
+pub const MAX_OF_ONE: usize = 64;
 /// Pause between two looks when no notification comes.
 const POLL: Duration = Duration::from_secs(1);
 

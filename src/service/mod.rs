@@ -80,7 +80,7 @@ pub use flush::Flushed;
 pub use gc::CollectRequest;
 pub use idempotency::{Begun, ConditionLock, KeyedCall, StoredAnswer};
 pub use indexes::{IndexChange, IndexCoverage, NewIndex};
-pub use job_watch::JobWatch;
+pub use job_watch::{JobWatch, MAX_LISTENERS, MAX_OF_ONE};
 pub use materialize::MaterializeRequest;
 pub use registration::{Check, NewBuild, NewSegment, PartitionRef};
 pub use restore::{JobTarget, RestoreRequest};

@@ -24,6 +24,7 @@ use tower::ServiceExt as _;
 
 use self::pace::Paced;
 use self::places::{Busy, Places, Slot, lock};
+pub use self::sending::PIECE;
 use self::sending::Sending;
 use crate::domain::access::Network;
 use crate::limits::{Client, Held, Room};
@@ -66,9 +67,9 @@ impl Serving {
 }
 
 /// Bytes of the head of a request at most, and of what is read ahead of a connection.
-const MAX_HEAD: usize = 64 * 1024;
+pub const MAX_HEAD: usize = 64 * 1024;
 /// Requests at the same time on one connection of HTTP/2.
-const MAX_STREAMS: u32 = 200;
+pub const MAX_STREAMS: u32 = 200;
 /// Bytes of requests that a connection of HTTP/2 may send ahead.
 const H2_WINDOW: u32 = 256 * 1024;
 /// Bytes of answers that wait for their clients at most, all together and those of one address. Small answers

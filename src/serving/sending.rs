@@ -10,7 +10,7 @@ use super::places::Busy;
 use crate::limits::Held;
 
 /// What is handed out at once: as long as more is left the body is here, and known to be waiting.
-const PIECE: usize = 16 * 1024;
+pub const PIECE: usize = 16 * 1024;
 
 /// The body of an answer: its connection is busy until it has been sent, and closed when that does not go on.
 #[derive(Debug)]

@@ -181,6 +181,96 @@ async fn a_client_that_sends_too_much_is_told_when_to_come_back_and_probes_alway
 }
 
 #[tokio::test]
+async fn a_preflight_needs_no_key_and_is_answered_with_a_request_id() {
+    let app = TestApp::with_auth(crate::security::who::required()).await;
+    let page = "https://dashboard.example.com";
+    let limits = RequestLimits {
+        cors_origins: vec![page.into()],
+        ..RequestLimits::default()
+    };
+    let router = app.router_with(limits);
+    let ask = async |method: Method, headers: &[(&str, &str)]| {
+        let headers = [&[("origin", page)], headers].concat();
+        let request = request(method, "/v1/snapshots/s", &headers, None);
+        let answer = tower::ServiceExt::oneshot(router.clone(), request)
+            .await
+            .expect("never fails");
+        assert_eq!(answer.headers()["access-control-allow-origin"], page);
+        let id = answer
+            .headers()
+            .get("x-request-id")
+            .map(|id| id.to_str().expect("text").to_string());
+        (answer.status().as_u16(), id.expect("a request id"))
+    };
+    let wanted = ("access-control-request-method", "DELETE");
+    let (status, made) = ask(Method::OPTIONS, &[wanted]).await;
+    assert!(status == 200 && made.len() == 36, "{status} {made}");
+    assert_ne!(ask(Method::OPTIONS, &[wanted]).await.1, made);
+    let mine = ("x-request-id", "mine-1");
+    assert_eq!(ask(Method::OPTIONS, &[wanted, mine]).await, (200, "mine-1".into()));
+    let unfit = ("x-request-id", "not fit");
+    assert_eq!(ask(Method::OPTIONS, &[wanted, unfit]).await.1.len(), 36);
+    // the call itself needs one, and has one id
+    assert_eq!(ask(Method::DELETE, &[mine]).await, (401, "mine-1".into()));
+}
+
+/// A collection with a default value that has so many levels.
+async fn with_default_value(
+    app: &TestApp,
+    name: &str,
+    levels: usize,
+    (open, close): (&str, &str),
+) -> crate::support::app::Answer {
+    let value = format!("{}1{}", open.repeat(levels), close.repeat(levels));
+    let text = format!(
+        r#"{{"name": "{name}", "channels": [{{"channel_name": "{name}_0", "seek_position": {{"timestamp": "1000"}}}}], "fields": [
+            {{"field_id": "100", "name": "id", "data_type": "Int64", "is_primary_key": true}},
+            {{"field_id": "101", "name": "n", "data_type": "Int64", "default_value": {value}}}]}}"#
+    );
+    let request = Request::post("/v1/collections")
+        .header("content-type", "application/json")
+        .body(Body::from(text));
+    app.send(request.expect("a request")).await
+}
+
+#[tokio::test]
+async fn where_any_json_may_stand_it_is_so_deep_and_no_deeper() {
+    let app = app().await;
+    // the body, the list of its fields, and the field are three levels
+    let (most, read) = (64, 127 - 3);
+    for (n, brackets) in [("[", "]"), ("{\"a\":", "}")].into_iter().enumerate() {
+        for levels in [read + 1, 1000, 100_000] {
+            with_default_value(&app, "deep", levels, brackets)
+                .await
+                .refused(400, "malformed_request");
+        }
+        for levels in [most + 1, read] {
+            let refused = with_default_value(&app, "deep", levels, brackets).await;
+            assert_eq!(
+                refused.refused(422, "invalid_request").pointers(),
+                ["/fields/1/default_value"]
+            );
+        }
+        // what is taken can be described, snapshotted and restored
+        let name = format!("most_{n}");
+        with_default_value(&app, &name, most, brackets).await.created();
+        let described = app.get(&format!("/v1/collections/{name}")).await.ok();
+        assert!(described.text.matches(brackets.0).count() >= most, "{}", described.text);
+        let of_it = json!({"collection_name": name, "snapshot_name": name});
+        app.post("/v1/snapshots", &of_it).await.created();
+        let target = json!({"collection_name": format!("{name}_again")});
+        app.post(&format!("/v1/snapshots/{name}/restore"), &target).await.expect(202);
+        app.drain().await;
+        let again = app.get(&format!("/v1/collections/{name}_again")).await.ok();
+        assert_eq!(
+            again.json["fields"][1]["default_value"],
+            described.json["fields"][1]["default_value"]
+        );
+    }
+    app.get("/v1/collections/deep").await.refused(404, "collection_not_found");
+}
+
+#[tokio::test]
 async fn deeply_nested_json_is_refused() {
     let app = app().await;
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {

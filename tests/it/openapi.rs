@@ -1,6 +1,11 @@
 //! The OpenAPI document and the pages that show it.
 
+use clap::{Args as _, FromArgMatches as _};
 use serde_json::Value;
+use stillframe::api::RequestLimits;
+use stillframe::config::ServeArgs;
+use stillframe::serving::{self, Serving};
+use stillframe::{domain, limits, milvus, service};
 
 use crate::support::TestApp;
 
@@ -102,6 +107,95 @@ async fn health_readiness_and_metrics_answer() {
         assert!(!text.contains(internal), "{text}");
     }
     app.get("/healthz").await.ok();
+}
+
+#[test]
+fn the_limits_that_the_document_tells_are_those_of_the_code() {
+    const MIB: usize = 1024 * 1024;
+    let nothing_set = ServeArgs::augment_args(clap::Command::new("serve")).get_matches_from(["serve"]);
+    let set = ServeArgs::from_arg_matches(&nothing_set).expect("defaults");
+    let (requests, connections) = (RequestLimits::default(), Serving::default());
+    // tests go by these, the binary by those
+    assert_eq!(
+        (
+            set.max_body_bytes,
+            set.request_timeout_seconds,
+            set.body_timeout_seconds,
+            set.rate_limit
+        ),
+        (
+            requests.body_bytes,
+            requests.timeout.as_secs(),
+            requests.body_timeout.as_secs(),
+            None
+        )
+    );
+    assert_eq!(
+        (
+            set.max_clients,
+            set.max_clients_per_address,
+            set.header_timeout_seconds,
+            set.send_timeout_seconds
+        ),
+        (
+            connections.max_clients,
+            None,
+            connections.header_timeout.as_secs(),
+            connections.send_timeout.as_secs()
+        )
+    );
+    assert_eq!(connections.max_clients_per_address * 2, connections.max_clients);
+    assert_eq!((limits::LARGE_BODIES, limits::LARGE_SHARE), (4, 2), "four, and half of them");
+
+    let document: Value = serde_json::from_str(&stillframe::app::document_text(false)).expect("JSON");
+    let told = document["info"]["description"].as_str().expect("text");
+    for limit in [
+        format!(
+            "A body has at most {} MiB (`--max-body-bytes`; 413)",
+            set.max_body_bytes / MIB
+        ),
+        format!(
+            "in {} seconds of waiting (`--body-timeout-seconds`; 408) fewer than {} KiB for each",
+            set.body_timeout_seconds,
+            limits::MIN_RATE / 1024
+        ),
+        format!(
+            "Bodies beyond {} KiB share memory for four of the largest size",
+            limits::SMALL / 1024
+        ),
+        format!("it is nested at most {} deep (422)", domain::schema::MAX_LEVELS),
+        format!("A page has at most {} entries (422)", domain::page::MAX_PAGE_SIZE),
+        format!(
+            "within {} seconds (`--request-timeout-seconds`; 504)",
+            set.request_timeout_seconds
+        ),
+        format!(
+            "A process serves {} event streams, {} of one client",
+            service::MAX_LISTENERS,
+            service::MAX_OF_ONE
+        ),
+        format!(
+            "The head of a request has at most {} KiB and 100 headers",
+            serving::MAX_HEAD / 1024
+        ),
+        format!(
+            "comes within {} seconds (`--header-timeout-seconds`",
+            set.header_timeout_seconds
+        ),
+        format!(
+            "{} KiB or the rest, every {} seconds (`--send-timeout-seconds`",
+            serving::PIECE / 1024,
+            set.send_timeout_seconds
+        ),
+        format!("There are at most {} connections (`--max-clients`)", set.max_clients),
+        format!("A connection of HTTP/2 has at most {} requests", serving::MAX_STREAMS),
+        format!("a message has at most {} MiB (code 1102", milvus::MAX_MESSAGE / MIB),
+    ] {
+        assert!(
+            told.contains(&limit),
+            "the description of the document does not say {limit:?}"
+        );
+    }
 }
 
 #[test]

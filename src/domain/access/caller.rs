@@ -23,9 +23,47 @@ pub struct Touched {
 /// Subjects of one call that are noted at most.
 const MAX_SUBJECTS: usize = 20;
 /// Characters of one.
-const MAX_SUBJECT: usize = 300;
+pub(super) const MAX_SUBJECT: usize = 300;
 /// Of these so many are named when there are more of one kind.
 const NAMED: usize = 5;
+
+impl Touched {
+    /// Notes a thing, once.
+    pub(super) fn note(&mut self, subject: impl Into<String>) {
+        let subject = short(&subject.into());
+        if self.subjects.len() < MAX_SUBJECTS && !self.subjects.contains(&subject) {
+            self.subjects.push(subject);
+        }
+    }
+
+    /// Notes a database: the first one is what the call was on.
+    pub(super) fn note_database(&mut self, name: &str) {
+        let name = short(name);
+        match &self.db_name {
+            None => self.db_name = Some(name),
+            Some(first) if *first == name => {}
+            Some(_) => self.note(format!("database {name:?}")),
+        }
+    }
+
+    /// Notes a collection: the first one is what the call was on.
+    pub(super) fn note_collection(&mut self, name: &str) {
+        let name = short(name);
+        match &self.collection_name {
+            None => self.collection_name = Some(name),
+            Some(first) if *first == name => {}
+            Some(_) => self.note(format!("collection {name:?}")),
+        }
+    }
+}
+
+/// A name as it is recorded: names are noted before they are checked, and no text of the catalog has U+0000.
+fn short(name: &str) -> String {
+    name.chars()
+        .take(MAX_SUBJECT)
+        .map(|c| if c == '\0' { char::REPLACEMENT_CHARACTER } else { c })
+        .collect()
+}
 
 /// One call: who makes it, and the permission that its operation needs. Clones are the same call.
 #[derive(Debug, Clone)]
@@ -112,12 +150,7 @@ impl Caller {
 
     /// Notes what the call is about, for the audit log.
     pub fn note(&self, subject: impl Into<String>) {
-        let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
-        // names are noted before they are checked
-        let subject: String = subject.into().chars().take(MAX_SUBJECT).collect();
-        if touched.subjects.len() < MAX_SUBJECTS && !touched.subjects.contains(&subject) {
-            touched.subjects.push(subject);
-        }
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).note(subject);
     }
 
     /// Notes several things of one kind: each of a few, else the first and how many there are.
@@ -139,9 +172,9 @@ impl Caller {
 
     fn judge(&self, db_name: &str, collection_name: Option<&str>) {
         self.judged(|touched| {
-            touched.db_name.get_or_insert_with(|| db_name.into());
+            touched.db_name.get_or_insert_with(|| short(db_name));
             if let Some(name) = collection_name {
-                touched.collection_name.get_or_insert_with(|| name.into());
+                touched.collection_name.get_or_insert_with(|| short(name));
             }
         });
     }

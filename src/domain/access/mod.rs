@@ -7,6 +7,7 @@
 mod approach;
 mod caller;
 mod credential;
+mod named;
 mod network;
 mod operations;
 mod pattern;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use approach::{Approach, Doors, allowed_host};
 pub use caller::{Caller, Touched};
 pub use credential::{bearer, milvus};
+pub use named::Named;
 pub use network::{Network, caller_address};
 pub use operations::{Access, OPERATIONS, needed};
 pub use pattern::Pattern;

@@ -17,10 +17,12 @@ use tonic::server::{Grpc, UnaryService};
 use tonic_prost::ProstCodec;
 use tracing::Instrument as _;
 
+use super::named::Names;
 use super::reply::Reply;
 use crate::domain::Error;
+use crate::domain::access::{Named, Touched};
 use crate::limits::Account;
-use crate::milvus::guard::{self, Admitted, Arrival, NOT_SERVED};
+use crate::milvus::guard::{self, Admitted, Arrival, NOT_SERVED, TurnedAway};
 use crate::milvus::status::{Refusal, code};
 use crate::milvus::{Facade, names};
 use crate::telemetry;
@@ -121,7 +123,7 @@ async fn guarded<Rep: Reply>(
 /// The route of a call, with its entry in the table of operations.
 pub fn unary<Req, Rep, F, Fut>(name: &'static str, operation: &'static str, handler: F) -> MethodRouter<Facade>
 where
-    Req: prost::Message + Default + 'static,
+    Req: Names,
     Rep: Reply,
     F: Fn(Call<Req>) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Rep, Refusal>> + Send + 'static,
@@ -142,7 +144,7 @@ where
 
 async fn answer<Req, Rep>(mut unary: Unary<Req, Rep>, request: Request) -> Response
 where
-    Req: prost::Message + Default + 'static,
+    Req: Names,
     Rep: Reply,
 {
     let request_id = request_id(request.headers());
@@ -157,7 +159,7 @@ where
         .await;
     let (parts, body) = request.into_parts();
     // read here, and not by tonic: it would reserve whatever a message announces
-    let reading = message(admitted, unary.operation, body)
+    let reading = message::<Req>(&unary.facade, unary.operation, unary.db_name.as_deref(), admitted, body)
         .instrument(traced.clone())
         .instrument(span.clone());
     let (admitted, body, account) = match tokio::time::timeout(settings.timeout, reading).await {
@@ -184,16 +186,24 @@ where
     response
 }
 
-/// Reads the message of a call. Nothing is read of whom is not let in, or of what is not served.
-async fn message(
-    admitted: Result<Admitted, Refusal>,
+/// Reads the message of a call. Of whom is not let in it is for the audit log only, and nothing is read of what is not
+/// served.
+async fn message<Req: Names>(
+    facade: &Facade,
     operation: &str,
+    db_name: Option<&str>,
+    admitted: Result<Admitted, TurnedAway>,
     body: Body,
 ) -> (Result<Admitted, Refusal>, Bytes, Option<Account>) {
     let empty = Bytes::from_static(EMPTY_MESSAGE);
     let call = match admitted {
         Ok(call) if operation != NOT_SERVED => call,
-        other => return (other, empty, None),
+        Ok(call) => return (Ok(call), empty, None),
+        Err(turned_away) => {
+            let named = |bytes: &[u8]| named::<Req>(operation, db_name, bytes);
+            let refusal = turned_away.recorded(facade, body, named).await;
+            return (Err(refusal), empty, None);
+        }
     };
     match call.read(body).await {
         Ok((bytes, account)) => (Ok(call), bytes, Some(account)),
@@ -202,6 +212,16 @@ async fn message(
             (Err(refusal), empty, None)
         }
     }
+}
+
+/// What a call names that is not let in; what is no message names nothing.
+fn named<Req: Names>(operation: &str, db_name: Option<&str>, framed: &[u8]) -> Touched {
+    let mut named = Named::of(operation);
+    if let Some(message) = framed.get(EMPTY_MESSAGE.len()..).and_then(|m| Req::decode(m).ok()) {
+        message.name(&mut named);
+    }
+    named.in_database(names::database("", db_name));
+    named.touched()
 }
 
 /// An id that the caller sent, when it is fit for logs and headers, else a new one.

@@ -8,6 +8,7 @@ mod databases;
 mod exports;
 mod indexes;
 mod load;
+mod named;
 mod partitions;
 mod reply;
 mod restores;

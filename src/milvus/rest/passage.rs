@@ -55,7 +55,11 @@ async fn admitted(facade: &Facade, operation: &str, request_id: &str, mut reques
     let arrival = Arrival::of(&request, request_id);
     let admitted = match guard::admit(facade, operation, arrival).await {
         Ok(admitted) => admitted,
-        Err(refusal) => return Failed(refusal).into_response(),
+        Err(turned_away) => {
+            let (parts, body) = request.into_parts();
+            let named = |bytes: &[u8]| super::request::named(operation, &parts.headers, bytes);
+            return Failed(turned_away.recorded(facade, body, named).await).into_response();
+        }
     };
     request.extensions_mut().insert(admitted.facade.clone());
     let (parts, body) = request.into_parts();

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 use super::answer::{Failed, Int64};
 use super::nulls;
 use super::passage::Guarded;
+use crate::domain::access::{Named, Touched};
 use crate::milvus::names;
 use crate::milvus::status::{Refusal, code};
 
@@ -105,6 +106,16 @@ fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     let not_json = |why: String| Refusal::new(code::BAD_JSON, format!("can only accept json format request, error: {why}"));
     nulls::from_slice(bytes).map_err(|e| not_json(e.to_string()))
+}
+
+/// What a call names that is not let in.
+pub fn named(operation: &str, headers: &HeaderMap, bytes: &[u8]) -> Touched {
+    let in_header = text(headers, &DB_NAME);
+    let db_name = names::database("", in_header.as_deref());
+    let mut named = Named::of(operation);
+    named.add_json(bytes, db_name);
+    named.in_database(db_name);
+    named.touched()
 }
 
 /// An id as a decimal string; a number is accepted all the same.

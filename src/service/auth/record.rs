@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 
 use super::super::Service;
 use crate::domain::Code;
-use crate::domain::access::{Caller, Permission, Principal, caller_address, needed};
+use crate::domain::access::{Caller, Permission, Principal, Touched, caller_address, needed};
 use crate::domain::audit::{AuditOutcome, NewAuditEvent};
 
 /// Reads of which the recording may be under way; more wait for theirs.
@@ -35,6 +35,8 @@ pub struct CallRecord {
     service: Service,
     event: NewAuditEvent,
     caller: Option<Caller>,
+    /// How it ends, where that is known although it has not ended.
+    denied: Option<Code>,
     /// None: the operation is open, and nothing to record.
     changes: Option<bool>,
     finished: bool,
@@ -56,6 +58,7 @@ impl CallRecord {
             service: service.clone(),
             event,
             caller: None,
+            denied: None,
             changes: permission.map(|p| p != Permission::Read && !origin.only_reads),
             finished: false,
         }
@@ -69,6 +72,16 @@ impl CallRecord {
     /// Notes the call that was let in; what it turns out to be about is recorded with it.
     pub fn called_by(&mut self, caller: Caller) {
         self.caller = Some(caller);
+    }
+
+    /// Notes that the call is refused, whatever becomes of it until its end.
+    pub fn is_denied(&mut self, code: Code) {
+        self.denied = Some(code);
+    }
+
+    /// Notes what the request of a call names that is not let in.
+    pub fn names(&mut self, named: Touched) {
+        self.event.about(named);
     }
 
     /// Whether it is to be recorded.
@@ -116,11 +129,16 @@ impl CallRecord {
 impl Drop for CallRecord {
     /// The caller hung up, the time was over, or a handler panicked.
     fn drop(&mut self) {
-        if self.finished || !self.counts(false) {
+        if self.finished || !self.counts(self.denied.is_some()) {
             return;
         }
         let mut event = self.event.clone();
-        event.outcome = AuditOutcome::Unknown.as_str();
+        event.outcome = match self.denied {
+            Some(code) => AuditOutcome::of(Some(code)),
+            None => AuditOutcome::Unknown,
+        }
+        .as_str();
+        event.code = self.denied.map(Code::as_str);
         if let Some(caller) = &self.caller {
             event.about(caller.touched());
         }

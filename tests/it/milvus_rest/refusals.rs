@@ -9,6 +9,22 @@ use super::{PATHS, Rest};
 use crate::support::fixture::COLLECTION;
 
 #[tokio::test]
+async fn deeply_nested_json_is_passed_over_where_it_is_ignored_and_refused_where_it_is_read() {
+    let rest = Rest::start().await;
+    rest.app.small_collection("c", 100).await;
+    for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
+        let deep = format!("{}1{}", open.repeat(100_000), close.repeat(100_000));
+        let send = async |path: &str, body: String| rest.send(Method::POST, path, &[], body).await["code"].clone();
+        let ignored = format!("{{\"more\": {deep}, \"collectionName\": \"c\"}}");
+        assert_eq!(send("snapshots/list", ignored).await, 0);
+        let read = format!("{{\"collectionName\": {deep}}}");
+        assert_eq!(send("snapshots/list", read).await, 1801);
+        let spec = format!("{{\"snapshotName\": \"s\", \"targetS3Path\": \"x\", \"externalSpec\": {deep}}}");
+        assert_eq!(send("jobs/snapshot/export", spec).await, 1801);
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_is_not_what_milvus_reads_has_its_codes() {
     let rest = Rest::start().await;
     for (path, required) in PATHS {

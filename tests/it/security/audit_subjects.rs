@@ -10,9 +10,10 @@ use prost::Message as _;
 use serde_json::{Value, json};
 use stillframe::domain::access::{OPERATIONS, Permission, needed};
 use stillframe::milvus::proto::milvus as m;
+use tower::ServiceExt as _;
 
 use super::across::{message, schema};
-use super::who::{ADMIN_KEY, Who, own_segment, required};
+use super::who::{ADMIN_KEY, Who, own_segment, required, soon};
 use crate::milvus::wire::{send_encoded, status_of};
 use crate::support::TestApp;
 use crate::watching::webhooks;
@@ -32,6 +33,19 @@ impl Book<'_> {
         let said = format!("{}/{}: {}", text("db_name"), text("collection_name"), text("subject"));
         assert!(said.contains(on), "{operation}: {said:?} does not say {on:?}; {event}");
         self.called.insert(operation.to_string());
+    }
+
+    /// The last event of an operation is of a refusal, and says this and nothing else.
+    async fn says_in_all(&mut self, operation: &str, on: &str) {
+        let list = self.admin.get(&format!("/v1/audit?operation={operation}&page_size=1")).await;
+        let event = list.ok().json["items"][0].clone();
+        let text = |key: &str| event[key].as_str().unwrap_or("-").to_string();
+        let said = format!("{}/{}: {}", text("db_name"), text("collection_name"), text("subject"));
+        assert_eq!(
+            (said.as_str(), text("outcome").as_str()),
+            (on, "denied"),
+            "{operation}: {event}"
+        );
     }
 
     /// A call of REST.
@@ -412,6 +426,237 @@ async fn of_grpc(book: &mut Book<'_>, bundle: &str) {
     // the restore and the export that were started above end
     book.app.drain().await;
     book.grpc("DropSnapshot", message!(DropSnapshotRequest { name: "gs", db_name: "d", collection_name: "c" }), "d/c: snapshot \"gs\"").await;
+}
+
+/// Who may do this nowhere is refused before anybody looks at the names; the log has them all the same.
+#[tokio::test]
+async fn what_is_refused_before_its_names_are_judged_is_recorded_with_them() {
+    let app = TestApp::with_auth(required()).await;
+    Who::admin(&app)
+        .post("/v1/databases", &json!({"name": "prod"}))
+        .await
+        .created();
+    Who::admin(&app).collection_with_segment("prod", "docs", 51).await;
+    let reader = Who::new(&app, "reader", &[("reader", "*", "*")]).await;
+    let mut book = Book {
+        app: &app,
+        admin: Who::admin(&app),
+        called: BTreeSet::new(),
+    };
+    // over REST: the path, the query, the body; the answer is the same for what is there and what is not
+    let q = "?db_name=prod";
+    for (operation, call, body, on) in [
+        (
+            "drop_collection",
+            format!("DELETE /v1/collections/docs{q}"),
+            Value::Null,
+            "prod/docs: -",
+        ),
+        (
+            "drop_collection",
+            format!("DELETE /v1/collections/none{q}"),
+            Value::Null,
+            "prod/none: -",
+        ),
+        (
+            "drop_collection",
+            "DELETE /v1/collections/docs".into(),
+            Value::Null,
+            "default/docs: -",
+        ),
+        (
+            "drop_snapshot",
+            format!("DELETE /v1/snapshots/s{q}&collection_name=docs"),
+            Value::Null,
+            "prod/docs: snapshot \"s\"",
+        ),
+        ("drop_database", "DELETE /v1/databases/prod".into(), Value::Null, "prod/-: -"),
+        (
+            "drop_partition",
+            format!("DELETE /v1/collections/docs/partitions/p%20{q}"),
+            Value::Null,
+            "prod/docs: partition \"p \"",
+        ),
+        (
+            "drop_segment",
+            format!("DELETE /v1/collections/docs/segments/51{q}"),
+            Value::Null,
+            "prod/docs: segment 51",
+        ),
+        (
+            "cancel_restore_job",
+            "POST /v1/restore-jobs/7/cancel".into(),
+            Value::Null,
+            "-/-: job 7",
+        ),
+        ("delete_key", "DELETE /v1/keys/9".into(), Value::Null, "-/-: key 9"),
+        (
+            "create_collection",
+            "POST /v1/collections".into(),
+            json!({"db_name": "prod", "name": "planted", "fields": []}),
+            "prod/planted: -",
+        ),
+        (
+            "create_snapshot",
+            "POST /v1/snapshots".into(),
+            json!({"db_name": "prod", "collection_name": "docs", "snapshot_name": "s"}),
+            "prod/docs: snapshot \"s\"",
+        ),
+        (
+            "move_alias",
+            format!("PUT /v1/aliases/a{q}"),
+            json!({"collection_name": "docs"}),
+            "prod/docs: alias \"a\"",
+        ),
+        (
+            "restore_snapshot",
+            format!("POST /v1/snapshots/s/restore{q}"),
+            json!({"db_name": "own", "collection_name": "t"}),
+            "own/t: snapshot \"s\", database \"prod\"",
+        ),
+    ] {
+        let (method, path) = call.split_once(' ').expect("a method");
+        let body = (!body.is_null()).then_some(body);
+        let answer = reader.call(method.parse().expect("a method"), path, body.as_ref()).await;
+        let detail = answer.refused(403, "permission_denied").json["detail"]
+            .as_str()
+            .expect("text")
+            .to_string();
+        assert!(
+            detail.ends_with("which you have nowhere") || operation == "delete_key",
+            "{operation}: {detail}"
+        );
+        book.says_in_all(operation, on).await;
+    }
+    // a body that is no JSON, and one that is cut off, change nothing in the answer
+    for body in ["{\"collection_name\": \"docs\"", "", "[1]"] {
+        let request = Request::post("/v1/snapshots")
+            .header("authorization", format!("Bearer {}", reader.credential))
+            .header("content-type", "application/json")
+            .body(Body::from(body));
+        app.send(request.expect("a request")).await.refused(403, "permission_denied");
+        book.says_in_all("create_snapshot", "-/-: -").await;
+    }
+
+    // over gRPC
+    let token = STANDARD.encode(&reader.credential);
+    let beside = [("authorization", token.as_str()), ("dbname", "prod")];
+    #[rustfmt::skip]
+    #[allow(clippy::needless_update, clippy::useless_conversion, reason = "some messages have no more fields")]
+    let calls = [
+        ("DropCollection", message!(DropCollectionRequest { db_name: "prod", collection_name: "docs" }), 1, "prod/docs: -"),
+        ("DropCollection", message!(DropCollectionRequest { collection_name: "none" }), 2, "prod/none: -"),
+        ("DropCollection", message!(DropCollectionRequest { collection_name: "docs" }), 1, "default/docs: -"),
+        ("CreateSnapshot", message!(CreateSnapshotRequest { name: "s", db_name: "prod", collection_name: "docs" }), 1, "prod/docs: snapshot \"s\""),
+        ("RestoreSnapshot", message!(RestoreSnapshotRequest { name: "s", db_name: "prod", collection_name: "docs", target_collection_name: "t" }), 1, "prod/t: collection \"docs\", snapshot \"s\""),
+        ("RenameCollection", message!(RenameCollectionRequest { db_name: "prod", old_name: "docs", new_name: "d2" }), 1, "prod/docs: new name \"d2\""),
+        ("UnpinSnapshotData", message!(UnpinSnapshotDataRequest { pin_id: 7_i64 }), 1, "-/-: pin 7"),
+        // no message at all
+        ("DropCollection", vec![0xff, 0xff], 1, "-/-: -"),
+    ];
+    for (call, message, metadata, on) in calls {
+        let answer = send_encoded(app.router(), "stillframe", call, &message, &beside[..metadata]).await;
+        let status = status_of(&answer);
+        assert_eq!(status.code, 1401, "{call}: {status:?}");
+        assert!(status.reason.ends_with("which you have nowhere"), "{call}: {status:?}");
+        book.says_in_all(&format!("milvus.{call}"), on).await;
+    }
+
+    // over REST v2
+    for (operation, path, body, on) in [
+        (
+            "milvus_create_snapshot",
+            "snapshots/create",
+            json!({"dbName": "prod", "collectionName": "docs", "snapshotName": "s"}),
+            "prod/docs: snapshot \"s\"",
+        ),
+        (
+            "milvus_drop_snapshot",
+            "snapshots/drop",
+            json!({"collectionName": "docs", "snapshotName": "s"}),
+            "default/docs: snapshot \"s\"",
+        ),
+        (
+            "milvus_restore_snapshot",
+            "snapshots/restore",
+            json!({"dbName": "prod", "targetDbName": "own", "targetCollectionName": "t", "snapshotName": "s"}),
+            "own/t: database \"prod\", snapshot \"s\"",
+        ),
+        (
+            "milvus_unpin_snapshot",
+            "snapshots/unpin",
+            json!({"pinId": "7"}),
+            "-/-: pin 7",
+        ),
+    ] {
+        let answer = reader.post(&format!("/v2/vectordb/{path}"), &body).await.ok().json;
+        assert_eq!(answer["code"], 1401, "{answer}");
+        book.says_in_all(operation, on).await;
+    }
+    let request = Request::post("/v2/vectordb/snapshots/drop")
+        .header("authorization", format!("Bearer {}", reader.credential))
+        .header("db-name", "prod")
+        .body(Body::from(r#"{"collectionName": "docs"}"#));
+    assert_eq!(app.send(request.expect("a request")).await.ok().json["code"], 1401);
+    book.says_in_all("milvus_drop_snapshot", "prod/docs: -").await;
+
+    // what no text of the catalog can have keeps no event out of it
+    let odd = m::DropCollectionRequest {
+        db_name: "prod".into(),
+        collection_name: "a\0b".into(),
+    };
+    send_encoded(
+        app.router(),
+        "stillframe",
+        "DropCollection",
+        &odd.encode_to_vec(),
+        &beside[..1],
+    )
+    .await;
+    book.says_in_all("milvus.DropCollection", "prod/a\u{fffd}b: -").await;
+    let of_b = Who::new(&app, "writer", &[("writer", "b", "*")]).await;
+    let token = STANDARD.encode(&of_b.credential);
+    let metadata = [("authorization", token.as_str())];
+    send_encoded(app.router(), "stillframe", "DropCollection", &odd.encode_to_vec(), &metadata).await;
+    book.says_in_all("milvus.DropCollection", "prod/a\u{fffd}b: -").await;
+    let events = Who::admin(&app).get("/v1/audit?principal=writer").await.ok().json;
+    assert_eq!(events["items"].as_array().map(Vec::len), Some(1), "{events}");
+
+    // who shows nothing: what the head says, and the body is not read
+    app.post(&format!("/v1/collections/docs/flush{q}"), &json!({"collection_name": "body"}))
+        .await
+        .refused(401, "unauthenticated");
+    book.says_in_all("flush_collection", "prod/docs: -").await;
+    let denied = Who::admin(&app).get("/v1/audit?outcome=ok&principal=reader").await.ok().json;
+    assert_eq!(denied["items"], json!([]), "nothing of it was done");
+    Who::admin(&app).get(&format!("/v1/collections/docs{q}")).await.ok();
+}
+
+#[tokio::test]
+async fn who_hangs_up_while_a_refused_body_is_read_is_recorded_as_refused() {
+    let app = TestApp::with_auth(required()).await;
+    let reader = Who::new(&app, "reader", &[("reader", "*", "*")]).await;
+    let silent = Body::from_stream(futures::stream::pending::<Result<axum::body::Bytes, std::io::Error>>());
+    let request = Request::post("/v1/snapshots")
+        .header("authorization", format!("Bearer {}", reader.credential))
+        .header("content-type", "application/json")
+        .header("x-request-id", "hung-up")
+        .body(silent)
+        .expect("a request");
+    // far less than the time that is taken for such a body
+    let call = tokio::time::timeout(std::time::Duration::from_millis(200), app.router().oneshot(request));
+    assert!(call.await.is_err(), "it waits for the body");
+    let admin = Who::admin(&app);
+    let event = soon(async || {
+        let list = admin.get("/v1/audit?request_id=hung-up").await.ok().json;
+        list["items"].get(0).cloned()
+    })
+    .await;
+    assert_eq!(
+        (&event["outcome"], &event["code"]),
+        (&json!("denied"), &json!("permission_denied")),
+        "{event}"
+    );
 }
 
 #[tokio::test]

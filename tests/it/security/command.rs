@@ -99,15 +99,41 @@ async fn the_first_key_is_made_in_the_database_and_the_next_ones_through_the_ser
     let id = second["key_id"].as_str().expect("an id");
     assert_eq!(ask(Some(&first), &["key", "delete", id]).code, Some(0));
     assert_eq!(ask(Some(second_key), &["collection", "list"]).code, Some(8));
-    let audit: Vec<(String, Option<String>)> = {
-        let pool = sqlx::PgPool::connect(&database).await.expect("connects");
-        sqlx::query_as("select operation, peer from audit_events where outcome = 'ok' order by event_id")
+    let pool = sqlx::PgPool::connect(&database).await.expect("connects");
+    let audit: Vec<(String, String, Option<String>)> =
+        sqlx::query_as("select operation, principal_kind, peer from audit_events where outcome = 'ok' order by event_id")
             .fetch_all(&pool)
             .await
-            .expect("rows")
-    };
+            .expect("rows");
     let peer = Some("127.0.0.1".to_string());
-    assert_eq!(audit, [("create_key".into(), peer.clone()), ("delete_key".into(), peer)]);
+    assert_eq!(
+        audit,
+        [
+            ("create_key".into(), "service".into(), None),
+            ("create_key".into(), "key".into(), peer.clone()),
+            ("delete_key".into(), "key".into(), peer)
+        ]
+    );
+    // the first one has no caller, and is an event as every other
+    let first_event: (String, Option<String>, Option<String>) = sqlx::query_as(
+        "select e.path, e.permission, e.subject from audit_events e join api_keys k on e.subject = 'key ' || k.key_id
+          where k.name = 'first' and e.principal_kind = 'service'",
+    )
+    .fetch_one(&pool)
+    .await
+    .expect("a row that names the key");
+    assert_eq!(
+        (first_event.0.as_str(), first_event.1.as_deref()),
+        ("stillframe key create", Some("administer"))
+    );
+    // what is refused leaves neither a key nor an event
+    let again = make(&["first", "--role", "admin", "--in-database"]);
+    assert!(again.code != Some(0) && again.err.contains("first"), "{again:?}");
+    let events: i64 = sqlx::query_scalar("select count(*) from audit_events where principal_kind = 'service'")
+        .fetch_one(&pool)
+        .await
+        .expect("a count");
+    assert_eq!(events, 1);
     server.signal(Signal::SIGTERM);
     let ended = server.ended();
     assert_eq!(ended.code, Some(0), "{ended:?}");

@@ -2,10 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, Version};
 use axum::routing::get;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use reqwest::{Certificate, Identity};
 use stillframe::serving::{self, Serving};
@@ -13,8 +19,16 @@ use stillframe::tls::TlsSettings;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_util::sync::CancellationToken;
+
+use super::who::{ADMIN_KEY, required};
+use crate::milvus::wire::{framed, status_of};
+use crate::support::TestApp;
 
 /// An authority, and what it has signed, as files.
 pub struct Certificates {
@@ -53,10 +67,13 @@ fn read(path: &Path) -> Vec<u8> {
 }
 
 async fn serve(settings: &TlsSettings) -> SocketAddr {
+    serve_router(settings, Router::new().route("/", get(|| async { "here" }))).await
+}
+
+async fn serve_router(settings: &TlsSettings, router: Router) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let tls = TlsAcceptor::from(settings.load().expect("TLS"));
-    let router = Router::new().route("/", get(|| async { "here" }));
     let limits = Serving {
         max_clients: 1000,
         header_timeout: Duration::from_secs(10),
@@ -108,6 +125,57 @@ async fn only_tls_is_spoken_and_idle_connections_hold_nobody_up() {
         stranger.get(format!("https://{address}/")).send().await.is_err(),
         "the client sees who it is"
     );
+}
+
+#[tokio::test]
+async fn grpc_is_spoken_over_tls_by_the_same_rules() {
+    let certificates = Certificates::new();
+    let (chain, key) = certificates.signed("server");
+    let app = TestApp::with_auth(required()).await;
+    let settings = TlsSettings {
+        certificates: chain,
+        key,
+        client_authorities: None,
+    };
+    let address = serve_router(&settings, app.router()).await;
+
+    let mut roots = RootCertStore::empty();
+    let authority = CertificateDer::from_pem_file(certificates.authority()).expect("a certificate");
+    roots.add(authority).expect("taken");
+    let versions =
+        ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider())).with_safe_default_protocol_versions();
+    let mut config = versions
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    // as every client of gRPC offers it
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let stream = TcpStream::connect(address).await.expect("connects");
+    let name = ServerName::try_from("localhost").expect("a name");
+    let tls = TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+        .expect("a handshake");
+    assert_eq!(tls.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tls));
+    let (mut sender, connection) = handshake.await.expect("HTTP/2");
+    tokio::spawn(connection);
+
+    let token = STANDARD.encode(ADMIN_KEY);
+    for (credential, code) in [(Some(&token), 0), (None, 1400)] {
+        let mut request = Request::post("https://localhost/milvus.proto.milvus.MilvusService/ListDatabases")
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        if let Some(credential) = credential {
+            request = request.header("authorization", credential.as_str());
+        }
+        let request = request.body(Body::from(framed(&[]))).expect("a request");
+        let answer = sender.send_request(request).await.expect("an answer");
+        assert_eq!((answer.version(), answer.status().as_u16()), (Version::HTTP_2, 200));
+        assert_eq!(answer.headers()["content-type"], "application/grpc");
+        let bytes = to_bytes(Body::new(answer.into_body()), usize::MAX).await.expect("a body");
+        assert_eq!(status_of(&bytes).code, code);
+    }
 }
 
 #[tokio::test]

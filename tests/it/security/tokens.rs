@@ -1,9 +1,11 @@
 //! Tokens of an OpenID provider, good ones and forged ones.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD as BASE64};
 use serde_json::{Value, json};
 use stillframe::domain::access::Grant;
+use stillframe::milvus::proto::common::Status;
+use stillframe::milvus::proto::milvus as m;
 use stillframe::service::{AuthSettings, OidcSettings};
 
 use super::provider::{Provider, Signer, now, unsigned};
@@ -87,6 +89,49 @@ async fn a_token_of_the_provider_gives_what_its_groups_are_granted() {
     }
     let key = Who::new(&app, "k", &[("reader", "*", "*")]).await;
     key.get("/v1/databases").await.ok();
+}
+
+#[tokio::test]
+async fn a_token_holds_over_grpc_and_rest_v2_too() {
+    let (signer, forger) = (Signer::ec(), Signer::ec());
+    let provider = Provider::start(vec![signer.jwk("k")]).await;
+    let app = TestApp::with_auth(settings(&provider)).await;
+    let claims = claims(&provider);
+    let member = signer.token("k", &but(&claims, json!({"sub": "bob", "groups": "team-a"})));
+    let expired = signer.token("k", &but(&claims, json!({"exp": now() - 120})));
+    let forged = forger.token("k", &claims);
+    let alice = signer.token("k", &claims);
+    let create = async |token: &str, db_name: &str| -> i32 {
+        // as pymilvus sends a token
+        let sent = STANDARD.encode(token);
+        let request = m::CreateDatabaseRequest {
+            db_name: db_name.into(),
+            ..Default::default()
+        };
+        let metadata = [("authorization", sent.as_str())];
+        app.milvus_with::<Status>("CreateDatabase", request, &metadata).await.code
+    };
+    assert_eq!(create(&alice, "team_a").await, 0);
+    for (token, code) in [(&member, 1401), (&expired, 1400), (&forged, 1400)] {
+        assert_eq!(create(token, "other").await, code);
+    }
+    let snapshot = json!({"dbName": "team_a", "collectionName": "c", "snapshotName": "s"});
+    let rest = async |token: &str, call: &str| -> Value {
+        let (who, path) = (Who::with(&app, token), format!("/v2/vectordb/snapshots/{call}"));
+        who.post(&path, &snapshot).await.ok().json["code"].clone()
+    };
+    for (token, code) in [(&member, json!(100)), (&expired, json!(1400)), (&forged, json!(1400))] {
+        assert_eq!(
+            rest(token, "create").await,
+            code,
+            "there is no such collection, for who may ask"
+        );
+    }
+    let recorded = Who::admin(&app).get("/v1/audit?principal=bob").await.ok().json;
+    let recorded: Vec<&Value> = recorded["items"].as_array().expect("items").iter().collect();
+    let operations: Vec<&Value> = recorded.iter().map(|e| &e["operation"]).collect();
+    assert_eq!(operations, ["milvus_create_snapshot", "milvus.CreateDatabase"]);
+    assert!(recorded.iter().all(|e| e["principal_kind"] == "token"), "{recorded:?}");
 }
 
 #[tokio::test]
