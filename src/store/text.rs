@@ -12,10 +12,10 @@ pub(super) fn can_all_be(texts: &[&Option<String>]) -> bool {
     texts.iter().all(|text| text.as_deref().is_none_or(can_be))
 }
 
-/// A text of a caller as the catalog can hold it: U+0000 stands as its symbol, U+2400.
+/// A text of a caller as the catalog can hold it: for U+0000 stands U+FFFD.
 pub(super) fn shown(text: &str) -> Cow<'_, str> {
     match can_be(text) {
         true => Cow::Borrowed(text),
-        false => Cow::Owned(text.replace('\0', "\u{2400}")),
+        false => Cow::Owned(text.replace('\0', "\u{fffd}")),
     }
 }

@@ -541,7 +541,7 @@ async fn a_name_that_no_database_can_hold_names_nothing_and_its_call_is_recorded
     let dropped = &recorded["items"][0];
     assert_eq!(
         (&dropped["db_name"], &dropped["collection_name"]),
-        (&json!("default"), &json!("c\u{2400}")),
+        (&json!("default"), &json!("c\u{fffd}")),
         "{recorded}"
     );
 }

@@ -57,12 +57,9 @@ impl Touched {
     }
 }
 
-/// A name as it is recorded: names are noted before they are checked, and no text of the catalog has U+0000.
+/// A name as it is recorded: names are noted before they are checked.
 fn short(name: &str) -> String {
-    name.chars()
-        .take(MAX_SUBJECT)
-        .map(|c| if c == '\0' { char::REPLACEMENT_CHARACTER } else { c })
-        .collect()
+    name.chars().take(MAX_SUBJECT).collect()
 }
 
 /// One call: who makes it, and the permission that its operation needs. Clones are the same call.
