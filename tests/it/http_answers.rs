@@ -4,10 +4,11 @@ use std::io::{Read as _, Write as _};
 
 use axum::body::Body;
 use axum::http::{Method, Request};
-use serde_json::Value;
+use serde_json::{Value, json};
 use stillframe::api::{Rate, RequestLimits};
 
 use crate::http_semantics::{app, call, header, request};
+use crate::support::TestApp;
 
 #[tokio::test]
 async fn head_answers_as_get_does_and_refuses_what_get_refuses() {
