@@ -62,9 +62,10 @@ bench-load: ## requests a second beside an axum hello and a `select 1`, by wrk (
 fmt: ## format the code
 	cargo fmt
 
-lint: deny proto-check ## formatting, clippy, docs, and the licences and sources of dependencies
+lint: deny proto-check ## formatting, clippy, docs, the fuzz targets compile, and the licences and sources of dependencies
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
+	.ci/fuzz --check
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --locked
 	target/tools/bin/cargo-deny --locked check bans licenses sources
 

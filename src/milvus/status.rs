@@ -41,7 +41,6 @@ pub mod code {
     pub const REJECTED_BY_LIMITER: i32 = 1807;
     pub const IMPORT_FAILED: i32 = 2100;
     pub const NOT_SUPPORTED: i32 = 3000;
-    pub const CANCELLED: i32 = 10_000;
     pub const TIMEOUT: i32 = 10_001;
     /// Errors to which Milvus gives no code of their own.
     pub const UNTYPED: i32 = 65_535;
@@ -163,7 +162,6 @@ fn of(ours: Code) -> i32 {
         Code::AliasAlreadyExists => code::ALIAS_NAME_TAKEN,
         Code::DatabaseAlreadyExists | Code::DatabaseNotEmpty | Code::CollectionAlreadyExists => code::UNTYPED,
         Code::RestoreJobNotFound | Code::RestoreFailed | Code::RestoreJobEnded => code::IMPORT_FAILED,
-        Code::ExportJobNotFound | Code::ExportJobEnded => code::IMPORT_FAILED,
         Code::SnapshotBeingRestored | Code::SnapshotInterrupted => code::SERVICE_INTERNAL,
         Code::FileMissing | Code::ExternalSnapshotNotFound => code::IO_KEY_NOT_FOUND,
         Code::FileSizeMismatch | Code::FileChanged | Code::CorruptSnapshot | Code::StorageUnavailable => code::IO_FAILED,

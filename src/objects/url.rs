@@ -152,6 +152,16 @@ impl StorageUrl {
         format!("{server}/{bucket}/{prefix}{slash}{key}")
     }
 
+    /// A [`location`](Self::location) in this storage as [`milvus_location`](Self::milvus_location) has it; another one as
+    /// it is.
+    pub fn told_to_milvus(&self, location: &str) -> String {
+        let key = match self {
+            StorageUrl::S3 { .. } => location.strip_prefix(&self.location("")),
+            StorageUrl::Local { .. } | StorageUrl::Memory => None,
+        };
+        key.map_or_else(|| location.to_string(), |key| self.milvus_location(key))
+    }
+
     /// The whole URI of an object, without parameters.
     pub fn location(&self, key: &str) -> String {
         match self {
@@ -241,6 +251,10 @@ mod tests {
                 (url.whole_location("k").as_str(), url.milvus_location("k").as_str()),
                 (whole, milvus)
             );
+            assert_eq!(url.told_to_milvus(&url.location("k")), milvus);
+            for elsewhere in ["", "s3://another/a/k", "file:///elsewhere/k"] {
+                assert_eq!(url.told_to_milvus(elsewhere), elsewhere);
+            }
         }
     }
 

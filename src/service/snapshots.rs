@@ -278,6 +278,11 @@ impl Service {
         Ok(page.page(&list, items, store::snapshots::cursor))
     }
 
+    /// The location of a snapshot's metadata file as Milvus and its clients read one: with the server.
+    pub fn told_to_milvus(&self, location: &str) -> String {
+        self.objects.url().told_to_milvus(location)
+    }
+
     /// Describes a snapshot.
     ///
     /// # Errors

@@ -24,7 +24,8 @@ async fn start(app: &TestApp, collection: &str) -> Value {
     answer.json
 }
 
-async fn materialize(app: &TestApp, collection: &str) -> Value {
+/// Makes a collection our own; gives the job that did.
+pub async fn materialize(app: &TestApp, collection: &str) -> Value {
     let started = start(app, collection).await;
     app.drain().await;
     let ended = job(app, started["job_id"].as_str().expect("id")).await;
@@ -291,7 +292,8 @@ async fn versions_builds_and_dropped_segments_that_only_older_snapshots_captured
 }
 
 /// A collection whose files lie exactly where our own would, as after an import on Milvus' own root.
-async fn in_our_own_root(app: &TestApp) -> Vec<String> {
+/// An external collection `c` whose files lie below the storage root, with a snapshot `s`; gives their keys.
+pub async fn in_our_own_root(app: &TestApp) -> Vec<String> {
     app.post(
         "/v1/collections",
         &json!({"name": "c", "collection_id": C.to_string(), "ownership": "external", "fields": [

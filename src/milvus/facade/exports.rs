@@ -103,7 +103,7 @@ impl Facade {
     pub async fn export_job(&self, job_id: i64) -> Result<ExportInfo, Refusal> {
         let text = || format!("snapshot export job {job_id} not found");
         let found = self.service.export_job(JobId(job_id)).await;
-        let job = found.map_err(|error| unknown_job(error, Code::ExportJobNotFound, text))?;
+        let job = found.map_err(|error| unknown_job(error, Code::ExportJobNotFound, code::PARAMETER_INVALID, text))?;
         Ok(job.into())
     }
 

@@ -1,9 +1,9 @@
 //! Restores and their jobs.
 
-use super::{Facade, SnapshotCall, every_page};
+use super::{Facade, SnapshotCall, every_page_as};
 use crate::domain::collection::DEFAULT_DATABASE;
 use crate::domain::id::JobId;
-use crate::domain::restore::{JobState, RestoreJob, RestoreOptions};
+use crate::domain::restore::{JobKind, JobState, RestoreJob, RestoreOptions};
 use crate::domain::schedule::Control;
 use crate::domain::{Code, Error};
 use crate::milvus::names;
@@ -47,13 +47,18 @@ pub(super) fn target_exists(error: Error, code: i32, target: &str, db_name: &str
     }
 }
 
-/// A failure to find a job; that there is none has Milvus' text.
-pub(super) fn unknown_job(error: Error, unknown: Code, text: impl Fn() -> String) -> Refusal {
+/// A failure to find a job; that there is none has Milvus' text. `code` is Milvus' for the call: a restore job is one of
+/// its imports, the id of an export job a parameter.
+pub(super) fn unknown_job(error: Error, unknown: Code, code: i32, text: impl Fn() -> String) -> Refusal {
     if error.code() == unknown {
-        Refusal::from(error).say(code::IMPORT_FAILED, text())
+        Refusal::from(error).say(code, text())
     } else {
         error.into()
     }
+}
+
+fn of_a_snapshot(job: RestoreJob) -> Option<RestoreJob> {
+    (job.kind != JobKind::Materialize).then_some(job)
 }
 
 impl Facade {
@@ -98,19 +103,21 @@ impl Facade {
     pub async fn restore_job(&self, job_id: i64) -> Result<RestoreJob, Refusal> {
         let found = self.service.restore_job(JobId(job_id)).await;
         let text = || format!("restore job not found: jobID={job_id}");
-        let found = found.map_err(|error| unknown_job(error, Code::RestoreJobNotFound, text))?;
+        let found = found.map_err(|error| unknown_job(error, Code::RestoreJobNotFound, code::IMPORT_FAILED, text))?;
         Ok(self.by_present_name(found))
     }
 
     /// Lists jobs, newest first: of a database, or all; or those of one target, by its name or alias in a
-    /// database. Targets are called as they are now.
+    /// database. Targets are called as they are now. Jobs that materialize a collection, which are of no one
+    /// snapshot, are not among them: Milvus has none.
     ///
     /// # Errors
     /// In Milvus' words; no gRPC or HTTP failure.
     pub async fn restore_jobs(&self, db_name: Option<&str>, collection_name: &str) -> Result<Vec<RestoreJob>, Refusal> {
         let name = collection_name.trim();
         let jobs = if name.is_empty() {
-            every_page(|page| async move { self.service.list_restore_jobs(db_name, None, None, None, &page).await }).await?
+            let read = |page| async move { self.service.list_restore_jobs(db_name, None, None, None, &page).await };
+            every_page_as(read, of_a_snapshot).await?
         } else {
             self.jobs_of_target(db_name.unwrap_or(DEFAULT_DATABASE), name).await?
         };
@@ -126,7 +133,8 @@ impl Facade {
             Err(error) => return Err(error.into()),
         };
         let target = &target;
-        let jobs = every_page(|page| async move { self.service.list_restore_jobs_of(db_name, target, &page).await }).await?;
+        let read = |page| async move { self.service.list_restore_jobs_of(db_name, target, &page).await };
+        let jobs = every_page_as(read, of_a_snapshot).await?;
         match unknown {
             Some(error) if jobs.is_empty() => Err(error.into()),
             _ => Ok(jobs),

@@ -62,9 +62,8 @@ fn explained(error: Error, wanted: &SnapshotRef, call: &str) -> Refusal {
             format!("collection_name is required for {call}: {detail}"),
         ),
         Code::SnapshotAlreadyExists => refusal.say(code::PARAMETER_INVALID, format!("snapshot name {name} already exists")),
-        Code::SnapshotPinned => refusal.say(code::PARAMETER_INVALID, format!("snapshot pinned[snapshot={name}]: {detail}")),
         // Milvus' exports pin their snapshot, too
-        Code::SnapshotBeingExported => {
+        Code::SnapshotPinned | Code::SnapshotBeingExported => {
             refusal.say(code::PARAMETER_INVALID, format!("snapshot pinned[snapshot={name}]: {detail}"))
         }
         Code::SnapshotBeingRestored => refusal.say(code::SERVICE_INTERNAL, format!("snapshot {name} is restoring: {detail}")),
@@ -82,7 +81,7 @@ impl Facade {
     pub(super) async fn explained(&self, error: Error, wanted: &SnapshotRef, call: &str) -> Refusal {
         let refusal = explained(error, wanted, call);
         let ours = refusal.error().map(Error::code);
-        if ours == Some(Code::SnapshotPinned) {
+        if matches!(ours, Some(Code::SnapshotPinned | Code::SnapshotBeingExported)) {
             return self.with_pins(refusal, wanted).await;
         }
         let is_missing = ours == Some(Code::SnapshotNotFound);
@@ -98,7 +97,8 @@ impl Facade {
         }
     }
 
-    /// Milvus says how many pins there are. One that has expired meanwhile was there all the same.
+    /// Milvus says how many pins there are. One that has expired meanwhile was there all the same, and an export is
+    /// none here, but one in Milvus.
     async fn with_pins(&self, refusal: Refusal, wanted: &SnapshotRef) -> Refusal {
         let found = self.service.describe_snapshot(wanted, false).await;
         let pins = found.map_or(1, |details| details.snapshot.pins.max(1));
@@ -217,7 +217,8 @@ impl Facade {
         Ok(all.into_iter().map(|s| s.name).collect())
     }
 
-    /// Describes a snapshot, with the collection as it was captured.
+    /// Describes a snapshot, with the collection as it was captured. Its location names the server too, as one in
+    /// Milvus does.
     ///
     /// # Errors
     /// In Milvus' words; no gRPC or HTTP failure.
@@ -227,7 +228,12 @@ impl Facade {
         let captured = details
             .captured
             .ok_or_else(|| Refusal::from(crate::domain::Error::internal("a described snapshot has no description")))?;
-        Ok((details.snapshot, captured))
+        let s3_location = self.service.told_to_milvus(&details.snapshot.s3_location);
+        let snapshot = Snapshot {
+            s3_location,
+            ..details.snapshot
+        };
+        Ok((snapshot, captured))
     }
 
     async fn details(&self, wanted: &SnapshotRef, call: &str) -> Result<SnapshotDetails, Refusal> {

@@ -93,10 +93,7 @@ impl<Req: Send + 'static, Rep: Reply> UnaryService<Req> for Unary<Req, Rep> {
                 None => answered,
             }
         };
-        guarded(name, limit, handled)
-            .map(|answer| Ok(tonic::Response::new(answer)))
-            .in_current_span()
-            .boxed()
+        guarded(name, limit, handled).map(Reply::sent).in_current_span().boxed()
     }
 }
 

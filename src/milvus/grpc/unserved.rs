@@ -6,6 +6,7 @@ use axum::response::Response;
 use axum::routing::MethodRouter;
 
 use super::call::{self, Call};
+use super::reply::Unanswered;
 use crate::milvus::Facade;
 use crate::milvus::guard::NOT_SERVED;
 use crate::milvus::proto::common::Status;
@@ -26,11 +27,13 @@ pub enum Why {
 pub enum Shape {
     /// The answer is the status.
     Status,
-    /// It is the first field of the answer.
+    /// It is the first field of the answer, or of the one message of a stream.
     First,
+    /// The answer has none, or has it elsewhere: gRPC's own status says it.
+    Grpc,
 }
 
-use Shape::{First, Status as Whole};
+use Shape::{First, Grpc, Status as Whole};
 use Why::{NotACatalogs as Other, Rows};
 
 /// The calls that are answered with "not served here".
@@ -63,6 +66,7 @@ pub const UNSERVED: &[(&str, Why, Shape)] = &[
     ("CreateCredential", Other, Whole),
     ("CreateNamespace", Other, First),
     ("CreatePrivilegeGroup", Other, Whole),
+    ("CreateReplicateStream", Other, Grpc),
     ("CreateResourceGroup", Other, Whole),
     ("CreateRole", Other, Whole),
     ("CreateRowPolicy", Other, Whole),
@@ -78,9 +82,12 @@ pub const UNSERVED: &[(&str, Why, Shape)] = &[
     ("DropResourceGroup", Other, Whole),
     ("DropRole", Other, Whole),
     ("DropRowPolicy", Other, Whole),
+    ("Dummy", Other, Grpc),
+    ("DumpMessages", Other, First),
     ("FlushAll", Other, First),
     ("GetCompactionState", Other, First),
     ("GetCompactionStateWithPlans", Other, First),
+    ("GetComponentStates", Other, Grpc),
     ("GetFlushAllState", Other, First),
     ("GetIndexBuildProgress", Other, First),
     ("GetIndexState", Other, First),
@@ -92,6 +99,7 @@ pub const UNSERVED: &[(&str, Why, Shape)] = &[
     ("GetRefreshExternalCollectionProgress", Other, First),
     ("GetReplicas", Other, First),
     ("GetReplicateConfiguration", Other, First),
+    ("GetReplicateInfo", Other, Grpc),
     ("GetUserTags", Other, First),
     ("HasNamespace", Other, First),
     ("ListCredUsers", Other, First),
@@ -111,6 +119,7 @@ pub const UNSERVED: &[(&str, Why, Shape)] = &[
     ("OperateUserRole", Other, Whole),
     ("Prewarm", Other, First),
     ("RefreshExternalCollection", Other, First),
+    ("RegisterLink", Other, Grpc),
     ("RemoveFileResource", Other, Whole),
     ("ReplicateMessage", Other, First),
     ("RestoreRBAC", Other, Whole),
@@ -146,6 +155,9 @@ pub fn refused(name: &'static str, why: Why, shape: Shape) -> MethodRouter<Facad
         }),
         Shape::First => call::unary(name, NOT_SERVED, move |_: Call<GetVersionRequest>| async move {
             Err::<RefusedResponse, _>(refusal(name, why))
+        }),
+        Shape::Grpc => call::unary(name, NOT_SERVED, move |_: Call<GetVersionRequest>| async move {
+            Err::<Unanswered, _>(refusal(name, why))
         }),
     }
 }

@@ -99,7 +99,7 @@ pub struct MilvusSnapshot {
     /// Hybrid timestamp.
     #[schema(value_type = String)]
     pub create_ts: Int64,
-    /// URI of the metadata file.
+    /// URI of the metadata file; of one on S3 with its server.
     pub s3_location: String,
 }
 

@@ -58,7 +58,7 @@ pub async fn list(State(facade): State<Facade>, call: Call<MilvusListSnapshots>)
     request_body = MilvusDescribeSnapshot,
     responses((status = 200, description = "The snapshot, or why not", body = Envelope<MilvusSnapshot>, example = json!({"code": 0, "message": "", "data": {
         "snapshotName": "backup_20240101", "description": "Daily backup", "collectionName": "my_collection", "partitionNames": ["_default"],
-        "createTs": "470644641416347649", "s3Location": "s3://bucket/prefix/snapshots/470644622231601173/metadata/470700000000000001.json"}}))))]
+        "createTs": "470644641416347649", "s3Location": "https://s3.eu-central-1.amazonaws.com/bucket/prefix/snapshots/470644622231601173/metadata/470700000000000001.json"}}))))]
 pub async fn describe(State(facade): State<Facade>, call: Call<MilvusDescribeSnapshot>) -> Result<Done<MilvusSnapshot>, Failed> {
     let snapshot = SnapshotCall {
         db_name: call.db(&call.body.db_name),

@@ -10,6 +10,7 @@ use stillframe::milvus::proto::schema::{
 };
 
 use super::snapshots::{create, describe};
+use super::wire::{send_encoded, status_of};
 use crate::support::TestApp;
 use crate::support::fixture::COLLECTION;
 
@@ -314,6 +315,14 @@ async fn databases_partitions_and_aliases_are_kept() {
     };
     app.milvus_ok::<Status>("CreateDatabase", named("books")).await;
     app.milvus_refused::<Status>("CreateDatabase", named("books"), 65_535).await;
+    let with_properties = m::CreateDatabaseRequest {
+        properties: pairs(&[("database.replica.number", "2")]),
+        ..named("more")
+    };
+    let said = app.milvus_refused::<Status>("CreateDatabase", with_properties, 3000).await;
+    assert!(said.ends_with("database.replica.number"), "{said}");
+    let never = m::DropDatabaseRequest { db_name: "never".into() };
+    app.milvus_ok::<Status>("DropDatabase", never).await;
     let listed: m::ListDatabasesResponse = app.milvus_ok("ListDatabases", m::ListDatabasesRequest {}).await;
     assert_eq!(listed.db_names, ["books", "default"]);
     let found: m::DescribeDatabaseResponse = app
@@ -398,6 +407,114 @@ async fn databases_partitions_and_aliases_are_kept() {
     };
     app.milvus_ok::<Status>("DropAlias", gone.clone()).await;
     app.milvus_refused::<Status>("DropAlias", gone, 1600).await;
+}
+
+/// A request about the alias `a`.
+macro_rules! of_a {
+    ($message:ident $(, $field:ident: $value:expr)*) => {
+        m::$message { collection_name: "a".into(), $($field: $value,)* ..Default::default() }
+    };
+}
+
+#[tokio::test]
+async fn an_alias_stands_for_its_collection_in_every_call() {
+    let app = TestApp::local().await;
+    app.small_collection("c", 100).await;
+    app.add_segment("c", 100, 500).await;
+    let alias = json!({"alias": "a", "collection_name": "c"});
+    app.post("/v1/aliases", &alias).await.created();
+    app.milvus_ok::<Status>("CreateSnapshot", create("s", "a")).await;
+    let p2 = || vec!["p2".to_string()];
+    let changes = [
+        (
+            "AlterCollection",
+            of_a!(AlterCollectionRequest, properties: pairs(&[("mmap.enabled", "true")])).encode_to_vec(),
+        ),
+        ("CreatePartition", of_a!(CreatePartitionRequest, partition_name: "p3".into()).encode_to_vec()),
+        ("DropPartition", of_a!(DropPartitionRequest, partition_name: "p3".into()).encode_to_vec()),
+        (
+            "CreateIndex",
+            of_a!(CreateIndexRequest, field_name: "id".into(), index_name: "by_id".into(), extra_params: pairs(&[("index_type", "STL_SORT")]))
+                .encode_to_vec(),
+        ),
+        (
+            "AlterIndex",
+            of_a!(AlterIndexRequest, index_name: "by_id".into(), extra_params: pairs(&[("mmap.enabled", "true")])).encode_to_vec(),
+        ),
+        ("LoadCollection", of_a!(LoadCollectionRequest).encode_to_vec()),
+        ("GetLoadingProgress", of_a!(GetLoadingProgressRequest).encode_to_vec()),
+        ("LoadPartitions", of_a!(LoadPartitionsRequest, partition_names: p2()).encode_to_vec()),
+        ("ReleasePartitions", of_a!(ReleasePartitionsRequest, partition_names: p2()).encode_to_vec()),
+        ("ReleaseCollection", of_a!(ReleaseCollectionRequest).encode_to_vec()),
+        ("ListRestoreSnapshotJobs", of_a!(ListRestoreSnapshotJobsRequest).encode_to_vec()),
+    ];
+    for (call, message) in &changes {
+        let status = status_of(&send_encoded(app.router(), "stillframe", call, message, &[]).await);
+        assert_eq!(status.code, 0, "{call}: {status:?}");
+    }
+    assert_eq!(described(&app, "c").await.properties, pairs(&[("mmap.enabled", "true")]));
+    let index = app.get("/v1/collections/c/indexes/by_id").await.ok().json;
+    assert_eq!(index["index_params"]["mmap.enabled"], "true");
+
+    let shown: m::DescribeIndexResponse = app.milvus_ok("DescribeIndex", of_a!(DescribeIndexRequest)).await;
+    let mut names: Vec<&str> = shown.index_descriptions.iter().map(|i| i.index_name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["by_id", "vec_idx"]);
+    let gone = of_a!(DropIndexRequest, index_name: "by_id".into());
+    app.milvus_ok::<Status>("DropIndex", gone).await;
+    app.get("/v1/collections/c/indexes/by_id")
+        .await
+        .refused(404, "index_not_found");
+    let found: m::BoolResponse = app.milvus_ok("HasCollection", of_a!(HasCollectionRequest)).await;
+    assert!(found.value);
+    let has = of_a!(HasPartitionRequest, partition_name: "p2".into());
+    assert!(app.milvus_ok::<m::BoolResponse>("HasPartition", has).await.value);
+    let shown: m::ShowPartitionsResponse = app.milvus_ok("ShowPartitions", of_a!(ShowPartitionsRequest)).await;
+    assert_eq!(shown.partition_i_ds, [101, 102]);
+    let state: m::GetLoadStateResponse = app.milvus_ok("GetLoadState", of_a!(GetLoadStateRequest)).await;
+    assert_eq!(state.state().as_str_name(), "LoadStateLoaded");
+    let counted: m::GetCollectionStatisticsResponse = app
+        .milvus_ok("GetCollectionStatistics", of_a!(GetCollectionStatisticsRequest))
+        .await;
+    assert_eq!(counted.stats, pairs(&[("row_count", "5")]));
+    let found: m::GetPersistentSegmentInfoResponse = app
+        .milvus_ok("GetPersistentSegmentInfo", of_a!(GetPersistentSegmentInfoRequest))
+        .await;
+    assert_eq!((found.infos[0].segment_id, found.infos[0].collection_id), (500, 100));
+    let flush = m::FlushRequest {
+        collection_names: vec!["a".into()],
+        ..Default::default()
+    };
+    let flushed: m::FlushResponse = app.milvus_ok("Flush", flush).await;
+    // clients look for what they asked about
+    let ask = of_a!(GetFlushStateRequest, segment_i_ds: vec![500], flush_ts: flushed.coll_flush_ts["a"]);
+    assert!(app.milvus_ok::<m::GetFlushStateResponse>("GetFlushState", ask).await.flushed);
+
+    let listed: m::ListSnapshotsResponse = app.milvus_ok("ListSnapshots", of_a!(ListSnapshotsRequest)).await;
+    assert_eq!(listed.snapshots, ["s"]);
+    let pin = of_a!(PinSnapshotDataRequest, name: "s".into());
+    let pinned: m::PinSnapshotDataResponse = app.milvus_ok("PinSnapshotData", pin).await;
+    let pins = app.get("/v1/snapshots/s/pins?collection_name=c").await.ok().json;
+    assert_eq!(pins["items"][0]["pin_id"], pinned.pin_id.to_string());
+    let restore = of_a!(RestoreSnapshotRequest, name: "s".into(), target_collection_name: "r".into());
+    let started: m::RestoreSnapshotResponse = app.milvus_ok("RestoreSnapshot", restore).await;
+    let job = app.get(&format!("/v1/restore-jobs/{}", started.job_id)).await.ok().json;
+    assert_eq!(job["source_collection_name"], "c");
+    let export = of_a!(ExportSnapshotRequest, name: "s".into(), target_s3_path: "x".into());
+    let started: m::ExportSnapshotResponse = app.milvus_ok("ExportSnapshot", export).await;
+    let ask = m::GetExportSnapshotStateRequest { job_id: started.job_id };
+    let job: m::GetExportSnapshotStateResponse = app.milvus_ok("GetExportSnapshotState", ask).await;
+    assert_eq!(job.info.expect("a job").collection_name, "c");
+
+    // what Milvus refuses through one
+    let rename = m::RenameCollectionRequest {
+        old_name: "a".into(),
+        new_name: "d".into(),
+        ..Default::default()
+    };
+    let said = app.milvus_refused::<Status>("RenameCollection", rename, 65_535).await;
+    assert_eq!(said, "unsupported use an alias to rename collection, alias:a");
+    assert_eq!(described(&app, "a").await.collection_name, "c");
 }
 
 #[tokio::test]

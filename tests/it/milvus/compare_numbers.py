@@ -99,13 +99,16 @@ def main(directory, calls, unserved):
             wrong.append(f"{call} answers {answer}")
         if f"message {service[call].input_type.name} " not in text:
             wrong.append(f"{call} takes {service[call].input_type.name}")
-    for pair in unserved.split(","):
-        call, shape = pair.split(":")
+    refused = dict(pair.split(":") for pair in unserved.split(","))
+    for call, shape in refused.items():
         answer = service[call].output_type
-        whole = answer.name == "Status"
-        first = not whole and answer.fields_by_number[1].message_type.name == "Status"
-        if whole != (shape == "Status") or not (whole or first):
+        first = answer.fields_by_number[1].message_type
+        is_first = bool(first and first.name == "Status")
+        if shape != ("Status" if answer.name == "Status" else "First" if is_first else "Grpc"):
             wrong.append(f"{call} answers {answer.name}")
+    missing = service.keys() - refused.keys() - set(calls.split(","))
+    if missing:
+        wrong.append(f"neither served nor refused: {sorted(missing)}")
     if wrong:
         sys.exit("\n".join(wrong))
     print(f"compared {fields} numbers")

@@ -5,7 +5,7 @@ use stillframe::milvus::proto::common::Status;
 use stillframe::milvus::proto::milvus as m;
 use stillframe::milvus::proto::milvus::{ExportSnapshotState as State, RestoreSnapshotState};
 
-use super::snapshots::{create, drop_};
+use super::snapshots::{create, describe, drop_};
 use crate::exports::contents;
 use crate::support::fixture::{self, BYTES, COLLECTION, FILES};
 use crate::support::{TestApp, jobs, s3};
@@ -88,7 +88,7 @@ async fn a_snapshot_is_exported_and_restored_byte_for_byte_over_grpc() {
         .milvus_refused::<Status>("DropSnapshot", drop_("s", COLLECTION), 1100)
         .await;
     assert!(
-        said.starts_with("snapshot pinned[snapshot=s]") && said.contains(&id.to_string()),
+        said.starts_with("1 active pins, unpin before dropping: snapshot pinned[snapshot=s]") && said.contains(&id.to_string()),
         "{said}"
     );
 
@@ -195,6 +195,35 @@ async fn an_export_without_files_says_99_while_it_publishes() {
     );
     app.drain().await;
     assert_eq!(job(&app, id).await.state(), State::ExportSnapshotCompleted);
+}
+
+#[tokio::test]
+async fn an_export_may_leave_out_the_collection_where_the_name_is_enough() {
+    let app = TestApp::local().await;
+    app.small_collection("c", 100).await;
+    app.milvus_ok::<Status>("CreateSnapshot", create("s", "c")).await;
+    let id = started(&app, export("s", "", "x")).await;
+    assert_eq!(job(&app, id).await.collection_name, "c");
+}
+
+#[tokio::test]
+async fn the_location_of_a_snapshot_names_its_server() {
+    let app = TestApp::s3().await;
+    app.small_collection("c", 100).await;
+    app.milvus_ok::<Status>("CreateSnapshot", create("s", "c")).await;
+    let found: m::DescribeSnapshotResponse = app.milvus_ok("DescribeSnapshot", describe("s", "c")).await;
+    let location = found.s3_location;
+    let native = app.get("/v1/snapshots/s").await.ok().json["s3_location"].clone();
+    let native = native.as_str().and_then(|uri| uri.strip_prefix("s3://")).expect("a URI");
+    assert!(
+        location.starts_with("minio://127.0.0.1:") && location.ends_with(native),
+        "{location}"
+    );
+    // an external restore finds it, and that it is of no bundle
+    let said = app
+        .milvus_refused::<m::RestoreExternalSnapshotResponse>("RestoreExternalSnapshot", restore(&location, "r"), 1100)
+        .await;
+    assert!(said.contains("export it first"), "{said}");
 }
 
 #[tokio::test]
@@ -318,7 +347,7 @@ async fn what_can_not_be_restored_from_a_bundle_is_refused_in_milvus_words() {
             .milvus_refused::<m::GetExportSnapshotStateResponse>(
                 "GetExportSnapshotState",
                 m::GetExportSnapshotStateRequest { job_id: unknown },
-                2100,
+                1100,
             )
             .await;
         assert_eq!(said, format!("snapshot export job {unknown} not found"));

@@ -121,9 +121,11 @@ async fn run(service: &Service, script: &str) -> String {
 
 /// Runs one with arguments, and with the key that it shows.
 async fn run_with(service: &Service, script: &str, arguments: &[&str], key: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("examples/guide/python")
-        .join(script);
+    run_at(service, &format!("examples/guide/python/{script}"), arguments, key).await
+}
+
+async fn run_at(service: &Service, script: &str, arguments: &[&str], key: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
     let mut command = Command::new(python());
     // the machine's proxies are not for this
     for (name, _) in std::env::vars().filter(|(name, _)| name.to_lowercase().ends_with("_proxy")) {
@@ -187,5 +189,7 @@ async fn what_clients_call_around_snapshots_works_with_pymilvus() {
     let dir = directory();
     let service = service(dir.path()).await;
     let said = run(&service, "around_snapshots.py").await;
+    assert!(said.contains("done"), "{said}");
+    let said = run_at(&service, "tests/it/milvus/not_served.py", &[], "").await;
     assert!(said.contains("done"), "{said}");
 }

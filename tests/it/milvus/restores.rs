@@ -6,6 +6,7 @@ use stillframe::milvus::proto::milvus as m;
 use stillframe::milvus::proto::milvus::RestoreSnapshotState as State;
 
 use super::snapshots::create;
+use crate::materialize::{in_our_own_root, materialize};
 use crate::support::TestApp;
 
 fn restore(name: &str, source: &str, target: &str) -> m::RestoreSnapshotRequest {
@@ -168,6 +169,21 @@ async fn jobs_are_listed_by_target_and_database() {
     }
     // a collection that no restore made has none
     assert_eq!(jobs(&app, "c", None).await, Vec::<i64>::new());
+}
+
+#[tokio::test]
+async fn a_collection_that_is_made_our_own_is_no_job_of_milvus() {
+    let app = TestApp::local().await;
+    in_our_own_root(&app).await;
+    materialize(&app, "c").await;
+    assert_eq!(jobs(&app, "", None).await, Vec::<i64>::new());
+    assert_eq!(jobs(&app, "c", None).await, Vec::<i64>::new());
+    let started: m::RestoreSnapshotResponse = app.milvus_ok("RestoreSnapshot", restore("s", "c", "r")).await;
+    assert_eq!(jobs(&app, "", None).await, [started.job_id]);
+    // and its target is one that never was a restore's
+    app.delete("/v1/collections/c").await.expect(204);
+    app.milvus_refused::<m::ListRestoreSnapshotJobsResponse>("ListRestoreSnapshotJobs", list("c"), 100)
+        .await;
 }
 
 #[tokio::test]

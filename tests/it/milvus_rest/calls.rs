@@ -206,6 +206,51 @@ async fn a_snapshot_is_found_without_its_collection_where_only_one_has_the_name(
 }
 
 #[tokio::test]
+async fn an_alias_stands_for_its_collection() {
+    let rest = Rest::start().await;
+    rest.app.small_collection("c", 100).await;
+    let alias = json!({"alias": "a", "collection_name": "c"});
+    rest.app.post("/v1/aliases", &alias).await.created();
+    let named = json!({"collectionName": "a", "snapshotName": "s"});
+    rest.done("snapshots/create", named.clone()).await;
+    let described = rest.done("snapshots/describe", named.clone()).await;
+    assert_eq!(described["collectionName"], "c", "the real name is told");
+    assert_eq!(
+        rest.done("snapshots/list", json!({"collectionName": "a"})).await,
+        json!(["s"])
+    );
+    let pin = rest.done("snapshots/pin", named.clone()).await;
+    rest.refused("snapshots/drop", named.clone(), 1100, "1 active pins").await;
+    rest.done("snapshots/unpin", pin).await;
+
+    let restore = json!({"snapshotName": "s", "sourceCollectionName": "a", "targetCollectionName": "r"});
+    let started = rest.done("snapshots/restore", restore).await;
+    let id = started["jobId"].as_str().expect("an id");
+    let native = rest.app.get(&format!("/v1/restore-jobs/{id}")).await.ok().json;
+    assert_eq!(native["source_collection_name"], "c");
+    let export = json!({"snapshotName": "s", "collectionName": "a", "targetS3Path": "x"});
+    let exported = rest.done("jobs/snapshot/export", export).await;
+    rest.app.drain().await;
+    let exported = rest.done("jobs/snapshot/export/describe", exported).await;
+    assert_eq!(
+        (&exported["state"], &exported["collectionName"]),
+        (&json!("ExportSnapshotCompleted"), &json!("c"))
+    );
+    rest.done("snapshots/drop", named).await;
+    assert_eq!(rest.done("snapshots/list", json!({"collectionName": "c"})).await, json!([]));
+}
+
+#[tokio::test]
+async fn a_collection_that_is_made_our_own_is_no_job_of_milvus() {
+    let rest = Rest::start().await;
+    crate::materialize::in_our_own_root(&rest.app).await;
+    crate::materialize::materialize(&rest.app, "c").await;
+    for filter in [json!({}), json!({"collectionName": "c"})] {
+        assert_eq!(rest.done("jobs/snapshot/list", filter).await, json!({"records": []}));
+    }
+}
+
+#[tokio::test]
 async fn a_paused_job_is_executing_and_a_cancelled_one_failed() {
     let rest = Rest::with_snapshot().await;
     let restore = json!({"snapshotName": "s", "targetCollectionName": "t"});

@@ -27,6 +27,9 @@ async fn a_snapshot_is_exported_and_restored_byte_for_byte_by_rest_v2() {
         (&pending["state"], &pending["progress"], &pending["snapshotMetadataURI"]),
         (&json!("ExportSnapshotPending"), &json!(0), &json!(""))
     );
+    let named = json!({"collectionName": COLLECTION, "snapshotName": "s"});
+    rest.refused("snapshots/drop", named, 1100, "1 active pins, unpin before dropping")
+        .await;
     rest.app.drain().await;
     let done = job(&rest, &id).await;
     let uri = done["snapshotMetadataURI"].as_str().expect("text");
@@ -131,7 +134,7 @@ async fn refusals_have_milvus_codes_and_texts_and_repeat_no_secret() {
         (
             "jobs/snapshot/export/describe",
             json!({"jobId": "1"}),
-            2100,
+            1100,
             "snapshot export job 1 not found",
         ),
         (

@@ -21,7 +21,12 @@ const NOT_PERMITTED: i32 = 1401;
 /// The code that a call is answered with, wherever its answer has the status.
 async fn code(app: &TestApp, call: &str, metadata: &[(&'static str, &str)]) -> i32 {
     let first = send::<_, m::RefusedResponse>(app.router(), call, m::GetVersionRequest {}, metadata).await;
+    let without_status = |(name, _, shape): &(&str, _, _)| *name == call && format!("{shape:?}") == "Grpc";
     match first {
+        Err(said) if UNSERVED.iter().any(without_status) => {
+            assert_eq!(said.code(), tonic::Code::Unauthenticated, "{call}: {said:?}");
+            NOT_AUTHENTICATED
+        }
         Ok(answer) if answer.status.is_some() => answer.taken().code,
         _ => {
             let whole = send::<_, Status>(app.router(), call, m::GetVersionRequest {}, metadata).await;
