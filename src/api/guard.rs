@@ -237,13 +237,18 @@ fn origin(request: &Request) -> CallOrigin {
     }
 }
 
-/// What a request names that is not let in: in its path and its query, and in the body where that is read. The answer does
+/// What a request names that is not let in: in its path, and where its body may be read, in its query and in that. The answer does
 /// not depend on it, and nothing is looked up.
 async fn named(operation: &str, request: Request, reading: Option<(&Limits, Client)>) -> Touched {
     let mut named = Named::of(operation);
     let (mut parts, body) = request.into_parts();
     if let Ok(params) = RawPathParams::from_request_parts(&mut parts, &()).await {
         params.iter().for_each(|(key, value)| named.add(key, value));
+    }
+    // of a stranger it may be long, and is no more than a claim
+    if reading.is_none() {
+        named.in_database(DEFAULT_DATABASE);
+        return named.touched();
     }
     let takes_body = matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
     let body = match reading.filter(|_| takes_body) {

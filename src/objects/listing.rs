@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
+use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -23,6 +24,8 @@ pub const PAGE_KEYS: usize = 1000;
 const AT_ONCE: usize = 16;
 /// Requests that a caller may bring into a listing that others wait for.
 const SHARED_REQUESTS: usize = 4;
+/// How long a caller waits for others' listings before it lists by itself.
+const SHARED_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Directories, each with the number of objects that are expected in it. Each ends in a slash: a prefix
 /// without one would also take the siblings whose names begin with it. None lies inside another.
@@ -115,16 +118,20 @@ impl Objects {
         let listed = self
             .listing
             .ask(directories.clone(), move |asked| objects.clone().answer_all(asked));
-        match listed.await {
-            Some(listing) => Ok(listing),
-            // what went wrong for all of them together may concern one only
-            None => self.list_all(&directories).await,
+        match tokio::time::timeout(SHARED_PATIENCE, listed).await {
+            Ok(Some(listing)) => Ok(listing),
+            // what went wrong for all of them together may concern one only, as may what takes long
+            Ok(None) | Err(_) => self.list_all(&directories).await,
         }
     }
 
     /// Lists for those who asked; none of them gets an answer when that fails.
     async fn answer_all(self, asked: Vec<Asked<Directories, Listing>>) {
-        let all = asked.iter().flat_map(|a| a.what.clone()).collect();
+        let mut all = Directories::new();
+        for (directory, files) in asked.iter().flat_map(|a| &a.what) {
+            let most = all.entry(directory.clone()).or_default();
+            *most = (*most).max(*files);
+        }
         let Ok(found) = self.list_all(&all).await else { return };
         let found: BTreeMap<String, Entry> = found.into_iter().collect();
         for asked in asked {
@@ -150,26 +157,32 @@ impl Objects {
         }
         let mut found = Listing::new();
         let mut left = range.as_slice();
+        let mut by_itself: Vec<&str> = Vec::new();
         while left.len() > 1 {
-            let Some(page) = observed("list", self.first_page(left)).await? else {
+            // what a store refuses of several, it may give of each
+            let Ok(Some(page)) = observed("list", self.first_page(left)).await else {
                 break;
             };
             let whole = left.iter().take_while(|(directory, _)| page.shows(directory)).count();
-            if whole == 0 {
-                break;
-            }
             for (directory, files) in &left[..whole] {
                 let before = found.len();
                 found.extend(below(&page.objects, directory));
                 if found.len() - before < *files {
                     // something is missing: only the directory's own listing may say that
-                    found.extend(self.list(directory).await?);
+                    by_itself.push(directory);
                 }
             }
             left = &left[whole..];
+            if whole < 2 {
+                // what lies between them fills pages: each by itself is less to read, and several are read at once
+                break;
+            }
         }
-        for (directory, _) in left {
-            found.extend(self.list(directory).await?);
+        by_itself.extend(left.iter().map(|(directory, _)| directory));
+        let each: Vec<_> = by_itself.into_iter().map(|directory| self.list(directory)).collect();
+        let mut each = stream::iter(each).buffer_unordered(AT_ONCE);
+        while let Some(part) = each.try_next().await? {
+            found.extend(part);
         }
         Ok(found)
     }

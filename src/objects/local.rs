@@ -120,13 +120,14 @@ impl LocalRoot {
                     format!("{relative}/{name}")
                 };
                 // follows links, as reading the object does; others are looked at from the open directory
-                let metadata = match entry.file_type()? {
-                    kind if kind.is_symlink() => fs::metadata(entry.path()),
-                    kind if kind.is_dir() => {
+                let metadata = match entry.file_type() {
+                    Err(e) => Err(e),
+                    Ok(kind) if kind.is_symlink() => fs::metadata(entry.path()),
+                    Ok(kind) if kind.is_dir() => {
                         waiting.push(key);
                         continue;
                     }
-                    _ => entry.metadata(),
+                    Ok(_) => entry.metadata(),
                 };
                 match metadata {
                     Ok(metadata) if metadata.is_dir() => waiting.push(key),

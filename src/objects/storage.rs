@@ -1,5 +1,6 @@
 //! The handle on object storage.
 
+use std::io;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -113,7 +114,7 @@ pub struct Objects {
     /// Listings that several wait for.
     pub(super) listing: Together<Directories, Listing>,
     /// Syncs of directories that several wait for.
-    pub(super) syncing: Together<Vec<String>, ()>,
+    pub(super) syncing: Together<Vec<String>, io::Result<()>>,
 }
 
 impl Objects {
@@ -353,11 +354,10 @@ impl Objects {
             .syncing
             .ask(keys.clone(), move |asked| sync_for_all(for_all.clone(), asked));
         // several segments have most of what lies above them in common
-        if synced.await.is_some() {
-            return Ok(());
+        match synced.await {
+            Some(synced) => synced.map_err(sync_error),
+            None => sync_parents(local, keys).await.map_err(sync_error),
         }
-        // what went wrong for all of them together may concern one only
-        sync_parents(local, keys).await
     }
 
     /// Removes what crashed copies left on local storage; gives the number of files.
@@ -373,17 +373,26 @@ impl Objects {
     }
 }
 
-async fn sync_parents(local: Arc<LocalRoot>, keys: Vec<String>) -> Result<()> {
+async fn sync_parents(local: Arc<LocalRoot>, keys: Vec<String>) -> io::Result<()> {
     let synced = tokio::task::spawn_blocking(move || local.sync_parents(&keys)).await;
-    let synced = synced.map_err(Error::internal)?;
-    synced.map_err(|e| io_error("syncing the directories of copies", e))
+    synced.map_err(io::Error::other)?
 }
 
-/// None of them gets an answer when that fails.
-async fn sync_for_all(local: Arc<LocalRoot>, asked: Vec<Asked<Vec<String>, ()>>) {
+fn sync_error(error: io::Error) -> Error {
+    io_error("syncing the directories of copies", error)
+}
+
+/// An error goes to all of them: the kernel tells it once, and whoever syncs anew may hear of success. But a
+/// directory that is gone is one's own.
+async fn sync_for_all(local: Arc<LocalRoot>, asked: Vec<Asked<Vec<String>, io::Result<()>>>) {
     let keys = asked.iter().flat_map(|a| a.what.clone()).collect();
-    if sync_parents(local, keys).await.is_ok() {
-        asked.into_iter().for_each(|a| a.answer(()));
+    let synced = sync_parents(local, keys).await;
+    let again = |e: &io::Error| e.raw_os_error().map_or_else(|| e.kind().into(), io::Error::from_raw_os_error);
+    match synced {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        synced => asked
+            .into_iter()
+            .for_each(|a| a.answer(synced.as_ref().copied().map_err(again))),
     }
 }
 

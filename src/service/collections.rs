@@ -77,7 +77,7 @@ impl Service {
                 )
             })?;
         }
-        check_collection(&new)?;
+        check_collection(&new, new.schema.check_new(""))?;
         let mut tx = self.begin().await?;
         let db = database(&mut tx, &self.caller, &new.db_name).await?;
         let spare = store::catalog::allocate_ids(&mut tx, 2 + new.partitions.len() as i64).await?;
@@ -323,8 +323,8 @@ async fn describe(conn: &mut PgConnection, caller: &Caller, db_name: &str, name:
     })
 }
 
-pub(super) fn check_collection(new: &NewCollection) -> Result<()> {
-    let mut errors = new.schema.check("");
+/// Checks a collection, of whose schema these breaches are known.
+pub(super) fn check_collection(new: &NewCollection, mut errors: Vec<FieldError>) -> Result<()> {
     let mut refuse = |pointer: String, why: String| errors.push(FieldError::new(pointer, why));
     if let Err(why) = name::check(&new.name) {
         refuse("/name".into(), why);

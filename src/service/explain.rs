@@ -64,10 +64,17 @@ impl Service {
 
     fn relative_key(&self, text: &str) -> Result<String> {
         let bad = |why: &str| Error::invalid("?key", why.to_string());
-        let root = self.objects.url().location("");
+        let url = self.objects.url();
+        let root = url.location("");
         let root = root.trim_end_matches('/');
-        let key = match text.strip_prefix(root) {
-            Some(rest) if rest.starts_with('/') => rest,
+        // as it is written here, and as Milvus' clients know it
+        let roots = [url.milvus_location(""), url.whole_location("")];
+        let below = |root: &str| {
+            text.strip_prefix(root.trim_end_matches('/'))
+                .filter(|rest| rest.starts_with('/'))
+        };
+        let key = match below(root).or_else(|| roots.iter().find_map(|root| below(root))) {
+            Some(rest) => rest,
             _ if text.contains("://") => return Err(bad(&format!("is not below the storage root {root}"))),
             _ => {
                 let prefix = self.objects.url().root();

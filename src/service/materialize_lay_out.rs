@@ -65,8 +65,7 @@ impl Service {
             }
             commit(tx).await?;
         }
-        let mut tx = self.begin().await?;
-        self.hold_room(&mut tx, done.bytes).await?;
+        let tx = self.begin_with_room(done.bytes).await?;
         let outcome = self.end_validation(tx, task, job, &done).await?;
         crash_point::reached("materialize.laid_out");
         Ok(outcome)

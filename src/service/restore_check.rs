@@ -17,11 +17,15 @@ use crate::domain::verification::Level;
 use crate::domain::{Code, Error, FieldError, Result, name, timestamp};
 use crate::objects::{Entry, requests_at_most};
 use crate::store::{self, PgConnection};
+use sqlx::{Postgres, Transaction};
 
 /// Segments handled at a time; bounds the memory.
 pub(super) const PAGE: i64 = 500;
 /// Files that are listed together; bounds the memory too.
 const LISTED_FILES: usize = 20_000;
+
+/// Tries to hold the room, of five seconds each at most.
+const ROOM_TRIES: u32 = 6;
 
 /// What a look at the files of a snapshot found.
 #[derive(Debug, Default)]
@@ -104,9 +108,25 @@ impl Service {
         })
     }
 
-    /// Holds what was laid out against the room, in the transaction in which the job moves on: of
+    /// Begins the transaction in which a job moves on, and holds what was laid out against the room in it: of
     /// two jobs that fit only one by one, the second fails.
-    pub(super) async fn hold_room(&self, conn: &mut PgConnection, needed: i64) -> Result<()> {
+    pub(super) async fn begin_with_room(&self, needed: i64) -> Result<Transaction<'static, Postgres>> {
+        let mut tries = 1;
+        loop {
+            let mut tx = self.begin().await?;
+            match self.hold_room(&mut tx, needed).await {
+                Ok(()) => return Ok(tx),
+                // others hold it: all that was checked and laid out would be thrown away for that
+                Err(error) if error.code() == Code::DatabaseUnavailable && tries < ROOM_TRIES => {
+                    tries += 1;
+                    tracing::warn!(error = %error, cause = error.cause_chain(), "can't hold the room, trying again");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn hold_room(&self, conn: &mut PgConnection, needed: i64) -> Result<()> {
         if self.settings.quota_bytes.is_none() && self.objects.free_bytes().await?.is_none() {
             return Ok(());
         }

@@ -96,8 +96,7 @@ impl Service {
             }
             commit(tx).await?;
         }
-        let mut tx = self.begin().await?;
-        self.hold_room(&mut tx, done.bytes).await?;
+        let tx = self.begin_with_room(done.bytes).await?;
         self.end_validation(tx, task, job, &done).await
     }
 

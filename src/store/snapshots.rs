@@ -117,7 +117,9 @@ pub async fn list(
     limit: i64,
 ) -> Result<Vec<Snapshot>> {
     let labels = filter.labels.iter().flat_map(|(key, value)| [key, value]);
-    if !can_all_be(&[&filter.name, &filter.name_prefix]) || !labels.into_iter().all(|text| can_be(text)) {
+    if !can_all_be(&[&filter.name, &filter.name_prefix, &filter.dropped_collection_name])
+        || !labels.into_iter().all(|text| can_be(text))
+    {
         return Ok(Vec::new());
     }
     let cursor = match after {

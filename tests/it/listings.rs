@@ -213,6 +213,39 @@ async fn what_goes_wrong_for_all_together_is_the_fault_of_one_only() {
 }
 
 #[tokio::test]
+async fn a_store_that_refuses_to_list_several_is_asked_for_each() {
+    let store = Store::new().await;
+    let mut wanted = Directories::new();
+    for id in 10..30 {
+        put(&store.root(), &format!("insert_log/1/2/{id}"), 0..2);
+        wanted.insert(format!("insert_log/1/2/{id}/"), 2);
+    }
+    store.faults.set(|call| {
+        let is_joined = is_list(call) && call.query.contains("start-after");
+        is_joined.then_some(Fault::Refuse(400, "InvalidArgument"))
+    });
+    assert_eq!(all(&store.objects, &wanted).await.len(), 40);
+}
+
+#[tokio::test]
+async fn directories_with_much_between_them_are_listed_each_by_itself() {
+    let store = Store::new().await;
+    let mut wanted = Directories::new();
+    for id in (10..18).step_by(2) {
+        put(&store.root(), &format!("index_files/{id}"), 0..3);
+        put(&store.root(), &format!("index_files/{}", id + 1), 0..1200);
+        wanted.insert(format!("index_files/{id}/"), 3);
+    }
+    assert_eq!(all(&store.objects, &wanted).await.len(), 12);
+    let joined = |call: &Call| is_list(call) && call.query.contains("start-after");
+    assert_eq!(
+        (store.lists(), store.faults.calls(joined).len()),
+        (4, 1),
+        "a look, and it gives up"
+    );
+}
+
+#[tokio::test]
 async fn whoever_began_to_list_for_all_may_be_given_up() {
     let store = Store::new().await;
     put(&store.root(), "insert_log/1/2/10", 0..1);

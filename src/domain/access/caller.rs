@@ -21,7 +21,7 @@ pub struct Touched {
 }
 
 /// Subjects of one call that are noted at most.
-const MAX_SUBJECTS: usize = 20;
+pub const MAX_SUBJECTS: usize = 20;
 /// Characters of one.
 pub(super) const MAX_SUBJECT: usize = 300;
 /// Of these so many are named when there are more of one kind.

@@ -15,7 +15,7 @@ mod pattern;
 use serde::{Deserialize, Serialize};
 
 pub use approach::{Approach, Doors, allowed_host};
-pub use caller::{Caller, Touched};
+pub use caller::{Caller, MAX_SUBJECTS, Touched};
 pub use credential::{bearer, milvus};
 pub use named::Named;
 pub use network::{Network, caller_address};

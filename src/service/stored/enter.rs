@@ -79,7 +79,7 @@ impl Entering<'_> {
             }
             name::check(alias).map_err(|why| Code::UnreadableSnapshot.error(format!("the alias {alias:?} {why}")))?;
         }
-        check_collection(&NewCollection {
+        let collection = NewCollection {
             db_name: self.db.name.clone(),
             name: self.collection_name.to_string(),
             collection_id: Some(metadata.collection_id),
@@ -94,7 +94,8 @@ impl Entering<'_> {
                 .map(|p| (p.name.clone(), Some(p.partition_id)))
                 .collect(),
             channels: metadata.channels.clone(),
-        })
+        };
+        check_collection(&collection, collection.schema.check(""))
     }
 }
 
