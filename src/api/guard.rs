@@ -237,7 +237,8 @@ fn origin(request: &Request) -> CallOrigin {
     }
 }
 
-/// What a request names that is not let in: in its path, and where its body may be read, in its query and in that. The answer does
+/// What a request names that is not let in: in its path, and where its body may be read, in its query and in that; of its
+/// query else the database. The answer does
 /// not depend on it, and nothing is looked up.
 async fn named(operation: &str, request: Request, reading: Option<(&Limits, Client)>) -> Touched {
     let mut named = Named::of(operation);
@@ -245,8 +246,10 @@ async fn named(operation: &str, request: Request, reading: Option<(&Limits, Clie
     if let Ok(params) = RawPathParams::from_request_parts(&mut parts, &()).await {
         params.iter().for_each(|(key, value)| named.add(key, value));
     }
-    // of a stranger it may be long, and is no more than a claim
+    let query = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
     if reading.is_none() {
+        // all that a stranger writes there may be long
+        named.add_query(query.filter(|(key, _)| key == "db_name").take(1));
         named.in_database(DEFAULT_DATABASE);
         return named.touched();
     }
@@ -255,7 +258,6 @@ async fn named(operation: &str, request: Request, reading: Option<(&Limits, Clie
         Some((limits, client)) => limits.glance(client, body).await,
         None => None,
     };
-    let query = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
     let in_query_first = !named.is_for_a_target();
     if in_query_first {
         named.add_query(query);
