@@ -128,3 +128,19 @@ impl<T: ToSchema> List<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_is_a_number_in_json_and_a_text_of_digits_is_accepted() {
+        assert_eq!(serde_json::to_string(&Count(12)).expect("serializes"), "12");
+        for json in ["12", "\"12\""] {
+            assert_eq!(serde_json::from_str::<Count>(json).expect("accepted"), Count(12));
+        }
+        for json in ["-1", "\"-1\"", "1.0", "\"\"", "\"1e3\"", "9223372036854775808", "null"] {
+            assert!(serde_json::from_str::<Count>(json).is_err(), "{json} must be refused");
+        }
+    }
+}

@@ -181,6 +181,7 @@ async fn examine(key: Option<&str>, args: &[&str]) -> Report {
         .current_dir(here)
         .env("NO_PROXY", "127.0.0.1")
         .env("STILLFRAME_KEY", key.unwrap_or_default())
+        .env("SCHEMATHESIS_HOOKS", source("schemathesis/hooks.py"))
         .output();
     let ran = Ran::from(output.expect("runs"));
     assert_eq!(ran.code, Some(0), "{}\n{}", ran.out, ran.err);
