@@ -130,7 +130,7 @@ impl Service {
         if self.settings.quota_bytes.is_none() && self.objects.free_bytes().await?.is_none() {
             return Ok(());
         }
-        store::usage::lock_room(conn).await?;
+        store::control::lock_room(conn).await?;
         self.room(conn).await?.lacks(needed).map_or(Ok(()), Err)
     }
 }

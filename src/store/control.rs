@@ -8,21 +8,39 @@ use crate::domain::restore::{JobKind, JobState};
 use crate::domain::schedule::Control;
 use crate::domain::{Code, Error, Result};
 
+/// Numbers of the advisory locks of transactions.
+const CLAIMS: i64 = 7_234_689_103;
+const ROOM: i64 = 7_234_689_104;
+
 /// Waits until no claim is under way and keeps further ones waiting until the transaction ends:
 /// what is changed here holds for every claim after it. Whoever also locks a job locks that first:
-/// a claim waits for no job, so nobody waits in a circle, and a stuck job stops no claim. The server ends the transaction when it
-/// hears nothing for three seconds, so that a process that is cut off stops no other one.
+/// a claim waits for no job, so nobody waits in a circle, and a stuck job stops no claim.
 ///
 /// # Errors
 /// `database_unavailable`, also when others hold it for five seconds.
 pub async fn lock_claims(conn: &mut PgConnection) -> Result<()> {
+    take(conn, CLAIMS, "the queue of tasks").await
+}
+
+/// Waits until no other transaction is between adding to what is used and its end.
+///
+/// # Errors
+/// As [`lock_claims`].
+pub async fn lock_room(conn: &mut PgConnection) -> Result<()> {
+    take(conn, ROOM, "the room for restores").await
+}
+
+/// Takes a lock of the transaction. The server ends the transaction when it hears nothing for three seconds,
+/// so that a process that is cut off stops no other one.
+async fn take(conn: &mut PgConnection, number: i64, what: &str) -> Result<()> {
     sqlx::query!(
         "select set_config('idle_in_transaction_session_timeout', '3s', true) as idle, set_config('lock_timeout', '5s', true) as lock,
-                pg_advisory_xact_lock(7234689103)::text"
+                pg_advisory_xact_lock($1)::text",
+        number
     )
     .fetch_one(conn)
     .await
-    .map_err(|e| held(e, "the queue of tasks"))?;
+    .map_err(|e| held(e, what))?;
     Ok(())
 }
 

@@ -99,6 +99,9 @@ pub async fn set_contents(conn: &mut PgConnection, target: &Manifest) -> Result<
         .await
         .map_err(failed)?;
     }
+    if target.builds.is_empty() {
+        return Ok(());
+    }
     let contents: Vec<Vec<u8>> = target.builds.iter().map(|b| encode(&b.content)).collect::<Result<_>>()?;
     sqlx::query!(
         "update index_builds b set content = u.content

@@ -5,7 +5,7 @@
 
 use sqlx::PgConnection;
 
-use super::{control::held, failed};
+use super::failed;
 use crate::domain::Result;
 use crate::domain::usage::{Freed, Usage};
 
@@ -161,16 +161,4 @@ pub async fn claimed_bytes(conn: &mut PgConnection) -> Result<i64> {
     .fetch_one(conn)
     .await
     .map_err(failed)
-}
-
-/// Waits until no other transaction is between adding to what is used and its end.
-pub async fn lock_room(conn: &mut PgConnection) -> Result<()> {
-    sqlx::query!(
-        "select set_config('idle_in_transaction_session_timeout', '3s', true) as idle, set_config('lock_timeout', '5s', true) as lock,
-                pg_advisory_xact_lock(7234689104)::text"
-    )
-    .fetch_one(conn)
-    .await
-    .map_err(|e| held(e, "the room for restores"))?;
-    Ok(())
 }

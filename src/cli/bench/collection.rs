@@ -3,7 +3,7 @@
 use rand::RngCore as _;
 use serde_json::{Value, json};
 
-use crate::objects::Objects;
+use crate::objects::{Directories, Objects};
 
 /// The collection that is restored.
 pub const NAME: &str = "bench";
@@ -49,6 +49,13 @@ impl Collection {
     /// Its own directory.
     pub fn source_directory() -> String {
         Self::directory(&COLLECTION.to_string())
+    }
+
+    /// The directories of its segments below one like [`Self::directory`], with the number of their files.
+    pub fn segment_directories(&self, directory: &str) -> Directories {
+        let counted = |n: u64| usize::try_from(self.segment_files.min(self.files - n * self.segment_files)).unwrap_or(usize::MAX);
+        let named = |n: u64| (format!("{directory}{PARTITION}/{}/", 1_000_000 + n), counted(n));
+        (0..self.segments()).map(named).collect()
     }
 
     /// The path of a file below the directory of its collection.

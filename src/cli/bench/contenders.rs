@@ -1,4 +1,4 @@
-//! What is measured, in turn: a restore by the service, a plain loop of copies, s5cmd.
+//! What is measured, in turn: a restore by the service, a plain loop of copies, one that proves them, s5cmd.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -18,7 +18,12 @@ use super::BenchArgs;
 use super::collection::{Collection, NAME};
 use super::memory;
 use super::report::{self, Measured};
-use crate::objects::{CopyFile, Objects, StorageUrl};
+use crate::objects::{CopyFile, Listing, Objects, StorageUrl};
+
+const SERVICE: &str = "service";
+const PLAIN: &str = "plain loop";
+const PROVING: &str = "proving loop";
+const S5CMD: &str = "s5cmd";
 
 /// Above this many bytes copies are deleted after their round, for the disk's sake. Otherwise at
 /// the end: for minutes ext4 steps over the inodes of deleted files when it makes new ones.
@@ -63,17 +68,20 @@ impl Bench {
     /// The first thing that could not be done.
     pub async fn run(&self) -> Result<(), Failure> {
         self.prepare().await?;
-        let mut all = vec![Measured::new("service")];
-        all.extend(self.plain.then(|| Measured::new("plain loop")));
-        all.extend(self.s5cmd.as_ref().map(|_| Measured::new("s5cmd")));
+        let mut all = vec![Measured::new(SERVICE)];
+        if self.plain {
+            all.extend([PLAIN, PROVING].map(Measured::new));
+        }
+        all.extend(self.s5cmd.as_ref().map(|_| Measured::new(S5CMD)));
         memory::reset_peak();
         for round in 0..self.rounds {
             for turn in 0..all.len() {
                 // each begins once: the first one finds the disk busy with what was made or deleted
                 let at = (turn + round as usize) % all.len();
                 let took = match all[at].name {
-                    "service" => self.restore(round).await?,
-                    "plain loop" => self.copy_all(format!("plain/{round}/")).await?,
+                    SERVICE => self.restore(round).await?,
+                    PLAIN => self.copy_all(format!("plain/{round}/")).await?,
+                    PROVING => self.copy_and_prove(format!("proving/{round}/")).await?,
                     _ => self.run_s5cmd(format!("s5cmd/{round}/")).await?,
                 };
                 all[at].rounds.push(took.0);
@@ -180,6 +188,28 @@ impl Bench {
         Ok((began.elapsed(), directory))
     }
 
+    /// The same with what no restore that proves its copies can do without: the sources are listed before, the copies
+    /// after. So this is the bound of any.
+    async fn copy_and_prove(&self, directory: String) -> Result<(Duration, String), Failure> {
+        let began = Instant::now();
+        self.prove(&Collection::source_directory()).await?;
+        self.copy_all(directory.clone()).await?;
+        self.prove(&directory).await?;
+        Ok((began.elapsed(), directory))
+    }
+
+    async fn prove(&self, directory: &str) -> anyhow::Result<()> {
+        let found = self.objects.list_all(&self.collection.segment_directories(directory)).await?;
+        self.check(directory, &found)
+    }
+
+    fn check(&self, directory: &str, found: &Listing) -> anyhow::Result<()> {
+        if found.len() as u64 != self.collection.files || found.values().any(|e| e.size_bytes != self.collection.file_size) {
+            bail!("{directory} does not hold {} whole copies", self.collection.files);
+        }
+        Ok(())
+    }
+
     async fn run_s5cmd(&self, directory: String) -> Result<(Duration, String), Failure> {
         let url = self.objects.url();
         let (Some(binary), StorageUrl::S3 { endpoint, region, .. }) = (&self.s5cmd, url) else {
@@ -208,9 +238,7 @@ impl Bench {
         }
         let copies = self.objects.list(directory).await?;
         // the plain loop's and s5cmd's copies are proved here, outside of the time
-        if copies.len() as u64 != self.collection.files || copies.values().any(|e| e.size_bytes != self.collection.file_size) {
-            bail!("{directory} does not hold {} whole copies", self.collection.files);
-        }
+        self.check(directory, &copies)?;
         let left = self.objects.delete(copies.into_keys().collect()).await;
         anyhow::ensure!(left.is_empty(), "{} copies could not be deleted", left.len());
         Ok(())

@@ -22,7 +22,7 @@ use crate::telemetry::{self, LogFormat};
 
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
-    /// Restore a made-up collection, beside a plain loop of copies on the same store in the same run
+    /// Restore a made-up collection, beside plain loops of copies on the same store in the same run
     Restore(BenchArgs),
 }
 
@@ -52,7 +52,7 @@ pub struct BenchArgs {
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     segment_files: u64,
 
-    /// Copies at the same time, of the service and of the plain loop
+    /// Copies at the same time, of the service and of the plain loops
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     concurrency: u16,
 

@@ -28,12 +28,12 @@ impl Measured {
 
 /// The table: a line per contender, then the first one's speed by each other's.
 pub fn table(collection: Collection, measured: &[Measured]) -> Vec<String> {
-    let mut lines = vec![format!("{:<12} {:>10} {:>10}  seconds of each round", "", "files/s", "MB/s")];
+    let mut lines = vec![format!("{:<13} {:>10} {:>10}  seconds of each round", "", "files/s", "MB/s")];
     for contender in measured {
         let seconds = contender.median().as_secs_f64().max(1e-9);
         let rounds: Vec<String> = contender.rounds.iter().map(|r| format!("{:.2}", r.as_secs_f64())).collect();
         lines.push(format!(
-            "{:<12} {:>10.0} {:>10.1}  {}",
+            "{:<13} {:>10.0} {:>10.1}  {}",
             contender.name,
             collection.files as f64 / seconds,
             collection.bytes() as f64 / 1e6 / seconds,

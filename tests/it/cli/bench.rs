@@ -25,6 +25,7 @@ fn a_bench_measures_a_restore_and_leaves_nothing() {
         "50 files of 1024 bytes in 3 segments",
         "service reaches ",
         "% of plain loop",
+        "% of proving loop",
         "resident memory",
     ] {
         assert!(said.contains(words), "{words:?} in {said}");
