@@ -4,6 +4,8 @@
 //! A path is relative to the storage root. It is parsed into its parts and rebuilt from them,
 //! never edited as text: replacing a substring hits the wrong part sooner or later.
 
+use std::fmt::Write as _;
+
 use super::id::{BuildId, CollectionId, PartitionId, SegmentId};
 
 /// Bytes a path may have at most (S3 allows keys of 1,024 bytes; the root needs some of them).
@@ -311,21 +313,31 @@ impl<'a> DataPath<'a> {
     /// The path of the same file under the ids of a restore's target, which lies at the storage root.
     pub fn remap(&self, target: &Target) -> String {
         let shape = self.shape();
-        let parts = self.path.split('/').skip(self.below).enumerate().map(|(at, part)| {
-            let at = Some(at);
-            if at == shape.collection {
-                target.collection.to_string()
-            } else if at == shape.partition {
-                target.partition.to_string()
-            } else if at == shape.segment {
-                target.segment.to_string()
-            } else if at == shape.build {
-                target.build.map_or_else(|| part.to_string(), |b| b.to_string())
-            } else {
-                part.to_string()
+        // once for each of a million files: one text, which grows at most once
+        let mut mapped = String::with_capacity(self.path.len() + 32);
+        for (at, part) in self.path.split('/').skip(self.below).enumerate() {
+            if at > 0 {
+                mapped.push('/');
             }
-        });
-        parts.collect::<Vec<_>>().join("/")
+            let at = Some(at);
+            let id = if at == shape.collection {
+                Some(target.collection.0)
+            } else if at == shape.partition {
+                Some(target.partition.0)
+            } else if at == shape.segment {
+                Some(target.segment.0)
+            } else if at == shape.build {
+                target.build.map(|b| b.0)
+            } else {
+                None
+            };
+            match id {
+                // a String takes everything
+                Some(id) => _ = write!(mapped, "{id}"),
+                None => mapped.push_str(part),
+            }
+        }
+        mapped
     }
 }
 
@@ -345,8 +357,10 @@ pub fn own_path(path: &str) -> &str {
 
 /// An id in its one canonical form: no sign, no leading zero, in range.
 fn canonical(part: &str) -> Option<i64> {
-    let id = super::id::parse_non_negative(part).ok()?;
-    (id.to_string() == part).then_some(id)
+    if part.len() > 1 && part.starts_with('0') {
+        return None;
+    }
+    super::id::parse_non_negative(part).ok()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgListener;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -45,6 +45,9 @@ pub struct Worker {
     soft: CancellationToken,
     hard: CancellationToken,
     slots: Arc<Semaphore>,
+    /// As many tasks as there are slots may wait for their proofs beside those that have a slot: proofs of several
+    /// take few requests, and meanwhile others copy.
+    proofs: Arc<Semaphore>,
     /// A task of this process has ended: another one of its job may begin.
     ended: Arc<Notify>,
 }
@@ -64,6 +67,7 @@ impl Worker {
         Self {
             id: Uuid::new_v4(),
             slots: Arc::new(Semaphore::new(settings.slots)),
+            proofs: Arc::new(Semaphore::new(settings.slots)),
             service,
             settings,
             soft,
@@ -91,8 +95,12 @@ impl Worker {
                 let Ok(slot) = slots.clone().try_acquire_owned() else { break };
                 let worker = self.clone();
                 running.spawn(async move {
-                    worker.work(task, began).await;
-                    drop(slot);
+                    let progress = Arc::new(CopyProgress::of(&task));
+                    tokio::select! {
+                        biased;
+                        () = worker.work(task, began, &progress) => {}
+                        () = worker.hold(slot, &progress) => {}
+                    }
                     worker.ended.notify_one();
                 });
             }
@@ -116,7 +124,8 @@ impl Worker {
             let Some(task) = self.service.claim_tasks(self.id, 1).await?.pop() else {
                 return Ok(ran);
             };
-            self.work(task, began).await;
+            let progress = Arc::new(CopyProgress::of(&task));
+            self.work(task, began, &progress).await;
             ran += 1;
         }
     }
@@ -188,8 +197,17 @@ impl Worker {
         }
     }
 
+    /// Holds a task's slot for as long as it copies, where its proof may be waited for without. Never ends.
+    async fn hold(&self, slot: OwnedSemaphorePermit, progress: &CopyProgress) {
+        progress.copied_all().await;
+        let _proof = self.proofs.acquire().await;
+        drop(slot);
+        self.ended.notify_one();
+        std::future::pending().await
+    }
+
     /// Runs a task whose claim began then.
-    async fn work(&self, task: ClaimedTask, claimed: Instant) {
+    async fn work(&self, task: ClaimedTask, claimed: Instant, progress: &Arc<CopyProgress>) {
         let span = tracing::info_span!("job", job.id = %task.job_id, task.id = %task.task_id, kind = task.kind.as_str(), attempt = task.attempt);
         if telemetry::traces_on()
             && let Ok(Some(traceparent)) = self.service.job_traceparent(task.job_id).await
@@ -202,10 +220,9 @@ impl Worker {
                 metrics::counter!(LEASE_TAKEOVERS).increment(1);
             }
             metrics::gauge!(RUNNING_TASKS).increment(1.0);
-            let progress = Arc::new(CopyProgress::of(&task));
-            let outcome = self.run_under_lease(&task, claimed, &progress).await;
+            let outcome = self.run_under_lease(&task, claimed, progress).await;
             metrics::gauge!(RUNNING_TASKS).decrement(1.0);
-            self.count(&task, &progress, outcome);
+            self.count(&task, progress, outcome);
             if outcome == "failed" || (outcome == "done" && task.kind == TaskKind::Publish) {
                 self.count_job(&task).await;
             }

@@ -56,6 +56,12 @@ impl CopyLimiter {
         self.state().limit
     }
 
+    /// Whether any request is under way.
+    pub(super) fn is_busy(&self) -> bool {
+        let state = self.state();
+        self.semaphore.available_permits() < state.limit + state.owed
+    }
+
     /// Waits for a slot, first come, first served.
     pub async fn acquire(&self) -> CopySlot {
         // an error would say that the semaphore was closed, which nobody does

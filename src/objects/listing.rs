@@ -24,6 +24,8 @@ pub const PAGE_KEYS: usize = 1000;
 const AT_ONCE: usize = 16;
 /// Requests that a caller may bring into a listing that others wait for.
 const SHARED_REQUESTS: usize = 4;
+/// How long a listing waits for more to list while copies are made, whose directories are listed next.
+const SHARED_WAIT: Duration = Duration::from_millis(250);
 /// How long a caller waits for others' listings before it lists by itself.
 const SHARED_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -106,7 +108,8 @@ impl Objects {
         Ok(found)
     }
 
-    /// The same for many callers: whoever asks while a LIST runs shares the next one with all others who do.
+    /// The same for many callers: whoever asks while a LIST runs shares the next one with all others who do. While
+    /// copies are made, one waits for a page's worth of files, a quarter of a second at most.
     ///
     /// # Errors
     /// A storage error that names a directory.
@@ -115,9 +118,16 @@ impl Objects {
             return self.list_all(&directories).await;
         }
         let objects = self.clone();
+        let limiter = self.limiter.clone();
+        let is_worth_it = move |asked: &[Asked<Directories, Listing>]| {
+            let files = asked.iter().flat_map(|a| a.what.values()).sum::<usize>();
+            files >= PAGE_KEYS || !limiter.is_busy()
+        };
         let listed = self
             .listing
-            .ask(directories.clone(), move |asked| objects.clone().answer_all(asked));
+            .ask_when(directories.clone(), SHARED_WAIT, is_worth_it, move |asked| {
+                objects.clone().answer_all(asked)
+            });
         match tokio::time::timeout(SHARED_PATIENCE, listed).await {
             Ok(Some(listing)) => Ok(listing),
             // what went wrong for all of them together may concern one only, as may what takes long

@@ -2,8 +2,13 @@
 //! with all others who do.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// Between looks whether a run is worth beginning.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Those who wait for the next run; none: nothing runs.
 type Waiting<A, R> = Option<Vec<Asked<A, R>>>;
@@ -42,6 +47,20 @@ impl<A: Send + 'static, R: Send + 'static> Together<A, R> {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        self.ask_when(what, Duration::ZERO, |_| true, run).await
+    }
+
+    /// The same, but a run does not begin before it is worth it by what was asked, or those who ask have waited for long.
+    pub async fn ask_when<F>(
+        &self,
+        what: A,
+        longest: Duration,
+        is_worth_it: impl Fn(&[Asked<A, R>]) -> bool + Send + 'static,
+        run: impl Fn(Vec<Asked<A, R>>) -> F + Send + 'static,
+    ) -> Option<R>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let (answer, answered) = oneshot::channel();
         let asked = Asked { what, answer };
         if let Some(first) = self.join(asked) {
@@ -53,6 +72,11 @@ impl<A: Send + 'static, R: Send + 'static> Together<A, R> {
             tokio::spawn(async move {
                 let mut next = vec![first];
                 while !next.is_empty() {
+                    let until = Instant::now() + longest;
+                    while !is_worth_it(&next) && Instant::now() < until {
+                        tokio::time::sleep(LOOK).await;
+                        next.append(&mut runs.waiting());
+                    }
                     run(next).await;
                     next = runs.next();
                 }
@@ -84,6 +108,11 @@ struct Runs<A, R> {
 }
 
 impl<A, R> Runs<A, R> {
+    fn waiting(&self) -> Vec<Asked<A, R>> {
+        let mut waiting = self.of.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     fn next(&mut self) -> Vec<Asked<A, R>> {
         let mut waiting = self.of.0.lock().unwrap_or_else(PoisonError::into_inner);
         let next = waiting.as_mut().map(std::mem::take).unwrap_or_default();
@@ -109,9 +138,9 @@ mod tests {
     use futures::future::join_all;
     use tokio::sync::Semaphore;
 
-    type Runs = Arc<Mutex<Vec<Vec<u32>>>>;
+    type Seen = Arc<Mutex<Vec<Vec<u32>>>>;
 
-    async fn double(runs: Runs, gate: Arc<Semaphore>, asked: Vec<Asked<u32, u32>>) {
+    async fn double(runs: Seen, gate: Arc<Semaphore>, asked: Vec<Asked<u32, u32>>) {
         runs.lock().expect("no panic").push(asked.iter().map(|a| a.what).collect());
         gate.acquire().await.expect("open").forget();
         assert!(asked.iter().all(|a| a.what != 13), "an unlucky one");
@@ -122,7 +151,7 @@ mod tests {
     }
 
     /// Asks for each, all before the first run ends.
-    async fn ask_all(together: &Together<u32, u32>, runs: &Runs, gate: &Arc<Semaphore>, what: &[u32]) -> Vec<Option<u32>> {
+    async fn ask_all(together: &Together<u32, u32>, runs: &Seen, gate: &Arc<Semaphore>, what: &[u32]) -> Vec<Option<u32>> {
         let asks = what.iter().map(|one| {
             let (runs, gate) = (runs.clone(), gate.clone());
             together.ask(*one, move |asked| double(runs.clone(), gate.clone(), asked))
@@ -132,7 +161,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_asks_while_something_runs_shares_the_run_after_it() {
-        let (together, runs, gate) = (Together::default(), Runs::default(), Arc::new(Semaphore::new(9)));
+        let (together, runs, gate) = (Together::default(), Seen::default(), Arc::new(Semaphore::new(9)));
         let answers = ask_all(&together, &runs, &gate, &[1, 2, 3]).await;
         assert_eq!(answers, [Some(2), Some(4), Some(6)]);
         assert_eq!(*runs.lock().expect("no panic"), [vec![1], vec![2, 3]]);
@@ -144,8 +173,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_run_waits_until_it_is_worth_it_and_not_for_ever() {
+        let (together, runs, gate) = (Together::<u32, u32>::default(), Seen::default(), Arc::new(Semaphore::new(9)));
+        let ask = |what: u32, longest: Duration| {
+            let (together, runs, gate) = (together.clone(), runs.clone(), gate.clone());
+            let enough = |asked: &[Asked<u32, u32>]| asked.iter().map(|a| a.what).sum::<u32>() >= 10;
+            let run = move |asked| double(runs.clone(), gate.clone(), asked);
+            async move { together.ask_when(what, longest, enough, run).await }
+        };
+        let longest = Duration::from_secs(3600);
+        let answers = tokio::join!(ask(4, longest), ask(5, longest), ask(1, longest));
+        assert_eq!(answers, (Some(8), Some(10), Some(2)));
+        assert_eq!(ask(3, Duration::from_millis(50)).await, Some(6), "nobody else comes");
+        assert_eq!(*runs.lock().expect("no panic"), [vec![4, 5, 1], vec![3]]);
+    }
+
+    #[tokio::test]
     async fn a_run_that_ends_early_answers_nobody_and_stands_in_nobodys_way() {
-        let (together, runs, gate) = (Together::default(), Runs::default(), Arc::new(Semaphore::new(9)));
+        let (together, runs, gate) = (Together::default(), Seen::default(), Arc::new(Semaphore::new(9)));
         assert_eq!(ask_all(&together, &runs, &gate, &[13, 2, 3]).await, [None; 3]);
         assert_eq!(ask_all(&together, &runs, &gate, &[4, 13, 5]).await, [Some(8), None, None]);
         assert_eq!(ask_all(&together, &runs, &gate, &[6]).await, [Some(12)]);
@@ -153,7 +198,7 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_began_a_run_may_be_given_up() {
-        let (together, runs, gate) = (Together::default(), Runs::default(), Arc::new(Semaphore::new(0)));
+        let (together, runs, gate) = (Together::default(), Seen::default(), Arc::new(Semaphore::new(0)));
         {
             let begins = ask_all(&together, &runs, &gate, &[1]);
             futures::pin_mut!(begins);

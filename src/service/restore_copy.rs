@@ -31,6 +31,8 @@ pub struct CopyProgress {
     pub(super) throttle: Throttle,
     /// Another job waits for the worker: what is under way ends, nothing begins.
     making_room: CancellationToken,
+    /// Every file is copied; they have yet to be proved.
+    copied_all: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -75,6 +77,11 @@ impl CopyProgress {
             bytes: all.bytes - self.counts.found_bytes.load(Ordering::Relaxed),
             retries: all.retries - self.retries_before,
         }
+    }
+
+    /// Waits until the task has copied every file, and has them only to be proved.
+    pub async fn copied_all(&self) {
+        self.copied_all.cancelled().await;
     }
 
     /// Lets the task end the files that are under way, and then hand itself back.
@@ -149,6 +156,7 @@ impl Service {
             self.make_room(task).await?;
             return Ok(Outcome::HandedBack);
         }
+        progress.copied_all.cancel();
         let targets: Vec<String> = copies.iter().map(|c| route.to.key(&c.target)).collect();
         route.to.objects().sync_parents(targets.iter().map(String::as_str)).await?;
         let proved = self.prove(&route, &copies).await?;

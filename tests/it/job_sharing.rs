@@ -310,6 +310,35 @@ async fn a_job_copies_no_faster_than_it_may_until_the_limit_is_lifted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_segment_that_waits_for_its_proof_keeps_no_worker_from_copying() {
+    let faults = Faults::default();
+    let app = TestApp::s3_behind(faults.clone(), quick(), |_| {}).await;
+    snapshot(&app, 2).await;
+    let soft = CancellationToken::new();
+    let working = worker(&app.service, &app.pool, 1, &soft);
+    let copies_data = |call: &Call| call.is_copy() && call.path.contains("/insert_log/");
+    let (mut copied, mut slow) = (false, Some(Fault::Slow(Duration::from_secs(55))));
+    faults.set(move |call| {
+        copied |= copies_data(call);
+        if copied && call.query.contains("list-type") {
+            slow.take()
+        } else {
+            None
+        }
+    });
+    let began = Instant::now();
+    let id = start(&app, json!({"collection_name": "r"})).await;
+    let segment = |call: &Call| call.path.rsplit('/').nth(2).map(str::to_string);
+    let is_of_another = |of: &[Call]| of.iter().any(|call| segment(call) != segment(&of[0]));
+    until(&app, &id, |_| is_of_another(&faults.calls(copies_data))).await;
+    // after ten seconds the first one would list by itself, and end
+    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
+    until(&app, &id, |job| job["state"] == "Completed").await;
+    soft.cancel();
+    working.await.expect("stops");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_replicas_share_a_job() {
     let app = TestApp::local().await;
     snapshot(&app, 8).await;

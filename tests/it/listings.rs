@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use futures::future::join_all;
-use stillframe::objects::{Directories, Objects, requests_at_most};
+use stillframe::objects::{CopyFile, Directories, Objects, requests_at_most};
 use tempfile::TempDir;
 
 use crate::support::etags::Spoil;
@@ -191,6 +192,34 @@ async fn those_who_ask_at_the_same_time_share_requests_and_each_gets_its_own() {
     }
     let again = store.objects.list_together(asked[0].clone()).await;
     assert_eq!(again.expect("listed").len(), 10, "the next one begins anew");
+}
+
+#[tokio::test]
+async fn while_copies_are_made_a_listing_waits_for_more_to_list() {
+    let store = Store::new().await;
+    put(&store.root(), "source", 1..2);
+    let asked: Vec<Directories> = (10..14)
+        .map(|id| Directories::from([(format!("insert_log/1/2/{id}/"), 1)]))
+        .collect();
+    (10..14).for_each(|id| put(&store.root(), &format!("insert_log/1/2/{id}"), 0..1));
+    store
+        .faults
+        .set(|call| call.is_copy().then_some(Fault::Slow(Duration::from_secs(55))));
+    let objects = store.objects.clone();
+    let copying = tokio::spawn(async move {
+        let file = CopyFile {
+            source: "source/0001",
+            target: "target/0001",
+            size_bytes: 1,
+            etag: None,
+        };
+        objects.copy(&file).await
+    });
+    store.faults.seen(Call::is_copy).await;
+    let answers = join_all(asked.iter().map(|one| store.objects.list_together(one.clone()))).await;
+    assert!(answers.iter().all(|a| a.as_ref().is_ok_and(|found| found.len() == 1)));
+    assert_eq!(store.lists(), 1, "nobody's begins before the others ask");
+    copying.abort();
 }
 
 #[tokio::test]
