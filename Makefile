@@ -49,7 +49,7 @@ bench: ## the benches (ARGS=... as in `cargo bench`)
 	@.ci/setup cc postgres
 	cargo bench --locked $(ARGS)
 
-bench-restore: ## restores beside a plain loop of copies and s5cmd (ARGS=... as in `stillframe bench restore`)
+bench-restore: ## restores beside loops of copies and s5cmd (ARGS=... as in `stillframe bench restore`)
 	@.ci/setup cc postgres python
 	cargo build --release --locked --bin stillframe --example s3_server
 	.ci/bench-restore $(ARGS)

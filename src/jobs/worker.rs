@@ -4,7 +4,8 @@
 //! heartbeat that succeeded, for the length of the lease less a margin. After that another process may
 //! have the task, so the work is dropped whatever it is doing.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgListener;
@@ -14,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
+use crate::domain::id::TaskId;
 use crate::domain::restore::{Beat, ClaimedTask, JobKind, TaskKind};
 use crate::service::{CopyProgress, Outcome, Service};
 use crate::telemetry::{
@@ -23,7 +25,7 @@ use crate::telemetry::{
 /// How a worker works.
 #[derive(Debug, Clone)]
 pub struct WorkerSettings {
-    /// Tasks at the same time.
+    /// Tasks at the same time, and as many more whose files are copied and have yet to be proved.
     pub slots: usize,
     /// Lease of a task.
     pub lease: Duration,
@@ -45,11 +47,36 @@ pub struct Worker {
     soft: CancellationToken,
     hard: CancellationToken,
     slots: Arc<Semaphore>,
-    /// As many tasks as there are slots may wait for their proofs beside those that have a slot: proofs of several
-    /// take few requests, and meanwhile others copy.
+    /// As many tasks as there are slots may be proved beside those that have a slot: proofs of several take few
+    /// requests, and meanwhile others copy.
     proofs: Arc<Semaphore>,
+    /// Those tasks.
+    proving: Arc<Mutex<HashSet<TaskId>>>,
     /// A task of this process has ended: another one of its job may begin.
     ended: Arc<Notify>,
+}
+
+/// A task that is proved, and has no slot any more.
+struct Proving<'a> {
+    among: &'a Mutex<HashSet<TaskId>>,
+    task: TaskId,
+}
+
+impl<'a> Proving<'a> {
+    fn enter(among: &'a Mutex<HashSet<TaskId>>, task: TaskId) -> Self {
+        among.lock().unwrap_or_else(PoisonError::into_inner).insert(task);
+        Self { among, task }
+    }
+
+    fn all(among: &Mutex<HashSet<TaskId>>) -> Vec<TaskId> {
+        among.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+}
+
+impl Drop for Proving<'_> {
+    fn drop(&mut self) {
+        self.among.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.task);
+    }
 }
 
 /// Why running a task came to an end before the task did.
@@ -68,6 +95,7 @@ impl Worker {
             id: Uuid::new_v4(),
             slots: Arc::new(Semaphore::new(settings.slots)),
             proofs: Arc::new(Semaphore::new(settings.slots)),
+            proving: Arc::default(),
             service,
             settings,
             soft,
@@ -87,25 +115,30 @@ impl Worker {
                 listener = self.listen().await;
             }
             let free = slots.available_permits();
+            if free == 0 {
+                self.wait(&mut listener, Some(&slots)).await;
+                continue;
+            }
             // the lease begins somewhere in the claim
             let began = Instant::now();
-            let claimed = if free == 0 { Vec::new() } else { self.claim(free).await };
+            let claimed = self.claim(free).await;
             let found = claimed.len();
             for task in claimed {
                 let Ok(slot) = slots.clone().try_acquire_owned() else { break };
                 let worker = self.clone();
                 running.spawn(async move {
                     let progress = Arc::new(CopyProgress::of(&task));
+                    let held = worker.hold(slot, task.task_id, &progress);
                     tokio::select! {
                         biased;
                         () = worker.work(task, began, &progress) => {}
-                        () = worker.hold(slot, &progress) => {}
+                        () = held => {}
                     }
                     worker.ended.notify_one();
                 });
             }
-            if found == 0 || slots.available_permits() == 0 {
-                self.wait(&mut listener, &slots).await;
+            if found == 0 {
+                self.wait(&mut listener, None).await;
             }
         }
         running.close();
@@ -156,9 +189,10 @@ impl Worker {
         }
     }
 
-    /// Waits for a notification, for the next due task, for the end of a task, or for a free slot.
-    async fn wait(&self, listener: &mut Option<PgListener>, slots: &Semaphore) {
-        let full = slots.available_permits() == 0;
+    /// Waits for one of these slots, none of which was free; else for a notification, for the next due task, or for the end
+    /// of a task.
+    async fn wait(&self, listener: &mut Option<PgListener>, slots: Option<&Semaphore>) {
+        let full = slots.is_some();
         let due = if full {
             None
         } else {
@@ -175,7 +209,7 @@ impl Worker {
             }
         };
         let slot = async {
-            if full {
+            if let Some(slots) = slots {
                 // permits that are dropped at once: slots have become free
                 drop(slots.acquire().await);
                 // tasks claimed together cost the database little more than one
@@ -197,12 +231,12 @@ impl Worker {
         }
     }
 
-    /// Holds a task's slot for as long as it copies, where its proof may be waited for without. Never ends.
-    async fn hold(&self, slot: OwnedSemaphorePermit, progress: &CopyProgress) {
+    /// Holds a task's slot until all is copied and its proof has a place. Never ends.
+    async fn hold(&self, slot: OwnedSemaphorePermit, task: TaskId, progress: &CopyProgress) {
         progress.copied_all().await;
-        let _proof = self.proofs.acquire().await;
+        let _place = self.proofs.acquire().await;
+        let _proving = Proving::enter(&self.proving, task);
         drop(slot);
-        self.ended.notify_one();
         std::future::pending().await
     }
 
@@ -335,11 +369,12 @@ impl Worker {
     /// Whether to hand a task back, since every worker of this process is busy and another job
     /// waits for one.
     async fn should_make_room(&self, task: &ClaimedTask) -> bool {
-        if self.slots.available_permits() > 0 {
+        let proving = Proving::all(&self.proving);
+        if self.slots.available_permits() > 0 || proving.contains(&task.task_id) {
             return false;
         }
         // no answer in time is no reason to stop
-        let asked = tokio::time::timeout(Duration::from_secs(1), self.service.should_make_room(task));
+        let asked = tokio::time::timeout(Duration::from_secs(1), self.service.should_make_room(task, &proving));
         asked.await.is_ok_and(|answer| answer.unwrap_or(false))
     }
 

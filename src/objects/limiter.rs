@@ -195,7 +195,10 @@ mod tests {
         assert_eq!(limiter.semaphore.available_permits(), 0);
         round.truncate(4);
         assert_eq!(limiter.semaphore.available_permits(), 0, "four are still out");
+        round.truncate(1);
+        assert!(limiter.is_busy());
         drop(round);
+        assert!(!limiter.is_busy());
         assert_eq!(limiter.semaphore.available_permits(), 4);
     }
 }

@@ -15,7 +15,7 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use super::error::{io_error, storage_error};
 use super::observe::observed;
 use super::storage::{Entry, Objects};
-use super::together::Asked;
+use super::together::{Asked, Together};
 use crate::domain::{Error, Result};
 
 /// Objects of a page at most. Source: S3's `ListObjectsV2`, `MaxKeys`.
@@ -24,7 +24,7 @@ pub const PAGE_KEYS: usize = 1000;
 const AT_ONCE: usize = 16;
 /// Requests that a caller may bring into a listing that others wait for.
 const SHARED_REQUESTS: usize = 4;
-/// How long a listing waits for more to list while copies are made, whose directories are listed next.
+/// How long the listing of copies waits for more of them.
 const SHARED_WAIT: Duration = Duration::from_millis(250);
 /// How long a caller waits for others' listings before it lists by itself.
 const SHARED_PATIENCE: Duration = Duration::from_secs(10);
@@ -108,12 +108,29 @@ impl Objects {
         Ok(found)
     }
 
-    /// The same for many callers: whoever asks while a LIST runs shares the next one with all others who do. While
-    /// copies are made, one waits for a page's worth of files, a quarter of a second at most.
+    /// The same for many callers: whoever asks while a LIST runs shares the next one with all others who do.
     ///
     /// # Errors
     /// A storage error that names a directory.
     pub async fn list_together(&self, directories: Directories) -> Result<Listing> {
+        self.list_shared(&self.listing, Duration::ZERO, directories).await
+    }
+
+    /// The same of what was just copied: while more is copied, and others ask, it waits for a page's worth of files, a
+    /// quarter of a second at most.
+    ///
+    /// # Errors
+    /// A storage error that names a directory.
+    pub async fn list_copies(&self, directories: Directories) -> Result<Listing> {
+        self.list_shared(&self.listing_copies, SHARED_WAIT, directories).await
+    }
+
+    async fn list_shared(
+        &self,
+        with: &Together<Directories, Listing>,
+        longest: Duration,
+        directories: Directories,
+    ) -> Result<Listing> {
         if self.joins() != Joins::Neighbours || requests_at_most(&directories) > SHARED_REQUESTS {
             return self.list_all(&directories).await;
         }
@@ -123,11 +140,9 @@ impl Objects {
             let files = asked.iter().flat_map(|a| a.what.values()).sum::<usize>();
             files >= PAGE_KEYS || !limiter.is_busy()
         };
-        let listed = self
-            .listing
-            .ask_when(directories.clone(), SHARED_WAIT, is_worth_it, move |asked| {
-                objects.clone().answer_all(asked)
-            });
+        let listed = with.ask_when(directories.clone(), longest, is_worth_it, move |asked| {
+            objects.clone().answer_all(asked)
+        });
         match tokio::time::timeout(SHARED_PATIENCE, listed).await {
             Ok(Some(listing)) => Ok(listing),
             // what went wrong for all of them together may concern one only, as may what takes long

@@ -113,6 +113,8 @@ pub struct Objects {
     pub(super) multipart: Option<Arc<Multipart>>,
     /// Listings that several wait for.
     pub(super) listing: Together<Directories, Listing>,
+    /// The same of what was just copied, which may wait for more.
+    pub(super) listing_copies: Together<Directories, Listing>,
     /// Syncs of directories that several wait for.
     pub(super) syncing: Together<Vec<String>, io::Result<()>>,
 }
@@ -197,6 +199,7 @@ impl Objects {
             streams: parts::streams(),
             multipart,
             listing: Together::default(),
+            listing_copies: Together::default(),
             syncing: Together::default(),
             options,
             md5_etags: Arc::default(),

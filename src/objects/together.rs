@@ -9,6 +9,8 @@ use tokio::time::Instant;
 
 /// Between looks whether a run is worth beginning.
 const LOOK: Duration = Duration::from_millis(10);
+/// When nobody has asked for this long, nobody else is taken to come.
+const QUIET: Duration = Duration::from_millis(50);
 
 /// Those who wait for the next run; none: nothing runs.
 type Waiting<A, R> = Option<Vec<Asked<A, R>>>;
@@ -19,6 +21,7 @@ pub(super) struct Together<A, R>(Arc<Mutex<Waiting<A, R>>>);
 #[derive(Debug)]
 pub(super) struct Asked<A, R> {
     pub what: A,
+    since: Instant,
     answer: oneshot::Sender<R>,
 }
 
@@ -50,7 +53,8 @@ impl<A: Send + 'static, R: Send + 'static> Together<A, R> {
         self.ask_when(what, Duration::ZERO, |_| true, run).await
     }
 
-    /// The same, but a run does not begin before it is worth it by what was asked, or those who ask have waited for long.
+    /// The same, but a run does not begin before it is worth it by what was asked, or nobody else comes, or the first has
+    /// waited for long.
     pub async fn ask_when<F>(
         &self,
         what: A,
@@ -62,7 +66,8 @@ impl<A: Send + 'static, R: Send + 'static> Together<A, R> {
         F: Future<Output = ()> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let asked = Asked { what, answer };
+        let since = Instant::now();
+        let asked = Asked { what, since, answer };
         if let Some(first) = self.join(asked) {
             let mut runs = Runs {
                 of: self.clone(),
@@ -72,12 +77,16 @@ impl<A: Send + 'static, R: Send + 'static> Together<A, R> {
             tokio::spawn(async move {
                 let mut next = vec![first];
                 while !next.is_empty() {
-                    let until = Instant::now() + longest;
-                    while !is_worth_it(&next) && Instant::now() < until {
+                    while !is_worth_it(&next) && next[0].since.elapsed() < longest && next[next.len() - 1].since.elapsed() < QUIET
+                    {
                         tokio::time::sleep(LOOK).await;
                         next.append(&mut runs.waiting());
                     }
-                    run(next).await;
+                    // who has given up needs no answer
+                    next.retain(|asked| !asked.answer.is_closed());
+                    if !next.is_empty() {
+                        run(next).await;
+                    }
                     next = runs.next();
                 }
             });
@@ -136,6 +145,7 @@ impl<A, R> Drop for Runs<A, R> {
 mod tests {
     use super::*;
     use futures::future::join_all;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use tokio::sync::Semaphore;
 
     type Seen = Arc<Mutex<Vec<Vec<u32>>>>;
@@ -184,8 +194,21 @@ mod tests {
         let longest = Duration::from_secs(3600);
         let answers = tokio::join!(ask(4, longest), ask(5, longest), ask(1, longest));
         assert_eq!(answers, (Some(8), Some(10), Some(2)));
-        assert_eq!(ask(3, Duration::from_millis(50)).await, Some(6), "nobody else comes");
+        assert_eq!(ask(3, longest).await, Some(6), "nobody else comes");
         assert_eq!(*runs.lock().expect("no panic"), [vec![4, 5, 1], vec![3]]);
+        // a stream of them that never ends
+        let asking = AtomicBool::new(true);
+        let others = async {
+            while asking.load(Ordering::Relaxed) {
+                let _ = tokio::time::timeout(Duration::from_millis(20), ask(0, longest)).await;
+            }
+        };
+        let first = async {
+            let answer = ask(2, Duration::from_millis(100)).await;
+            asking.store(false, Ordering::Relaxed);
+            answer
+        };
+        assert_eq!(tokio::join!(first, others).0, Some(4), "it has waited for long");
     }
 
     #[tokio::test]
@@ -203,6 +226,13 @@ mod tests {
             let begins = ask_all(&together, &runs, &gate, &[1]);
             futures::pin_mut!(begins);
             assert!(futures::poll!(begins.as_mut()).is_pending());
+            while runs.lock().expect("no panic").is_empty() {
+                tokio::task::yield_now().await;
+            }
+            // nor is anything done for who has given up before it began
+            let asks = ask_all(&together, &runs, &gate, &[3]);
+            futures::pin_mut!(asks);
+            assert!(futures::poll!(asks.as_mut()).is_pending());
         }
         gate.add_permits(2);
         assert_eq!(ask_all(&together, &runs, &gate, &[2]).await, [Some(4)]);

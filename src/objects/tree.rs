@@ -56,13 +56,28 @@ impl Tree {
         if self.prefix.is_empty() {
             return self.objects.list_together(directories).await;
         }
-        let keys = directories
-            .iter()
-            .map(|(directory, files)| (self.key(directory), *files))
-            .collect();
-        let found = self.objects.list_together(keys).await?;
+        Ok(self.paths(self.objects.list_together(self.keys(directories)).await?))
+    }
+
+    /// The same of what was just copied; see [`Objects::list_copies`].
+    ///
+    /// # Errors
+    /// A storage error that names a directory.
+    pub async fn list_copies(&self, directories: Directories) -> Result<Listing> {
+        if self.prefix.is_empty() {
+            return self.objects.list_copies(directories).await;
+        }
+        Ok(self.paths(self.objects.list_copies(self.keys(directories)).await?))
+    }
+
+    fn keys(&self, directories: Directories) -> Directories {
+        let key = |(directory, files): (String, usize)| (self.key(&directory), files);
+        directories.into_iter().map(key).collect()
+    }
+
+    fn paths(&self, found: Listing) -> Listing {
         let path = |(key, entry): (String, Entry)| Some((key.strip_prefix(&self.prefix)?.to_string(), entry));
-        Ok(found.into_iter().filter_map(path).collect())
+        found.into_iter().filter_map(path).collect()
     }
 
     /// Size and MD5 of a file's bytes; see [`Objects::md5`].

@@ -185,6 +185,8 @@ pub struct Shared {
     collecting: Arc<tokio::sync::Mutex<()>>,
     /// Turns of verifications, which read much.
     verifying: Arc<tokio::sync::Semaphore>,
+    /// Turns of the ends of copy tasks.
+    ending: Arc<tokio::sync::Semaphore>,
     counts: Arc<gauges::Cache<crate::domain::gauges::Gauges>>,
     bytes: Arc<gauges::Cache<crate::domain::usage::Usage>>,
     /// Whether it could do its work, a moment ago.
@@ -211,6 +213,7 @@ impl Service {
             watches: Arc::default(),
             collecting: Arc::default(),
             verifying: Arc::new(tokio::sync::Semaphore::new(verify::AT_ONCE)),
+            ending: Arc::new(tokio::sync::Semaphore::new(restore_copy::ENDS_AT_ONCE)),
             counts: Arc::default(),
             bytes: Arc::default(),
             looked: Arc::default(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::{StreamExt as _, stream};
 use tokio_util::sync::CancellationToken;
 
-use super::restore_prove::{FileCopy, Proved};
+use super::restore_prove::{FileCopy, Proved, targets};
 use super::restore_run::{Outcome, RunError};
 use super::throttle::Throttle;
 use super::{Service, commit};
@@ -111,6 +111,8 @@ const MAX_PAUSE_MS: u64 = 10_000;
 /// Times that one file waits for a store that asks to slow down (some ten minutes) before its task
 /// is put back.
 const MAX_THROTTLED: u32 = 60;
+/// Copy tasks of a process that record their end at the same time.
+pub(super) const ENDS_AT_ONCE: usize = 4;
 /// Files, and their bytes, that are copied together where the storage can: few enough that the
 /// segments of several workers share the copies at the same time evenly.
 const GROUP_FILES: usize = 32;
@@ -128,7 +130,7 @@ impl Service {
             route, copies, target, ..
         } = plan;
         let there = if task.attempt > 1 {
-            self.list_targets(&route, &copies).await?
+            route.to.list_all(targets(&copies)?).await?
         } else {
             HashMap::new()
         };
@@ -157,9 +159,10 @@ impl Service {
             return Ok(Outcome::HandedBack);
         }
         progress.copied_all.cancel();
-        let targets: Vec<String> = copies.iter().map(|c| route.to.key(&c.target)).collect();
-        route.to.objects().sync_parents(targets.iter().map(String::as_str)).await?;
-        let proved = self.prove(&route, &copies).await?;
+        let keys: Vec<String> = copies.iter().map(|c| route.to.key(&c.target)).collect();
+        route.to.objects().sync_parents(keys.iter().map(String::as_str)).await?;
+        let found = route.to.list_copies(targets(&copies)?).await?;
+        let proved = self.prove(&route, &copies, found).await?;
         crash_point::reached("restore.proved");
         self.finish_copy(task, progress, &proved, target).await
     }
@@ -309,6 +312,8 @@ impl Service {
         target: Option<Manifest>,
     ) -> Result<Outcome, RunError> {
         let recorded = target.and_then(|target| with_etags(target, &proved.etags, self.objects.compares_etags()));
+        // each waits for the job's row with a connection, and a listing answers many at once
+        let _turn = self.ending.acquire().await;
         let mut tx = self.begin().await?;
         // the job's row first: of two copies that end together one must see the other's end
         store::jobs::lock(&mut tx, task.job_id).await?;

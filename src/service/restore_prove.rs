@@ -6,7 +6,7 @@ use super::restore_run::RunError;
 use crate::domain::receipt::Proof;
 use crate::domain::segment::{File, is_md5};
 use crate::domain::{Code, Result, key};
-use crate::objects::{Listing, Route};
+use crate::objects::{Directories, Listing, Route};
 
 /// One file to copy.
 pub(super) struct FileCopy {
@@ -44,18 +44,15 @@ pub(super) struct Proved {
     pub etags: Vec<Option<String>>,
 }
 
-impl Service {
-    /// What the target directories hold.
-    pub(super) async fn list_targets(&self, route: &Route, copies: &[FileCopy]) -> Result<Listing> {
-        route
-            .to
-            .list_all(directories(copies.iter().map(|c| c.target.as_str()))?)
-            .await
-    }
+/// The directories that copies are made in.
+pub(super) fn targets(copies: &[FileCopy]) -> Result<Directories> {
+    directories(copies.iter().map(|c| c.target.as_str()))
+}
 
-    /// Every file is there with its size, and with its source's ETag where both are comparable.
-    pub(super) async fn prove(&self, route: &Route, copies: &[FileCopy]) -> Result<Proved, RunError> {
-        let mut found = self.list_targets(route, copies).await?;
+impl Service {
+    /// Every file is there with its size, and with its source's ETag where both are comparable, by what the target
+    /// directories hold.
+    pub(super) async fn prove(&self, route: &Route, copies: &[FileCopy], mut found: Listing) -> Result<Proved, RunError> {
         let mut methods = String::with_capacity(copies.len());
         let mut etags = Vec::with_capacity(copies.len());
         for copy in copies {

@@ -5,6 +5,7 @@ use futures::{StreamExt as _, stream};
 
 use super::restore_check::PAGE;
 use super::restore_control::join_line;
+use super::restore_prove::targets;
 use super::restore_run::{Outcome, RunError};
 use super::{Service, commit};
 use crate::domain::id::TaskId;
@@ -80,7 +81,8 @@ impl Service {
         if without_source {
             planned.copies.iter_mut().for_each(|copy| copy.etag = None);
         }
-        match self.prove(&planned.route, &planned.copies).await {
+        let found = planned.route.to.list_all(targets(&planned.copies)?).await?;
+        match self.prove(&planned.route, &planned.copies, found).await {
             Ok(proved) => Ok(Ok(proved.methods)),
             Err(RunError::Retry(error) | RunError::Fail(error))
                 if matches!(error.code(), Code::FileMissing | Code::FileSizeMismatch) =>

@@ -5,6 +5,7 @@ use super::restore_check::alias_taken;
 use super::restore_copy::CopyProgress;
 use super::{Service, commit};
 use crate::crash_point;
+use crate::domain::id::TaskId;
 use crate::domain::restore::{Beat, ClaimedTask, JobKind, JobState, RestoreJob, TaskKind, backoff_ms};
 use crate::domain::{Code, Error, Result};
 use crate::store;
@@ -93,12 +94,12 @@ impl Service {
     }
 
     /// Whether a task on a full worker should be handed back for a job that waits with nothing
-    /// running.
+    /// running; `proving` take no place of the worker.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn should_make_room(&self, task: &ClaimedTask) -> Result<bool> {
-        store::claims::should_make_room(&mut *self.conn().await?, task).await
+    pub async fn should_make_room(&self, task: &ClaimedTask, proving: &[TaskId]) -> Result<bool> {
+        store::claims::should_make_room(&mut *self.conn().await?, task, proving).await
     }
 
     /// Hands a task back unfinished (shutdown, pause, a lowered limit); it is charged neither a

@@ -110,16 +110,16 @@ pub async fn next_due_ms(conn: &mut PgConnection) -> Result<Option<i64>> {
 /// Whether a task should make room, on a worker that is full: a job has been waiting for five
 /// seconds with nothing running, and of what this worker runs, this task can best be spared: a
 /// copy of a job that has several here, then any copy, of these the one that has got least far;
-/// then a clean-up, then a check. Never before it has run for five seconds, and for twice as long
+/// then a clean-up, then a check. Those in `proving` take no place of the worker and are not counted. Never before it has run for five seconds, and for twice as long
 /// each time that it made room without a file more: a check begins anew, and a copy with a limit
 /// must pay for its next file anew.
-pub async fn should_make_room(conn: &mut PgConnection, task: &ClaimedTask) -> Result<bool> {
+pub async fn should_make_room(conn: &mut PgConnection, task: &ClaimedTask, proving: &[TaskId]) -> Result<bool> {
     sqlx::query_scalar!(
         r#"with late as materialized (select stillframe_now() - interval '5 seconds' as at),
            resting as materialized (select y.job_id from restore_tasks y where y.room_until > (select at from late)),
            spared as (
                select m.task_id from restore_tasks m
-                where m.state = 'running' and m.kind <> 'publish'
+                where m.state = 'running' and m.kind <> 'publish' and m.task_id <> all($3)
                   and m.worker_id = (select worker_id from restore_tasks where task_id = $1 and attempt = $2 and state = 'running')
                   and m.lease_expires_at > (select at from late) + interval '5 seconds'
                   and m.claimed_at <= (select at from late)
@@ -127,7 +127,7 @@ pub async fn should_make_room(conn: &mut PgConnection, task: &ClaimedTask) -> Re
                 order by m.kind <> 'copy', not exists (
                              select from restore_tasks o
                               where o.job_id = m.job_id and o.kind = 'copy' and o.state = 'running'
-                                and o.worker_id = m.worker_id and o.task_id <> m.task_id),
+                                and o.worker_id = m.worker_id and o.task_id <> m.task_id and o.task_id <> all($3)),
                          m.kind <> 'cleanup', m.done_bytes, m.task_id limit 1
            )
            select exists (select from spared where task_id = $1) and exists (
@@ -142,7 +142,8 @@ pub async fn should_make_room(conn: &mut PgConnection, task: &ClaimedTask) -> Re
                                 where w.job_id = j.job_id and w.kind = 'copy' and w.state = 'available' and w.run_at <= (select at from late))))
            ) as "room!""#,
         task.task_id.0,
-        task.attempt
+        task.attempt,
+        &proving.iter().map(|t| t.0).collect::<Vec<i64>>()
     )
     .fetch_one(conn)
     .await

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use stillframe::domain::id::TaskId;
 use stillframe::domain::restore::{Beat, ClaimedTask, TaskKind};
 use stillframe::jobs::{Worker, WorkerSettings};
-use stillframe::service::{Outcome, Service, ServiceSettings};
+use stillframe::service::{CopyProgress, Outcome, Service, ServiceSettings};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -183,7 +184,7 @@ async fn clean_ups_that_fill_every_worker_make_room_for_a_running_restore_and_ar
                 continue;
             }
             assert_eq!(beat(&app, &task).await, Beat::Continue);
-            if app.service.should_make_room(&task).await.expect("asked") {
+            if app.service.should_make_room(&task, &[]).await.expect("asked") {
                 made_room += 1;
                 app.service.make_room(&task).await.expect("handed back");
             } else {
@@ -313,7 +314,7 @@ async fn a_job_copies_no_faster_than_it_may_until_the_limit_is_lifted() {
 async fn a_segment_that_waits_for_its_proof_keeps_no_worker_from_copying() {
     let faults = Faults::default();
     let app = TestApp::s3_behind(faults.clone(), quick(), |_| {}).await;
-    snapshot(&app, 2).await;
+    snapshot(&app, 3).await;
     let soft = CancellationToken::new();
     let working = worker(&app.service, &app.pool, 1, &soft);
     let copies_data = |call: &Call| call.is_copy() && call.path.contains("/insert_log/");
@@ -326,16 +327,64 @@ async fn a_segment_that_waits_for_its_proof_keeps_no_worker_from_copying() {
             None
         }
     });
-    let began = Instant::now();
     let id = start(&app, json!({"collection_name": "r"})).await;
-    let segment = |call: &Call| call.path.rsplit('/').nth(2).map(str::to_string);
-    let is_of_another = |of: &[Call]| of.iter().any(|call| segment(call) != segment(&of[0]));
-    until(&app, &id, |_| is_of_another(&faults.calls(copies_data))).await;
-    // after ten seconds the first one would list by itself, and end
-    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
     until(&app, &id, |job| job["state"] == "Completed").await;
     soft.cancel();
     working.await.expect("stops");
+    // what came after the first copy: segments in the order of their first copies, and between them LISTs of targets
+    let mut order: Vec<String> = Vec::new();
+    let calls = faults.calls(|call| copies_data(call) || (call.query.contains("list-type") && call.query.contains("insert_log")));
+    for call in calls.iter().skip_while(|call| !call.is_copy()) {
+        let what = match call.is_copy() {
+            true => call.path.rsplit('/').nth(2).expect("a segment").to_string(),
+            false => "LIST".to_string(),
+        };
+        if what == "LIST" || !order.contains(&what) {
+            order.push(what);
+        }
+    }
+    let lists = |segments: usize| {
+        let nth = order.iter().enumerate().filter(|(_, what)| *what != "LIST").nth(segments - 1);
+        let before = &order[..nth.expect("as many segments").0];
+        before.iter().filter(|what| *what == "LIST").count()
+    };
+    assert!(
+        lists(2) <= 1,
+        "the second one is copied while the first one's LIST runs: {order:?}"
+    );
+    assert!(
+        lists(3) >= 2,
+        "no more than one waits beside the one that is copied: {order:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_task_that_is_proved_takes_no_workers_place_and_is_not_asked_to_make_room() {
+    let app = TestApp::local().await;
+    snapshot(&app, 3).await;
+    let huge = start(&app, json!({"collection_name": "r1"})).await;
+    run_next(&app, 1).await;
+    // a process with one slot: of these two, the first is proved
+    let process = Uuid::new_v4();
+    let running = app.service.claim_tasks(process, 2).await.expect("claims");
+    let [proved, copied] = &running[..] else {
+        panic!("{running:?}")
+    };
+    start(&app, json!({"collection_name": "r2"})).await;
+    app.set_clock(Duration::from_secs(20)).await;
+    let copies = CopyProgress::default();
+    let made = |task: &ClaimedTask, proving: &[TaskId]| {
+        let (task, proving, service) = (task.clone(), proving.to_vec(), app.service.clone());
+        async move { service.should_make_room(&task, &proving).await.expect("asked") }
+    };
+    for task in &running {
+        app.service.heartbeat(task, &copies).await.expect("beats");
+    }
+    assert!(made(proved, &[]).await, "of two that got as far the first one can be spared");
+    assert!(!made(copied, &[]).await);
+    assert!(!made(proved, &[proved.task_id]).await);
+    assert!(made(copied, &[proved.task_id]).await, "it is the only one that takes a place");
+    assert_eq!(job(&app, &huge).await["state"], "InProgress");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -216,7 +216,7 @@ async fn while_copies_are_made_a_listing_waits_for_more_to_list() {
         objects.copy(&file).await
     });
     store.faults.seen(Call::is_copy).await;
-    let answers = join_all(asked.iter().map(|one| store.objects.list_together(one.clone()))).await;
+    let answers = join_all(asked.iter().map(|one| store.objects.list_copies(one.clone()))).await;
     assert!(answers.iter().all(|a| a.as_ref().is_ok_and(|found| found.len() == 1)));
     assert_eq!(store.lists(), 1, "nobody's begins before the others ask");
     copying.abort();

@@ -188,8 +188,8 @@ impl Bench {
         Ok((began.elapsed(), directory))
     }
 
-    /// The same with what no restore that proves its copies can do without: the sources are listed before, the copies
-    /// after. So this is the bound of any.
+    /// The same, and the sources are listed before, the copies after, as in a restore: with few requests, which overlap
+    /// with no copy.
     async fn copy_and_prove(&self, directory: String) -> Result<(Duration, String), Failure> {
         let began = Instant::now();
         self.prove(&Collection::source_directory()).await?;

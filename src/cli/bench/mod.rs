@@ -100,7 +100,7 @@ pub async fn run(command: BenchCommand) -> Result<(), Failure> {
 
 async fn measure(args: &BenchArgs, place: &Place) -> Result<(), Failure> {
     let config = place.config(args)?;
-    // a client of its own for the files and the plain loop, with the same settings
+    // a client of its own for the files and the loops, with the same settings
     let objects = Objects::open(config.storage.clone(), config.storage_options.clone()).map_err(anyhow::Error::new)?;
     if args.s5cmd.is_some() && !matches!(objects.url(), StorageUrl::S3 { .. }) {
         return Err(Failure::Usage("--s5cmd needs S3 storage".into()));

@@ -6,8 +6,8 @@ from typing import Any
 
 import schemathesis
 
-DIGITS = re.compile(r"[0-9]+")
-# the names of the document's integers
+DIGITS = re.compile(r"[0-9]{1,19}")
+# the names that are integers wherever the document has them
 INTEGERS: set[str] = set()
 
 
@@ -24,13 +24,16 @@ def has_integer_as_text(value: Any) -> bool:
     if not isinstance(value, dict):
         return False
     texts = (member for name, member in value.items() if name in INTEGERS and isinstance(member, str))
-    return any(DIGITS.fullmatch(text) for text in texts) or any(has_integer_as_text(member) for member in value.values())
+    taken = (DIGITS.fullmatch(text) and int(text) < 2**63 for text in texts)
+    return any(taken) or any(has_integer_as_text(member) for member in value.values())
 
 
 @schemathesis.hook
 def before_load_schema(_context: schemathesis.HookContext, raw_schema: dict[str, Any]) -> None:
-    for schema in raw_schema["components"]["schemas"].values():
-        INTEGERS.update(name for name, member in schema.get("properties", {}).items() if is_integer(member))
+    schemas = raw_schema["components"]["schemas"].values()
+    members = [member for schema in schemas for member in schema.get("properties", {}).items()]
+    INTEGERS.update(name for name, schema in members if is_integer(schema))
+    INTEGERS.difference_update([name for name, schema in members if not is_integer(schema)])
     assert "orphan_tolerance_seconds" in INTEGERS, INTEGERS
 
 
