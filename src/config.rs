@@ -113,8 +113,8 @@ pub struct ServeArgs {
     #[arg(long, env = "STILLFRAME_MANIFEST_ENCODING", value_enum, default_value_t = ManifestEncodingText::Container)]
     pub manifest_encoding: ManifestEncodingText,
 
-    /// Restore tasks (segments) that this process works on at the same time, and as many more that come to their end
-    /// (the last files are copied, or all of them proved); 0: none, other replicas do
+    /// Restore tasks (segments) that this process works on at the same time, and as many more that wait for their proofs; 0: none,
+    /// other replicas do
     #[arg(long, env = "STILLFRAME_WORKERS", default_value_t = 8)]
     pub workers: usize,
 

@@ -25,7 +25,7 @@ use crate::telemetry::{
 /// How a worker works.
 #[derive(Debug, Clone)]
 pub struct WorkerSettings {
-    /// Tasks at the same time, and as many more that come to their end: the last files are copied, or all of them proved.
+    /// Tasks at the same time, and as many more whose files are copied and have yet to be proved.
     pub slots: usize,
     /// Lease of a task.
     pub lease: Duration,
@@ -47,22 +47,22 @@ pub struct Worker {
     soft: CancellationToken,
     hard: CancellationToken,
     slots: Arc<Semaphore>,
-    /// As many tasks as there are slots may come to their end beside those that have a slot: meanwhile others begin, and
-    /// proofs of several take few requests.
-    ends: Arc<Semaphore>,
+    /// As many tasks as there are slots may be proved beside those that have a slot: proofs of several take few
+    /// requests, and meanwhile others copy.
+    proofs: Arc<Semaphore>,
     /// Those tasks.
-    ending: Arc<Mutex<HashSet<TaskId>>>,
+    proving: Arc<Mutex<HashSet<TaskId>>>,
     /// A task of this process has ended: another one of its job may begin.
     ended: Arc<Notify>,
 }
 
-/// A task that comes to its end, and has no slot any more.
-struct Ending<'a> {
+/// A task that is proved, and has no slot any more.
+struct Proving<'a> {
     among: &'a Mutex<HashSet<TaskId>>,
     task: TaskId,
 }
 
-impl<'a> Ending<'a> {
+impl<'a> Proving<'a> {
     fn enter(among: &'a Mutex<HashSet<TaskId>>, task: TaskId) -> Self {
         among.lock().unwrap_or_else(PoisonError::into_inner).insert(task);
         Self { among, task }
@@ -73,7 +73,7 @@ impl<'a> Ending<'a> {
     }
 }
 
-impl Drop for Ending<'_> {
+impl Drop for Proving<'_> {
     fn drop(&mut self) {
         self.among.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.task);
     }
@@ -94,8 +94,8 @@ impl Worker {
         Self {
             id: Uuid::new_v4(),
             slots: Arc::new(Semaphore::new(settings.slots)),
-            ends: Arc::new(Semaphore::new(settings.slots)),
-            ending: Arc::default(),
+            proofs: Arc::new(Semaphore::new(settings.slots)),
+            proving: Arc::default(),
             service,
             settings,
             soft,
@@ -231,11 +231,11 @@ impl Worker {
         }
     }
 
-    /// Holds a task's slot until it comes to its end, and has a place for that. Never ends.
+    /// Holds a task's slot until all is copied and its proof has a place. Never ends.
     async fn hold(&self, slot: OwnedSemaphorePermit, task: TaskId, progress: &CopyProgress) {
-        progress.ending().await;
-        let _place = self.ends.acquire().await;
-        let _ending = Ending::enter(&self.ending, task);
+        progress.copied_all().await;
+        let _place = self.proofs.acquire().await;
+        let _proving = Proving::enter(&self.proving, task);
         drop(slot);
         std::future::pending().await
     }
@@ -369,12 +369,12 @@ impl Worker {
     /// Whether to hand a task back, since every worker of this process is busy and another job
     /// waits for one.
     async fn should_make_room(&self, task: &ClaimedTask) -> bool {
-        let ending = Ending::all(&self.ending);
-        if self.slots.available_permits() > 0 || ending.contains(&task.task_id) {
+        let proving = Proving::all(&self.proving);
+        if self.slots.available_permits() > 0 || proving.contains(&task.task_id) {
             return false;
         }
         // no answer in time is no reason to stop
-        let asked = tokio::time::timeout(Duration::from_secs(1), self.service.should_make_room(task, &ending));
+        let asked = tokio::time::timeout(Duration::from_secs(1), self.service.should_make_room(task, &proving));
         asked.await.is_ok_and(|answer| answer.unwrap_or(false))
     }
 

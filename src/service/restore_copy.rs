@@ -31,10 +31,8 @@ pub struct CopyProgress {
     pub(super) throttle: Throttle,
     /// Another job waits for the worker: what is under way ends, nothing begins.
     making_room: CancellationToken,
-    /// Files that have yet to be begun.
-    waiting: AtomicUsize,
-    /// The last files are under way, or copied and yet to be proved.
-    ending: CancellationToken,
+    /// Every file is copied; they have yet to be proved.
+    copied_all: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -81,17 +79,9 @@ impl CopyProgress {
         }
     }
 
-    /// Waits until the task's last files are under way, or copied and yet to be proved: what other tasks begin then
-    /// follows without a gap, also where several tasks come to their ends at once.
-    pub async fn ending(&self) {
-        self.ending.cancelled().await;
-    }
-
-    fn begins(&self, files: usize, copies_at_once: usize) {
-        let waiting = self.waiting.fetch_sub(files, Ordering::Relaxed) - files;
-        if waiting < copies_at_once {
-            self.ending.cancel();
-        }
+    /// Waits until the task has copied every file, and has them only to be proved.
+    pub async fn copied_all(&self) {
+        self.copied_all.cancelled().await;
     }
 
     /// Lets the task end the files that are under way, and then hand itself back.
@@ -147,7 +137,6 @@ impl Service {
         let is_there = |file: &FileCopy| there.get(&file.target).is_some_and(|e| e.size_bytes == file.size_bytes);
         let (done, open): (Vec<&FileCopy>, Vec<&FileCopy>) = copies.iter().partition(|file| is_there(file));
         done.iter().for_each(|file| progress.counts.found(file.size_bytes));
-        progress.waiting.store(open.len(), Ordering::Relaxed);
         let failed = AtomicBool::new(false);
         let running: Vec<_> = groups(&open, route.copies_together())
             .map(|group| self.copy_group(group, &route, progress, &failed))
@@ -169,7 +158,7 @@ impl Service {
             self.make_room(task).await?;
             return Ok(Outcome::HandedBack);
         }
-        progress.ending.cancel();
+        progress.copied_all.cancel();
         let keys: Vec<String> = copies.iter().map(|c| route.to.key(&c.target)).collect();
         route.to.objects().sync_parents(keys.iter().map(String::as_str)).await?;
         let found = route.to.list_copies(targets(&copies)?).await?;
@@ -244,7 +233,6 @@ impl Service {
         progress: &CopyProgress,
         failed: &AtomicBool,
     ) -> Result<(), RunError> {
-        progress.begins(group.len(), self.settings.copy_concurrency);
         let begins = || !failed.load(Ordering::Relaxed) && !progress.making_room.is_cancelled();
         let mut open = group;
         // files under a limit are paid for one by one

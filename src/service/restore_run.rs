@@ -94,12 +94,12 @@ impl Service {
     }
 
     /// Whether a task on a full worker should be handed back for a job that waits with nothing
-    /// running; `ending` take no place of the worker.
+    /// running; `proving` take no place of the worker.
     ///
     /// # Errors
     /// Database errors.
-    pub async fn should_make_room(&self, task: &ClaimedTask, ending: &[TaskId]) -> Result<bool> {
-        store::claims::should_make_room(&mut *self.conn().await?, task, ending).await
+    pub async fn should_make_room(&self, task: &ClaimedTask, proving: &[TaskId]) -> Result<bool> {
+        store::claims::should_make_room(&mut *self.conn().await?, task, proving).await
     }
 
     /// Hands a task back unfinished (shutdown, pause, a lowered limit); it is charged neither a

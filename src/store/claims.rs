@@ -110,10 +110,10 @@ pub async fn next_due_ms(conn: &mut PgConnection) -> Result<Option<i64>> {
 /// Whether a task should make room, on a worker that is full: a job has been waiting for five
 /// seconds with nothing running, and of what this worker runs, this task can best be spared: a
 /// copy of a job that has several here, then any copy, of these the one that has got least far;
-/// then a clean-up, then a check. Those in `ending` take no place of the worker and are not counted. Never before it has run for five seconds, and for twice as long
+/// then a clean-up, then a check. Those in `proving` take no place of the worker and are not counted. Never before it has run for five seconds, and for twice as long
 /// each time that it made room without a file more: a check begins anew, and a copy with a limit
 /// must pay for its next file anew.
-pub async fn should_make_room(conn: &mut PgConnection, task: &ClaimedTask, ending: &[TaskId]) -> Result<bool> {
+pub async fn should_make_room(conn: &mut PgConnection, task: &ClaimedTask, proving: &[TaskId]) -> Result<bool> {
     sqlx::query_scalar!(
         r#"with late as materialized (select stillframe_now() - interval '5 seconds' as at),
            resting as materialized (select y.job_id from restore_tasks y where y.room_until > (select at from late)),
@@ -143,7 +143,7 @@ pub async fn should_make_room(conn: &mut PgConnection, task: &ClaimedTask, endin
            ) as "room!""#,
         task.task_id.0,
         task.attempt,
-        &ending.iter().map(|t| t.0).collect::<Vec<i64>>()
+        &proving.iter().map(|t| t.0).collect::<Vec<i64>>()
     )
     .fetch_one(conn)
     .await

@@ -359,31 +359,31 @@ async fn a_segment_that_waits_for_its_proof_keeps_no_worker_from_copying() {
 }
 
 #[tokio::test]
-async fn a_task_that_comes_to_its_end_takes_no_workers_place_and_is_not_asked_to_make_room() {
+async fn a_task_that_is_proved_takes_no_workers_place_and_is_not_asked_to_make_room() {
     let app = TestApp::local().await;
     snapshot(&app, 3).await;
     let huge = start(&app, json!({"collection_name": "r1"})).await;
     run_next(&app, 1).await;
-    // a process with one slot: of these two, the first comes to its end
+    // a process with one slot: of these two, the first is proved
     let process = Uuid::new_v4();
     let running = app.service.claim_tasks(process, 2).await.expect("claims");
-    let [ending, copied] = &running[..] else {
+    let [proved, copied] = &running[..] else {
         panic!("{running:?}")
     };
     start(&app, json!({"collection_name": "r2"})).await;
     app.set_clock(Duration::from_secs(20)).await;
     let copies = CopyProgress::default();
-    let made = |task: &ClaimedTask, without_slot: &[TaskId]| {
-        let (task, without_slot, service) = (task.clone(), without_slot.to_vec(), app.service.clone());
-        async move { service.should_make_room(&task, &without_slot).await.expect("asked") }
+    let made = |task: &ClaimedTask, proving: &[TaskId]| {
+        let (task, proving, service) = (task.clone(), proving.to_vec(), app.service.clone());
+        async move { service.should_make_room(&task, &proving).await.expect("asked") }
     };
     for task in &running {
         app.service.heartbeat(task, &copies).await.expect("beats");
     }
-    assert!(made(ending, &[]).await, "of two that got as far the first one can be spared");
+    assert!(made(proved, &[]).await, "of two that got as far the first one can be spared");
     assert!(!made(copied, &[]).await);
-    assert!(!made(ending, &[ending.task_id]).await);
-    assert!(made(copied, &[ending.task_id]).await, "it is the only one that takes a place");
+    assert!(!made(proved, &[proved.task_id]).await);
+    assert!(made(copied, &[proved.task_id]).await, "it is the only one that takes a place");
     assert_eq!(job(&app, &huge).await["state"], "InProgress");
 }
 
