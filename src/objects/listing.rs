@@ -131,7 +131,7 @@ impl Objects {
         longest: Duration,
         directories: Directories,
     ) -> Result<Listing> {
-        if self.joins() != Joins::Neighbours || requests_at_most(&directories) > SHARED_REQUESTS {
+        if !self.lists_together() || requests_at_most(&directories) > SHARED_REQUESTS {
             return self.list_all(&directories).await;
         }
         let objects = self.clone();
@@ -163,6 +163,11 @@ impl Objects {
             let listing = asked.what.keys().flat_map(|directory| below(&found, directory)).collect();
             asked.answer(listing);
         }
+    }
+
+    /// Whether several callers share LISTs.
+    pub fn lists_together(&self) -> bool {
+        self.joins() == Joins::Neighbours
     }
 
     fn joins(&self) -> Joins {

@@ -31,7 +31,7 @@ pub struct CopyProgress {
     pub(super) throttle: Throttle,
     /// Another job waits for the worker: what is under way ends, nothing begins.
     making_room: CancellationToken,
-    /// Every file is copied; they have yet to be proved.
+    /// Every file is copied; they have yet to be proved, and may wait for others with that.
     copied_all: CancellationToken,
 }
 
@@ -79,7 +79,7 @@ impl CopyProgress {
         }
     }
 
-    /// Waits until the task has copied every file, and has them only to be proved.
+    /// Waits until the task has copied every file, and has them only to be proved where that waits for others.
     pub async fn copied_all(&self) {
         self.copied_all.cancelled().await;
     }
@@ -158,7 +158,9 @@ impl Service {
             self.make_room(task).await?;
             return Ok(Outcome::HandedBack);
         }
-        progress.copied_all.cancel();
+        if route.to.objects().lists_together() {
+            progress.copied_all.cancel();
+        }
         let keys: Vec<String> = copies.iter().map(|c| route.to.key(&c.target)).collect();
         route.to.objects().sync_parents(keys.iter().map(String::as_str)).await?;
         let found = route.to.list_copies(targets(&copies)?).await?;
