@@ -180,8 +180,9 @@ fn only_the_database_tells_the_time_of_ages_and_leases() {
         // the settable clock of the catalog, never Postgres' own
         for (at, _) in text.match_indices("now()") {
             let before = &text[..at];
+            let known = ["stillframe_", "Instant::", "yield_"];
             assert!(
-                allowed || before.ends_with("stillframe_") || before.ends_with("Instant::"),
+                allowed || known.iter().any(|k| before.ends_with(k)),
                 "{relative} reads another clock than the catalog's"
             );
         }
