@@ -5,6 +5,9 @@
 //! request takes what lies from the first of them to the last. Where every expected object is there, that
 //! never costs more requests than listing each: what lies between may fill the page, but at least the first
 //! directory is seen whole.
+//!
+//! A directory that holds many files, and nothing below them, is worth a request of its own: with a delimiter,
+//! a store that keeps directories looks into no other one, and nobody waits for what others ask.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
@@ -20,6 +23,8 @@ use crate::domain::{Error, Result};
 
 /// Objects of a page at most. Source: S3's `ListObjectsV2`, `MaxKeys`.
 pub const PAGE_KEYS: usize = 1000;
+/// Files that are worth a request of their own: 2% beside the requests that copy them.
+const OWN_REQUEST: usize = 50;
 /// Requests of one call at the same time.
 const AT_ONCE: usize = 16;
 /// Requests that a caller may bring into a listing that others wait for.
@@ -29,16 +34,40 @@ const SHARED_WAIT: Duration = Duration::from_millis(250);
 /// How long a caller waits for others' listings before it lists by itself.
 const SHARED_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Directories, each with the number of objects that are expected in it. Each ends in a slash: a prefix
-/// without one would also take the siblings whose names begin with it. None lies inside another.
-pub type Directories = BTreeMap<String, usize>;
+/// Directories, each with what is expected in it. Each ends in a slash: a prefix without one would also take
+/// the siblings whose names begin with it.
+pub type Directories = BTreeMap<String, Expected>;
+
+/// What is expected in a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expected {
+    pub files: usize,
+    /// They lie in the directory itself; what lies deeper is not asked for.
+    pub flat: bool,
+}
+
+impl Expected {
+    /// Files that lie somewhere below the directory.
+    pub fn below(files: usize) -> Self {
+        Self { files, flat: false }
+    }
+
+    /// Files that lie in the directory itself.
+    pub fn inside(files: usize) -> Self {
+        Self { files, flat: true }
+    }
+
+    fn takes_own_request(&self) -> bool {
+        self.flat && self.files >= OWN_REQUEST
+    }
+}
 
 /// What directories hold, by key.
 pub type Listing = HashMap<String, Entry>;
 
 /// Requests that listing each by itself takes; [`Objects::list_all`] takes no more where all is there.
 pub fn requests_at_most(directories: &Directories) -> usize {
-    directories.values().map(|files| files.div_ceil(PAGE_KEYS).max(1)).sum()
+    directories.values().map(|e| e.files.div_ceil(PAGE_KEYS).max(1)).sum()
 }
 
 impl Objects {
@@ -48,16 +77,16 @@ impl Objects {
     /// A storage error that names the directory.
     pub async fn list(&self, directory: &str) -> Result<Listing> {
         assert!(directory.ends_with('/'), "a directory ends in a slash: {directory:?}");
-        observed("list", self.list_whole(directory)).await
+        observed("list", self.list_whole(directory, false)).await
     }
 
-    async fn list_whole(&self, directory: &str) -> Result<Listing> {
+    async fn list_whole(&self, directory: &str, flat: bool) -> Result<Listing> {
         if self.local.is_some() {
             return self.list_local(vec![directory.to_string()]).await;
         }
         let failed = |e| storage_error(&format!("listing {directory}"), e);
         let mut found = Listing::new();
-        let mut lister = match self.operator.lister_with(directory).recursive(true).await {
+        let mut lister = match self.operator.lister_with(directory).recursive(!flat).await {
             Ok(lister) => lister,
             Err(e) if e.kind() == opendal::ErrorKind::NotFound => return Ok(found),
             Err(e) => return Err(failed(e)),
@@ -131,13 +160,35 @@ impl Objects {
         longest: Duration,
         directories: Directories,
     ) -> Result<Listing> {
-        if !self.lists_together() || requests_at_most(&directories) > SHARED_REQUESTS {
+        if !self.lists_together() {
             return self.list_all(&directories).await;
         }
+        let (mut own, shared): (Directories, Directories) = directories.into_iter().partition(|(_, e)| e.takes_own_request());
+        if requests_at_most(&shared) > SHARED_REQUESTS {
+            own.extend(shared);
+            return self.list_all(&own).await;
+        }
+        let with_others = async {
+            match shared.is_empty() {
+                true => Ok(Listing::new()),
+                false => self.list_with_others(with, longest, shared).await,
+            }
+        };
+        let (mut found, of_shared) = tokio::try_join!(self.list_all(&own), with_others)?;
+        found.extend(of_shared);
+        Ok(found)
+    }
+
+    async fn list_with_others(
+        &self,
+        with: &Together<Directories, Listing>,
+        longest: Duration,
+        directories: Directories,
+    ) -> Result<Listing> {
         let objects = self.clone();
         let limiter = self.limiter.clone();
         let is_worth_it = move |asked: &[Asked<Directories, Listing>]| {
-            let files = asked.iter().flat_map(|a| a.what.values()).sum::<usize>();
+            let files = asked.iter().flat_map(|a| a.what.values()).map(|e| e.files).sum::<usize>();
             files >= PAGE_KEYS || !limiter.is_busy()
         };
         let listed = with.ask_when(directories.clone(), longest, is_worth_it, move |asked| {
@@ -153,9 +204,10 @@ impl Objects {
     /// Lists for those who asked; none of them gets an answer when that fails.
     async fn answer_all(self, asked: Vec<Asked<Directories, Listing>>) {
         let mut all = Directories::new();
-        for (directory, files) in asked.iter().flat_map(|a| &a.what) {
-            let most = all.entry(directory.clone()).or_default();
-            *most = (*most).max(*files);
+        for (directory, expected) in asked.iter().flat_map(|a| &a.what) {
+            let most = all.entry(directory.clone()).or_insert(*expected);
+            most.files = most.files.max(expected.files);
+            most.flat &= expected.flat;
         }
         let Ok(found) = self.list_all(&all).await else { return };
         let found: BTreeMap<String, Entry> = found.into_iter().collect();
@@ -180,26 +232,26 @@ impl Objects {
         }
     }
 
-    async fn list_range(&self, range: Vec<(&str, usize)>) -> Result<Listing> {
+    async fn list_range(&self, range: Vec<(&str, Expected)>) -> Result<Listing> {
         if self.local.is_some() {
             let directories = range.into_iter().map(|(directory, _)| directory.to_string()).collect();
             return observed("list", self.list_local(directories)).await;
         }
         let mut found = Listing::new();
         let mut left = range.as_slice();
-        let mut by_itself: Vec<&str> = Vec::new();
+        let mut by_itself = Vec::new();
         while left.len() > 1 {
             // what a store refuses of several, it may give of each
             let Ok(Some(page)) = observed("list", self.first_page(left)).await else {
                 break;
             };
             let whole = left.iter().take_while(|(directory, _)| page.shows(directory)).count();
-            for (directory, files) in &left[..whole] {
+            for (directory, expected) in &left[..whole] {
                 let before = found.len();
                 found.extend(below(&page.objects, directory));
-                if found.len() - before < *files {
+                if found.len() - before < expected.files {
                     // something is missing: only the directory's own listing may say that
-                    by_itself.push(directory);
+                    by_itself.push((directory, expected));
                 }
             }
             left = &left[whole..];
@@ -208,8 +260,11 @@ impl Objects {
                 break;
             }
         }
-        by_itself.extend(left.iter().map(|(directory, _)| directory));
-        let each: Vec<_> = by_itself.into_iter().map(|directory| self.list(directory)).collect();
+        by_itself.extend(left.iter().map(|(directory, expected)| (directory, expected)));
+        let each: Vec<_> = by_itself
+            .into_iter()
+            .map(|(directory, expected)| observed("list", self.list_whole(directory, expected.flat)))
+            .collect();
         let mut each = stream::iter(each).buffer_unordered(AT_ONCE);
         while let Some(part) = each.try_next().await? {
             found.extend(part);
@@ -220,7 +275,7 @@ impl Objects {
     /// The first page of what lies from the first directory on to the last, and those that the first and the
     /// last directory go on in; none where the storage lists in no order, so that a page tells nothing of what
     /// it does not hold.
-    async fn first_page(&self, range: &[(&str, usize)]) -> Result<Option<Page>> {
+    async fn first_page(&self, range: &[(&str, Expected)]) -> Result<Option<Page>> {
         let (first, last) = (range[0].0, range[range.len() - 1].0);
         let failed = |e| storage_error(&format!("listing from {first} to {last}"), e);
         let lister = self.operator.lister_with(common_prefix(first, last));
@@ -287,23 +342,24 @@ fn below<'a>(objects: &'a BTreeMap<String, Entry>, directory: &'a str) -> impl I
 }
 
 /// Cuts directories into ranges whose objects fit into a page each.
-fn ranges(directories: &Directories, joins: Joins) -> Vec<Vec<(&str, usize)>> {
-    let mut ranges: Vec<Vec<(&str, usize)>> = Vec::new();
+fn ranges(directories: &Directories, joins: Joins) -> Vec<Vec<(&str, Expected)>> {
+    let mut ranges: Vec<Vec<(&str, Expected)>> = Vec::new();
     let mut room = 0;
-    for (directory, files) in directories {
-        let files = *files;
+    for (directory, expected) in directories {
+        let files = expected.files;
         assert!(directory.ends_with('/'), "a directory ends in a slash: {directory:?}");
-        let follows = |last: &&mut Vec<(&str, usize)>| match joins {
+        let alone = joins == Joins::Neighbours && expected.takes_own_request();
+        let follows = |last: &&mut Vec<(&str, Expected)>| match joins {
             Joins::Any => true,
             Joins::None => false,
             // between directories of two kinds lies all that others have of them
-            Joins::Neighbours => last.last().is_some_and(|(before, _)| kind(before) == kind(directory)),
+            Joins::Neighbours => !alone && last.last().is_some_and(|(before, _)| kind(before) == kind(directory)),
         };
-        match ranges.last_mut().filter(|_| files <= room).filter(follows) {
-            Some(range) => range.push((directory, files)),
+        match ranges.last_mut().filter(|_| room > 0 && files <= room).filter(follows) {
+            Some(range) => range.push((directory, *expected)),
             None => {
-                ranges.push(vec![(directory, files)]);
-                room = PAGE_KEYS;
+                ranges.push(vec![(directory, *expected)]);
+                room = if alone { 0 } else { PAGE_KEYS };
             }
         }
         room = room.saturating_sub(files.max(1));

@@ -30,7 +30,7 @@ mod url;
 pub use copy::{CopyFallback, CopyFile, CopyOutcome, SINGLE_COPY_MAX};
 pub use delete::{BatchFailure, DELETE_BATCH};
 pub use error::storage_error;
-pub use listing::{Directories, Listing, requests_at_most};
+pub use listing::{Directories, Expected, Listing, requests_at_most};
 pub use scratch::Scratch;
 pub use storage::{Credentials, Entry, Objects, StorageOptions};
 pub use stream::{Sink, hex};

@@ -8,7 +8,7 @@ use md5::{Digest as _, Md5};
 
 use super::copy::{CopyFile, CopyOutcome, changed, settle};
 use super::error::is_throttle;
-use super::listing::{Directories, Listing};
+use super::listing::{Directories, Expected, Listing};
 use super::storage::{Entry, Objects};
 use super::stored::full_key;
 use super::stream::hex;
@@ -71,7 +71,7 @@ impl Tree {
     }
 
     fn keys(&self, directories: Directories) -> Directories {
-        let key = |(directory, files): (String, usize)| (self.key(&directory), files);
+        let key = |(directory, expected): (String, Expected)| (self.key(&directory), expected);
         directories.into_iter().map(key).collect()
     }
 

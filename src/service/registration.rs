@@ -6,7 +6,7 @@
 //! segment or build protects every file of it. (Of another system's files, which are never deleted here, the delete
 //! logs of a compaction's child may be its parents', too: `child_deletes`.)
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::child_deletes::{is_of_child, refuse_one_name};
 use crate::domain::access::{Caller, Permission};
@@ -16,7 +16,7 @@ use crate::domain::index::{BuildContent, Index, IndexBuild};
 use crate::domain::key::DataPath;
 use crate::domain::segment::{File, Level, Segment, SegmentState};
 use crate::domain::{Code, Error, FieldError, Result, timestamp};
-use crate::objects::{Directories, Entry, Objects};
+use crate::objects::{Directories, Entry, Expected, Objects};
 use crate::store::{self, PgConnection};
 
 /// Whether files are looked for at registration.
@@ -381,20 +381,24 @@ fn files_of<'a>(segment: &'a Segment, builds: &'a [IndexBuild]) -> impl Iterator
         .chain(builds.iter().flat_map(|b| &b.content.files))
 }
 
-/// The owners' directories that hold these paths, each with how many.
+/// The owners' directories that hold these paths, each with how many; of an owner all of whose files lie in one
+/// directory, only that one.
 pub(super) fn directories<'a>(paths: impl Iterator<Item = &'a str>) -> Result<Directories> {
-    let mut found = Directories::new();
+    // how many lie below the owner's directory, and the directory in which all of them do, if it is one
+    let mut owners: HashMap<&str, (usize, Option<&str>)> = HashMap::new();
     for path in paths {
         // checked when it was registered: only another system's has a prefix
         let parsed = DataPath::parse_below(path).map_err(|why| Error::internal(format!("the path {path:?} {why}")))?;
-        match found.get_mut(parsed.directory()) {
-            Some(files) => *files += 1,
-            None => {
-                found.insert(parsed.directory().to_string(), 1);
-            }
-        }
+        let parent = &path[..=path.rfind('/').unwrap_or_default()];
+        let (files, inside) = owners.entry(parsed.directory()).or_insert((0, Some(parent)));
+        *files += 1;
+        *inside = inside.filter(|of_others| *of_others == parent);
     }
-    Ok(found)
+    let expected = |(owner, (files, inside)): (&str, (usize, Option<&str>))| match inside {
+        Some(directory) => (directory.to_string(), Expected::inside(files)),
+        None => (owner.to_string(), Expected::below(files)),
+    };
+    Ok(owners.into_iter().map(expected).collect())
 }
 
 fn missing(at: &str, file: &File) -> Error {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures::future::join_all;
-use stillframe::objects::{CopyFile, Directories, Objects, requests_at_most};
+use stillframe::objects::{CopyFile, Directories, Expected, Objects, requests_at_most};
 use tempfile::TempDir;
 
 use crate::support::etags::Spoil;
@@ -77,7 +77,7 @@ async fn neighbours_are_listed_with_one_request_and_siblings_stay_out() {
     for id in 0..30 {
         put(&store.root(), &format!("insert_log/1/2/{id}"), 0..20);
         if id % 3 != 0 {
-            wanted.insert(format!("insert_log/1/2/{id}/"), 20);
+            wanted.insert(format!("insert_log/1/2/{id}/"), Expected::below(20));
         }
     }
     put(&store.root(), "insert_log/1/2/0/100", 0..2);
@@ -104,7 +104,7 @@ async fn listing_together_finds_what_listing_each_finds_and_asks_no_more_often()
     let wanted = |directories: &[(&str, usize)]| -> Directories {
         directories
             .iter()
-            .map(|(directory, files)| (format!("{directory}/"), *files))
+            .map(|(directory, files)| (format!("{directory}/"), Expected::below(*files)))
             .collect()
     };
     let cases = [
@@ -143,16 +143,16 @@ async fn what_is_missing_is_not_found_whatever_was_expected() {
     put(&store.root(), "insert_log/1/2/10", 0..4);
     put(&store.root(), "insert_log/1/2/13", 0..4);
     let directories = Directories::from([
-        ("insert_log/1/2/10/".into(), 5),
-        ("insert_log/1/2/11/".into(), 3),
-        ("insert_log/1/2/12/".into(), 0),
-        ("insert_log/1/2/13/".into(), 4),
+        ("insert_log/1/2/10/".into(), Expected::below(5)),
+        ("insert_log/1/2/11/".into(), Expected::below(3)),
+        ("insert_log/1/2/12/".into(), Expected::below(0)),
+        ("insert_log/1/2/13/".into(), Expected::below(4)),
     ]);
     assert_eq!(all(&store.objects, &directories).await.len(), 8);
     // its own listing has said so of each that lacks something
     assert_eq!(store.lists(), 3);
     assert!(all(&store.objects, &Directories::new()).await.is_empty());
-    let nothing = Directories::from([("no/1/".into(), 2), ("no/2/".into(), 2)]);
+    let nothing = Directories::from([("no/1/".into(), Expected::below(2)), ("no/2/".into(), Expected::below(2))]);
     assert!(all(&store.objects, &nothing).await.is_empty());
 }
 
@@ -164,7 +164,7 @@ async fn a_store_that_lists_in_no_order_is_asked_for_each_directory() {
     let mut directories = Directories::new();
     for id in 10..20 {
         put(&root(files.path()), &format!("insert_log/1/2/{id}"), 0..3);
-        directories.insert(format!("insert_log/1/2/{id}/"), 3);
+        directories.insert(format!("insert_log/1/2/{id}/"), Expected::below(3));
     }
     spoil.lock().expect("not poisoned").backwards = true;
     let listed = all(&objects, &directories).await;
@@ -178,7 +178,7 @@ async fn those_who_ask_at_the_same_time_share_requests_and_each_gets_its_own() {
     let mut asked = Vec::new();
     for id in 10..30 {
         put(&store.root(), &format!("insert_log/1/2/{id}"), 0..id);
-        asked.push(Directories::from([(format!("insert_log/1/2/{id}/"), id)]));
+        asked.push(Directories::from([(format!("insert_log/1/2/{id}/"), Expected::below(id))]));
     }
     let answers = join_all(asked.iter().map(|one| store.objects.list_together(one.clone()))).await;
     assert_eq!(store.lists(), 2, "one of the first, one of all others");
@@ -199,7 +199,7 @@ async fn while_copies_are_made_a_listing_waits_for_more_to_list() {
     let store = Store::new().await;
     put(&store.root(), "source", 1..2);
     let asked: Vec<Directories> = (10..14)
-        .map(|id| Directories::from([(format!("insert_log/1/2/{id}/"), 1)]))
+        .map(|id| Directories::from([(format!("insert_log/1/2/{id}/"), Expected::below(1))]))
         .collect();
     (10..14).for_each(|id| put(&store.root(), &format!("insert_log/1/2/{id}"), 0..1));
     store
@@ -226,7 +226,7 @@ async fn while_copies_are_made_a_listing_waits_for_more_to_list() {
 async fn what_goes_wrong_for_all_together_is_the_fault_of_one_only() {
     let store = Store::new().await;
     let asked: Vec<Directories> = (10..14)
-        .map(|id| Directories::from([(format!("insert_log/1/2/{id}/"), 1)]))
+        .map(|id| Directories::from([(format!("insert_log/1/2/{id}/"), Expected::below(1))]))
         .collect();
     (10..14).for_each(|id| put(&store.root(), &format!("insert_log/1/2/{id}"), 0..1));
     store.faults.set(|call| {
@@ -247,7 +247,7 @@ async fn a_store_that_refuses_to_list_several_is_asked_for_each() {
     let mut wanted = Directories::new();
     for id in 10..30 {
         put(&store.root(), &format!("insert_log/1/2/{id}"), 0..2);
-        wanted.insert(format!("insert_log/1/2/{id}/"), 2);
+        wanted.insert(format!("insert_log/1/2/{id}/"), Expected::below(2));
     }
     store.faults.set(|call| {
         let is_joined = is_list(call) && call.query.contains("start-after");
@@ -263,7 +263,7 @@ async fn directories_with_much_between_them_are_listed_each_by_itself() {
     for id in (10..18).step_by(2) {
         put(&store.root(), &format!("index_files/{id}"), 0..3);
         put(&store.root(), &format!("index_files/{}", id + 1), 0..1200);
-        wanted.insert(format!("index_files/{id}/"), 3);
+        wanted.insert(format!("index_files/{id}/"), Expected::below(3));
     }
     assert_eq!(all(&store.objects, &wanted).await.len(), 12);
     let joined = |call: &Call| is_list(call) && call.query.contains("start-after");
@@ -279,8 +279,8 @@ async fn whoever_began_to_list_for_all_may_be_given_up() {
     let store = Store::new().await;
     put(&store.root(), "insert_log/1/2/10", 0..1);
     put(&store.root(), "insert_log/1/2/11", 0..1);
-    let first = Directories::from([("insert_log/1/2/10/".into(), 1)]);
-    let second = Directories::from([("insert_log/1/2/11/".into(), 1)]);
+    let first = Directories::from([("insert_log/1/2/10/".into(), Expected::below(1))]);
+    let second = Directories::from([("insert_log/1/2/11/".into(), Expected::below(1))]);
     {
         let begins = store.objects.list_together(first);
         futures::pin_mut!(begins);
@@ -288,4 +288,33 @@ async fn whoever_began_to_list_for_all_may_be_given_up() {
     }
     let found = store.objects.list_together(second).await.expect("listed");
     assert_eq!(found.len(), 1);
+}
+
+#[tokio::test]
+async fn a_directory_of_many_files_and_nothing_below_is_asked_for_without_others_and_without_a_wait() {
+    let store = Store::new().await;
+    let mut wanted = Directories::new();
+    for id in 10..13 {
+        put(&store.root(), &format!("index_files/{id}/100"), 0..60);
+        wanted.insert(format!("index_files/{id}/100/"), Expected::inside(60));
+    }
+    put(&store.root(), "index_files/11/100/deeper", 0..5);
+    for id in 20..23 {
+        put(&store.root(), &format!("index_files/{id}/100"), 0..2);
+        wanted.insert(format!("index_files/{id}/100/"), Expected::inside(2));
+    }
+    let listed = store.objects.list_copies(wanted).await.expect("listed");
+    assert_eq!(listed.len(), 3 * 60 + 3 * 2);
+    assert!(!listed.keys().any(|key| key.contains("deeper")), "nobody asked for it");
+    let of_one = |call: &Call| is_list(call) && call.query.contains("delimiter=");
+    assert_eq!((store.lists(), store.faults.calls(of_one).len()), (4, 3));
+}
+
+#[tokio::test]
+async fn a_directory_of_many_files_that_lacks_one_is_told_so() {
+    let store = Store::new().await;
+    put(&store.root(), "index_files/10/100", 0..1100);
+    let wanted = Directories::from([("index_files/10/100/".into(), Expected::inside(1101))]);
+    let listed = store.objects.list_together(wanted).await.expect("listed");
+    assert_eq!((listed.len(), store.lists()), (1100, 2), "two pages");
 }

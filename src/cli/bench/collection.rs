@@ -3,7 +3,7 @@
 use rand::RngCore as _;
 use serde_json::{Value, json};
 
-use crate::objects::{Directories, Objects};
+use crate::objects::{Directories, Expected, Objects};
 
 /// The collection that is restored.
 pub const NAME: &str = "bench";
@@ -51,10 +51,13 @@ impl Collection {
         Self::directory(&COLLECTION.to_string())
     }
 
-    /// The directories of its segments below one like [`Self::directory`], with the number of their files.
+    /// The directories that hold the files of its segments below one like [`Self::directory`].
     pub fn segment_directories(&self, directory: &str) -> Directories {
         let counted = |n: u64| usize::try_from(self.segment_files.min(self.files - n * self.segment_files)).unwrap_or(usize::MAX);
-        let named = |n: u64| (format!("{directory}{PARTITION}/{}/", 1_000_000 + n), counted(n));
+        let named = |n: u64| {
+            let expected = Expected::inside(counted(n));
+            (format!("{directory}{PARTITION}/{}/100/", 1_000_000 + n), expected)
+        };
         (0..self.segments()).map(named).collect()
     }
 
