@@ -114,10 +114,10 @@ impl Service {
         let mut after = None;
         loop {
             let mut conn = self.conn().await?;
-            let mut page = from.page(&mut conn, after).await?;
+            let page = from.page(&mut conn, after).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.segment.segment_id.0);
-            page.retain(|m| from.mapping.takes(&m.segment));
+            let page = from.chosen(page);
             let ids: Vec<i64> = page.iter().map(|m| m.segment.segment_id.0).collect();
             let copies = store::receipts::copies(&mut conn, job.job_id, &ids).await?;
             drop(conn);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::child_deletes::refuse_one_name;
 use super::collections::channel_name;
-use super::restore_check::{check_aliases, files};
+use super::restore_check::{Inspection, check_aliases, files};
 use super::restore_control::join_line;
 use super::restore_run::{Outcome, RunError};
 use super::source::Source;
@@ -35,16 +35,33 @@ pub(super) struct Mapping {
 }
 
 impl Service {
-    /// Checks that every source file is there with its recorded size, then inserts the target's
-    /// segments and the copy tasks page by page, fenced by the task's attempt.
+    /// Checks that every source file is there with its recorded size, and meanwhile inserts the target's segments
+    /// and the copy tasks, page by page and fenced by the task's attempt. Where a file is missing or wrong, nothing
+    /// more is inserted, and the job fails when all have been looked at.
     pub(super) async fn validate_restore(&self, task: &ClaimedTask, job: &RestoreJob) -> Result<Outcome, RunError> {
         self.begin_validation(task).await?;
         let source = self.restore_source(job).await?;
-        let (Some(snapshot), Some(captured)) = (source.snapshot_id, &source.captured) else {
+        let Some(captured) = &source.captured else {
             return Err(RunError::Fail(Error::internal("a restore without a snapshot")));
         };
-        let takes = |s: &Segment| source.mapping.takes(s);
-        let found = self.inspect(snapshot, CheckLevel::Checksum, takes).await?;
+        let mut done = store::tasks::laid_out(&mut *self.conn().await?, job.job_id).await?;
+        let mut found = Inspection::default();
+        let mut after = None;
+        loop {
+            let page = source.page(&mut *self.conn().await?, after).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.segment.segment_id.0);
+            let chosen = source.chosen(page);
+            // an earlier attempt may have got further
+            let open = &chosen[chosen.partition_point(|m| Some(m.segment.segment_id.0) <= done.last)..];
+            let open = if found.problems.total == 0 { open } else { &[] };
+            let looked_at = async { Ok(self.inspect_page(&chosen, CheckLevel::Checksum, &mut found).await?) };
+            let laid_out = self.lay_out_page(task, job, &source, open, &mut done);
+            let ((), held) = tokio::try_join!(looked_at, laid_out)?;
+            if !held {
+                return Ok(Outcome::Lost);
+            }
+        }
         if let Some(error) = found.problems.error() {
             return Err(RunError::Fail(error));
         }
@@ -57,7 +74,8 @@ impl Service {
             return Err(RunError::Fail(error));
         }
         drop(conn);
-        self.lay_out(task, job, &source).await
+        let tx = self.begin_with_room(done.bytes).await?;
+        self.end_validation(tx, task, job, &done).await
     }
 
     /// Moves a job that has just been claimed for the first time on.
@@ -71,33 +89,52 @@ impl Service {
         Ok(())
     }
 
-    /// Inserts the target's segments and the copy tasks, a page in a transaction, so that no lock
-    /// is held for long. Nothing of it is seen or claimed before the job moves on; a later
-    /// attempt goes on after the last page of an earlier one.
+    /// Inserts the target's segments and the copy tasks, and ends the first phase; a later attempt goes on after
+    /// the last page of an earlier one.
     pub(super) async fn lay_out(&self, task: &ClaimedTask, job: &RestoreJob, source: &Source) -> Result<Outcome, RunError> {
         let mut done = store::tasks::laid_out(&mut *self.conn().await?, job.job_id).await?;
+        let mut after = done.last;
+        loop {
+            let page = source.page(&mut *self.conn().await?, after).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.segment.segment_id.0);
+            if !self.lay_out_page(task, job, source, &source.chosen(page), &mut done).await? {
+                return Ok(Outcome::Lost);
+            }
+        }
+        let tx = self.begin_with_room(done.bytes).await?;
+        self.end_validation(tx, task, job, &done).await
+    }
+
+    /// Inserts a page of the target in a transaction of its own, so that no lock is held for long; false when the
+    /// attempt has lost its task. Nothing of it is seen or claimed before the job moves on.
+    async fn lay_out_page(
+        &self,
+        task: &ClaimedTask,
+        job: &RestoreJob,
+        source: &Source,
+        page: &[Manifest],
+        done: &mut LaidOut,
+    ) -> Result<bool, RunError> {
+        let Some(last) = page.last() else { return Ok(true) };
+        let before = *done;
         let mut jumps = 0;
         loop {
-            let before = done;
             let mut tx = self.begin().await?;
-            let page = source.page(&mut tx, done.last).await?;
-            let Some(last) = page.last() else { break };
-            done.last = Some(last.segment.segment_id.0);
-            let chosen: Vec<Manifest> = page.into_iter().filter(|m| source.mapping.takes(&m.segment)).collect();
-            if let Some(taken) = insert_targets(&mut tx, job, &source.mapping, &chosen, &mut done).await? {
+            if let Some(taken) = insert_targets(&mut tx, job, &source.mapping, page, done).await? {
                 tx.rollback().await.map_err(store::failed)?;
                 self.jump_over(taken, &mut jumps).await?;
-                done = before;
+                *done = before;
                 continue;
             }
             // the fence comes last: a heartbeat waits for whoever has locked the task's row
             if !store::tasks::holds(&mut tx, task).await? {
-                return Ok(Outcome::Lost);
+                return Ok(false);
             }
             commit(tx).await?;
+            done.last = Some(last.segment.segment_id.0);
+            return Ok(true);
         }
-        let tx = self.begin_with_room(done.bytes).await?;
-        self.end_validation(tx, task, job, &done).await
     }
 
     /// Ends the first phase in the given transaction: its totals are known, its copies wait.

@@ -46,6 +46,12 @@ impl Source {
             From::Noted(job) => store::bundles::sources(conn, job, after, PAGE).await,
         }
     }
+
+    /// Those of a page that are restored.
+    pub fn chosen(&self, mut page: Vec<Manifest>) -> Vec<Manifest> {
+        page.retain(|m| self.mapping.takes(&m.segment));
+        page
+    }
 }
 
 impl Service {
