@@ -145,8 +145,8 @@ impl Objects {
         self.list_shared(&self.listing, Duration::ZERO, directories).await
     }
 
-    /// The same of what was just copied: while more is copied, and others ask, it waits for a page's worth of files, a
-    /// quarter of a second at most.
+    /// The same of what was just copied: while more is copied, and others ask, small directories wait for a page's worth
+    /// of files, a quarter of a second at most.
     ///
     /// # Errors
     /// A storage error that names a directory.
@@ -247,9 +247,10 @@ impl Objects {
             };
             let whole = left.iter().take_while(|(directory, _)| page.shows(directory)).count();
             for (directory, expected) in &left[..whole] {
-                let before = found.len();
-                found.extend(below(&page.objects, directory));
-                if found.len() - before < expected.files {
+                let there: Vec<_> = below(&page.objects, directory).collect();
+                let is_whole = there.len() >= expected.files;
+                found.extend(there);
+                if !is_whole {
                     // something is missing: only the directory's own listing may say that
                     by_itself.push((directory, expected));
                 }
@@ -341,29 +342,33 @@ fn below<'a>(objects: &'a BTreeMap<String, Entry>, directory: &'a str) -> impl I
         .map(|(key, entry)| (key.clone(), entry.clone()))
 }
 
-/// Cuts directories into ranges whose objects fit into a page each.
+/// Cuts directories into ranges whose objects fit into a page each; those that take a request of their own stand
+/// in nobody's way.
 fn ranges(directories: &Directories, joins: Joins) -> Vec<Vec<(&str, Expected)>> {
+    let named = directories.iter().map(|(directory, expected)| {
+        assert!(directory.ends_with('/'), "a directory ends in a slash: {directory:?}");
+        (directory.as_str(), *expected)
+    });
+    let (own, others): (Vec<_>, Vec<_>) = named.partition(|(_, e)| joins == Joins::Neighbours && e.takes_own_request());
     let mut ranges: Vec<Vec<(&str, Expected)>> = Vec::new();
     let mut room = 0;
-    for (directory, expected) in directories {
-        let files = expected.files;
-        assert!(directory.ends_with('/'), "a directory ends in a slash: {directory:?}");
-        let alone = joins == Joins::Neighbours && expected.takes_own_request();
+    for (directory, expected) in others {
         let follows = |last: &&mut Vec<(&str, Expected)>| match joins {
             Joins::Any => true,
             Joins::None => false,
             // between directories of two kinds lies all that others have of them
-            Joins::Neighbours => !alone && last.last().is_some_and(|(before, _)| kind(before) == kind(directory)),
+            Joins::Neighbours => last.last().is_some_and(|(before, _)| kind(before) == kind(directory)),
         };
-        match ranges.last_mut().filter(|_| room > 0 && files <= room).filter(follows) {
-            Some(range) => range.push((directory, *expected)),
+        match ranges.last_mut().filter(|_| expected.files <= room).filter(follows) {
+            Some(range) => range.push((directory, expected)),
             None => {
-                ranges.push(vec![(directory, *expected)]);
-                room = if alone { 0 } else { PAGE_KEYS };
+                ranges.push(vec![(directory, expected)]);
+                room = PAGE_KEYS;
             }
         }
-        room = room.saturating_sub(files.max(1));
+        room = room.saturating_sub(expected.files.max(1));
     }
+    ranges.extend(own.into_iter().map(|one| vec![one]));
     ranges
 }
 

@@ -438,3 +438,32 @@ pub(super) fn refuse_twice(segments: &[(Segment, Vec<IndexBuild>)], at: impl Fn(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_goes_no_further_up_than_the_files_of_an_owner_need() {
+        let paths = [
+            // one directory below the segment's
+            "insert_log/1/2/10/100/1",
+            "insert_log/1/2/10/100/2",
+            // two of them
+            "insert_log/1/2/11/100/3",
+            "insert_log/1/2/11/101/4",
+            // the segment's own
+            "delta_log/1/2/10/5",
+            // a build, in the directory of another system
+            "other/index_files/7/1/2/10/6",
+        ];
+        let found = directories(paths.into_iter()).expect("known layouts");
+        let wanted = Directories::from([
+            ("insert_log/1/2/10/100/".into(), Expected::inside(2)),
+            ("insert_log/1/2/11/".into(), Expected::below(2)),
+            ("delta_log/1/2/10/".into(), Expected::inside(1)),
+            ("other/index_files/7/1/2/10/".into(), Expected::inside(1)),
+        ]);
+        assert_eq!(found, wanted);
+    }
+}

@@ -79,7 +79,7 @@ impl CopyProgress {
         }
     }
 
-    /// Waits until the task has copied every file, and has them only to be proved where that waits for others.
+    /// Waits until the task has copied every file, and has them only to be proved where that may wait for others.
     pub async fn copied_all(&self) {
         self.copied_all.cancelled().await;
     }

@@ -1,4 +1,4 @@
-//! First phase of a restore job: are the sources whole? Then the target is laid out.
+//! First phase of a restore job: are the sources whole? Meanwhile the target is laid out.
 
 use std::collections::HashMap;
 
@@ -44,6 +44,7 @@ impl Service {
         let Some(captured) = &source.captured else {
             return Err(RunError::Fail(Error::internal("a restore without a snapshot")));
         };
+        self.refuse_taken_aliases(job, captured).await?;
         let mut done = store::tasks::laid_out(&mut *self.conn().await?, job.job_id).await?;
         let mut found = Inspection::default();
         let mut after = None;
@@ -55,27 +56,33 @@ impl Service {
             // an earlier attempt may have got further
             let open = &chosen[chosen.partition_point(|m| Some(m.segment.segment_id.0) <= done.last)..];
             let open = if found.problems.total == 0 { open } else { &[] };
-            let looked_at = async { Ok(self.inspect_page(&chosen, CheckLevel::Checksum, &mut found).await?) };
+            let looked_at = self.inspect_page(&chosen, CheckLevel::Checksum, &mut found);
             let laid_out = self.lay_out_page(task, job, &source, open, &mut done);
-            let ((), held) = tokio::try_join!(looked_at, laid_out)?;
-            if !held {
-                return Ok(Outcome::Lost);
+            let (looked_at, laid_out) = tokio::join!(looked_at, laid_out);
+            looked_at?;
+            match laid_out {
+                Ok(true) => {}
+                Ok(false) => return Ok(Outcome::Lost),
+                // the files that are missing or wrong say more
+                Err(_) if found.problems.total > 0 => {}
+                Err(error) => return Err(error),
             }
         }
         if let Some(error) = found.problems.error() {
             return Err(RunError::Fail(error));
         }
-        let mut conn = self.conn().await?;
-        if let Some(error) = self.room(&mut conn).await?.lacks(found.bytes) {
+        if let Some(error) = self.room(&mut *self.conn().await?).await?.lacks(found.bytes) {
             return Err(RunError::Fail(error));
         }
-        let taken = check_aliases(&mut conn, job.db_id, captured, &job.options, &job.collection_name).await?;
-        if let Some(error) = taken.into_iter().next() {
-            return Err(RunError::Fail(error));
-        }
-        drop(conn);
+        self.refuse_taken_aliases(job, captured).await?;
         let tx = self.begin_with_room(done.bytes).await?;
         self.end_validation(tx, task, job, &done).await
+    }
+
+    async fn refuse_taken_aliases(&self, job: &RestoreJob, captured: &CapturedCollection) -> Result<(), RunError> {
+        let mut conn = self.conn().await?;
+        let taken = check_aliases(&mut conn, job.db_id, captured, &job.options, &job.collection_name).await?;
+        taken.into_iter().next().map_or(Ok(()), |error| Err(RunError::Fail(error)))
     }
 
     /// Moves a job that has just been claimed for the first time on.

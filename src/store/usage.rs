@@ -131,14 +131,16 @@ pub async fn freed_by(conn: &mut PgConnection, snapshots: &[i64]) -> Result<Free
 
 /// Bytes of every owned segment and index build that has a row, dropped ones and targets of
 /// running restores included: their files are there, or will be. Not of targets whose files are
-/// still being checked: those are admitted one after the other.
+/// still being checked, which are admitted one after the other, nor of those that were not admitted:
+/// none of their files was ever copied, since only an admitted job has totals.
 pub async fn owned_bytes(conn: &mut PgConnection) -> Result<i64> {
     sqlx::query_scalar!(
         r#"with counted as (
              select c.collection_id from collections c
               where c.ownership = 'owned'
                 and not exists (select from restore_jobs j where j.collection_id = c.collection_id and j.kind <> 'export'
-                                   and coalesce(j.resume_state, j.state) in ('Pending', 'Validating'))
+                                   and (coalesce(j.resume_state, j.state) in ('Pending', 'Validating')
+                                        or j.state in ('Failed', 'Cancelled') and j.total_segments = 0))
            )
            select least(coalesce((select sum(s.size_bytes) from segments s join counted using (collection_id)), 0)
                       + coalesce((select sum(b.size_bytes) from index_builds b join counted using (collection_id)), 0),

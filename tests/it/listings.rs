@@ -311,6 +311,31 @@ async fn a_directory_of_many_files_and_nothing_below_is_asked_for_without_others
 }
 
 #[tokio::test]
+async fn small_directories_among_large_ones_share_a_request() {
+    let store = Store::new().await;
+    let mut wanted = Directories::new();
+    for id in 10..20 {
+        let files = if id % 2 == 0 { 60 } else { 3 };
+        put(&store.root(), &format!("index_files/{id}/100"), 0..files);
+        wanted.insert(format!("index_files/{id}/100/"), Expected::inside(files));
+    }
+    assert_eq!(all(&store.objects, &wanted).await.len(), 5 * 60 + 5 * 3);
+    assert_eq!(store.lists(), 5 + 1);
+}
+
+#[tokio::test]
+async fn what_two_callers_ask_for_may_overlap() {
+    let store = Store::new().await;
+    put(&store.root(), "insert_log/1/2/10/100", 0..3);
+    put(&store.root(), "insert_log/1/2/10/101", 0..3);
+    let wanted = Directories::from([
+        ("insert_log/1/2/10/".into(), Expected::below(6)),
+        ("insert_log/1/2/10/100/".into(), Expected::inside(3)),
+    ]);
+    assert_eq!(all(&store.objects, &wanted).await.len(), 6);
+}
+
+#[tokio::test]
 async fn a_directory_of_many_files_that_lacks_one_is_told_so() {
     let store = Store::new().await;
     put(&store.root(), "index_files/10/100", 0..1100);

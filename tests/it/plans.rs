@@ -193,6 +193,13 @@ async fn a_quota_that_is_too_small_refuses_with_the_figures() {
         (&json!("Failed"), &json!("insufficient_storage"))
     );
     assert!(failed["reason"].as_str().expect("text").contains(&figures), "{failed}");
+    assert_eq!(failed["cleanup"], "pending", "its target is still laid out");
+    let found = plan(&app, &json!({"collection_name": "r3"})).await;
+    assert_eq!(
+        found["quota_used_bytes"],
+        json!(2 * SEGMENT_BYTES),
+        "it takes no room: {found}"
+    );
 }
 
 #[tokio::test]
